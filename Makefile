@@ -1,0 +1,40 @@
+# Everything runs from a fresh clone with nothing but Python 3.11 and git installed.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test test-slow lint bench clean
+
+help:
+	@echo "make demo       simulate cameras, write examples, train, evaluate on unseen cameras (about 8 minutes)"
+	@echo "make test       the fast tests"
+	@echo "make test-slow  the long tests: XLA, several processes, killed runs"
+	@echo "make lint       ruff"
+	@echo "make bench      side-by-side measurements"
+
+$(VENV)/.installed: setup.py constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+install: $(VENV)/.installed
+
+demo: install
+	$(BIN)/python -m context_rcnn.demo --output_dir demo
+
+test: install
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+test-slow: install
+	$(BIN)/python -m pytest -m slow -q
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+bench: install
+	$(BIN)/python -m benchmarks.run
+
+clean:
+	rm -rf demo build *.egg-info

@@ -1,0 +1,406 @@
+"""Writes a camera archive as sharded TFRecords of tf.Example.
+
+Every image that is left out is named in failures.jsonl, every run counts in manifest.json. The
+same command goes on after a crash, and gives the same bytes with any number of workers.
+"""
+
+import argparse
+import dataclasses
+import json
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_pipelines import shards
+from beam_pipelines.shards import Shard, ShardResult
+from beam_pipelines.tfrecord import TEMP_MARK, TFRecordWriter, read_text, whole_file, write_text
+from context_rcnn.data import flags
+from context_rcnn.data.archive import ArchiveOptions, SplitArchive, read_archive
+from context_rcnn.data.failures import Failure, to_jsonl
+from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.label_map import format_label_map
+from context_rcnn.data.prepare import prepare
+from context_rcnn.data.summary import Summary, format_camera_table, format_counts
+
+FORMAT_VERSION = 1
+MANIFEST, FAILURES, LABEL_MAP, SPLITS = (
+    "manifest.json",
+    "failures.jsonl",
+    "label_map.pbtxt",
+    "splits.json",
+)
+DEFAULT_RUNNER = "FnApiRunner"
+_LOG_EVERY_IMAGES, _LOG_EVERY_SECONDS = 1000, 30.0
+
+_EPILOG = """\
+examples:
+  A folder of camera-trap images, one folder a camera, no labels:
+    python -m beam_pipelines.create_examples --input_folder=photos --output_dir=examples
+
+  COCO Camera Traps annotations with the published split, images reduced to 1024 pixels:
+    python -m beam_pipelines.create_examples \\
+      --input_json=caltech.json --image_root=photos --splits_file=splits.json \\
+      --max_side=1024 --output_dir=examples
+
+  Boxes for image-level labels from MegaDetector, two workers:
+    python -m beam_pipelines.create_examples \\
+      --input_json=snapshot.json --image_root=photos --megadetector_json=md.json \\
+      --output_dir=examples --direct_num_workers=2 --direct_running_mode=multi_threading
+
+All other flags go to Beam: --runner, --direct_num_workers, ... Workers on other machines must see
+the images under the same path; the output may lie on any file system that Beam can write to.
+"""
+
+
+class WriteShard(beam.DoFn):
+    """Writes one shard, image by image; one image is in memory at a time.
+
+    Yields the `ShardResult`, and every failure (a JSON line) to the output `FAILED`.
+    """
+
+    FAILED = "failed"
+
+    def __init__(
+        self,
+        output_dir: str,
+        image_root: str,
+        image_options: ImageOptions,
+        label_map: dict[str, int],
+    ):
+        self._output_dir = output_dir
+        self._image_root = image_root
+        self._image_options = image_options
+        self._label_map = label_map
+
+    def process(self, shard: Shard) -> Iterator[Any]:
+        result = shards.finished_result(self._output_dir, shard)
+        if result is None:
+            result = self._write(shard)
+            shards.save_result(self._output_dir, result)
+        else:
+            _count("shards_already_complete")
+        _count("images_written", result.records)
+        for reason, number in result.summary.reasons.items():
+            _count(f"failed_{reason}", number)
+        yield result
+        for line in result.failures:
+            yield beam.pvalue.TaggedOutput(self.FAILED, line)
+
+    def _write(self, shard: Shard) -> ShardResult:
+        # TensorFlow takes seconds to import; --help and runs with nothing to do spare it.
+        from context_rcnn.data.examples import encode_example
+
+        summary, failures, progress = Summary(), [], _Progress(shard.name)
+        with whole_file(FileSystems.join(self._output_dir, shard.file_name)) as file:
+            writer = TFRecordWriter(file)
+            for record in shards.planned_records(self._output_dir, shard):
+                prepared, problems = prepare(record, self._image_root, self._image_options)
+                if prepared is not None:
+                    writer.write(encode_example(prepared, self._label_map))
+                    summary.add_image(prepared)
+                for failure in problems:
+                    summary.add_failure(failure)
+                    failures.append(failure.to_json())
+                progress.step()
+        return ShardResult(shard, writer.records, writer.bytes, summary, tuple(failures))
+
+
+class CreateExamples(beam.PTransform):
+    """Shards to TFRecord files, then one manifest over all of them."""
+
+    def __init__(
+        self,
+        output_dir: str,
+        archive: SplitArchive,
+        image_options: ImageOptions,
+        options: dict[str, Any],
+    ):
+        """
+        Args:
+            output_dir: Where the plan lies and the shards go.
+            archive: What the plan was made from.
+            image_options: What images are accepted.
+            options: All options, to be kept in the manifest.
+        """
+        super().__init__()
+        self._write = WriteShard(output_dir, archive.root, image_options, archive.label_map)
+        self._finish = Finish(output_dir, archive, options)
+
+    def expand(self, planned: beam.PCollection[Shard]) -> beam.PCollection[str]:
+        written = (
+            planned
+            | "SpreadShards" >> beam.Reshuffle()
+            | "WriteShard"
+            >> beam.ParDo(self._write).with_outputs(WriteShard.FAILED, main="written")
+        )
+        return (
+            planned.pipeline
+            | "Once" >> beam.Create([None])
+            | "Finish"
+            >> beam.ParDo(
+                self._finish,
+                beam.pvalue.AsList(written["written"]),
+                beam.pvalue.AsList(written[WriteShard.FAILED]),
+            )
+        )
+
+
+class Finish(beam.DoFn):
+    """Writes what describes the shards, the manifest last; removes what earlier runs left.
+
+    Yields the path of the manifest.
+    """
+
+    def __init__(self, output_dir: str, archive: SplitArchive, options: dict[str, Any]):
+        self._output_dir = output_dir
+        self._reader_failures = archive.failures
+        self._texts = {
+            LABEL_MAP: format_label_map(archive.label_map),
+            SPLITS: archive.splits.to_json(),
+        }
+        self._facts = {
+            "format_version": FORMAT_VERSION,
+            "images_listed": archive.images_listed,
+            "notes": dict(sorted(archive.notes.items())),
+            "options": options,
+        }
+
+    def process(
+        self, _: None, results: list[ShardResult], failure_lines: list[str]
+    ) -> Iterator[str]:
+        results = sorted(results, key=lambda result: result.shard.name)
+        failures = [*self._reader_failures, *map(Failure.from_json, failure_lines)]
+        shards.remove_leftovers(self._output_dir, [result.shard for result in results], TEMP_MARK)
+        manifest = self._facts | _manifest(results, failures, self._reader_failures)
+        texts = self._texts | {
+            FAILURES: to_jsonl(failures),
+            MANIFEST: json.dumps(manifest, indent=1, sort_keys=True) + "\n",
+        }
+        for name, text in texts.items():
+            write_text(FileSystems.join(self._output_dir, name), text)
+        yield FileSystems.join(self._output_dir, MANIFEST)
+
+
+def create_examples(
+    archive_options: ArchiveOptions,
+    image_options: ImageOptions,
+    output_dir: str,
+    *,
+    num_shards: int | None = None,
+    shard_megabytes: float = shards.DEFAULT_SHARD_MEGABYTES,
+    overwrite: bool = False,
+    pipeline_args: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Writes the examples of an archive; returns the manifest.
+
+    Writes `<split>-00000-of-00008.tfrecord`, `label_map.pbtxt`, `splits.json`, `failures.jsonl`
+    and, last, `manifest.json`. A folder without a manifest is unfinished. Two runs must not write
+    to one folder at the same time.
+
+    Args:
+        archive_options: Where the archive is and how to read it.
+        image_options: What images are accepted, and how they are changed.
+        output_dir: Folder to write to, on any file system Beam knows.
+        num_shards: Shards of each split; None to choose by size.
+        shard_megabytes: Size of a shard to aim at.
+        overwrite: Also write shards again that are complete.
+        pipeline_args: Flags for Beam.
+
+    Raises:
+        ValueError: If an input as a whole, or an option, is unusable.
+    """
+    if num_shards is not None and num_shards < 1 or shard_megabytes <= 0:
+        raise ValueError("num_shards and shard_megabytes must be positive")
+    shards.check_output_dir(output_dir)
+    pipeline_options = make_pipeline_options(pipeline_args)
+    archive = read_archive(archive_options)
+    settings = {"image": dataclasses.asdict(image_options), "label_map": archive.label_map}
+    planned = shards.make_plan(
+        archive.records,
+        archive.root,
+        output_dir,
+        num_shards=num_shards,
+        shard_megabytes=shard_megabytes,
+        settings=json.dumps([FORMAT_VERSION, settings], sort_keys=True),
+    )
+    if overwrite:
+        shards.forget_results(output_dir, planned)
+    manifest_path = FileSystems.join(output_dir, MANIFEST)
+    if FileSystems.exists(manifest_path):
+        FileSystems.delete([manifest_path])
+    options = {
+        "archive": dataclasses.asdict(archive_options),
+        "image": dataclasses.asdict(image_options),
+        "num_shards": num_shards,
+        "shard_megabytes": shard_megabytes,
+    }
+    with beam.Pipeline(options=pipeline_options) as pipeline:
+        _ = (
+            pipeline
+            | "Shards" >> beam.Create(planned)
+            | "CreateExamples" >> CreateExamples(output_dir, archive, image_options, options)
+        )
+    return json.loads(read_text(manifest_path) or "{}")
+
+
+def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
+    """Beam's options, on the embedded runner unless another is named.
+
+    Raises:
+        ValueError: For flags that Beam does not know either; it would pass over them in silence.
+    """
+    options = PipelineOptions(list(pipeline_args))
+    known = options.get_all_options(drop_default=True)
+    given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"unknown flags: {', '.join('--' + name for name in unknown)}")
+    if "runner" not in known:
+        options = PipelineOptions(list(pipeline_args), runner=DEFAULT_RUNNER)
+    return options
+
+
+def format_manifest(manifest: dict[str, Any], output_dir: str) -> str:
+    """Closing words for a terminal: tables, warnings, and what to do next."""
+    written, listed = manifest["images_written"], manifest["images_listed"]
+    splits = {split: facts["total"]["images"] for split, facts in manifest["splits"].items()}
+    total = manifest["total"]
+    sections = [
+        format_camera_table(manifest["cameras"]),
+        f"images by split\n{format_counts(splits)}",
+        f"failures\n{format_counts(manifest['failures'])}",
+        f"notes\n{format_counts(manifest['notes'])}",
+        f"{written} of {listed} images are in {len(manifest['shards'])} shards; "
+        f"{manifest['images_lost']} are not. Each one is named in "
+        f"{FileSystems.join(output_dir, FAILURES)}",
+    ]
+    if not written:
+        sections.append("ERROR: no image could be used.")
+    elif not total["boxes"]:
+        sections.append(
+            "WARNING: no image has boxes. These examples can feed a memory bank or a detector, "
+            "but not train one."
+        )
+    if written:
+        sections.append(
+            "next: build the memory of each camera with\n"
+            f"  python -m beam_pipelines.build_memory_bank --examples={output_dir} --help"
+        )
+    return "\n\n".join(sections)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="create_examples",
+        description=__doc__,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    flags.add_archive_flags(parser)
+    output = parser.add_argument_group("output")
+    output.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write to")
+    output.add_argument(
+        "--num_shards", type=int, metavar="N", help="shards of each split; default: by size"
+    )
+    output.add_argument(
+        "--shard_megabytes",
+        type=float,
+        metavar="MB",
+        default=shards.DEFAULT_SHARD_MEGABYTES,
+        help="size of a shard to aim at (default: %(default)s)",
+    )
+    output.add_argument(
+        "--overwrite", action="store_true", help="write complete shards again as well"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; 0 if any image was written, 1 if none was, 2 for unusable input."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser()
+    if not argv:
+        parser.print_help()
+        return 2
+    args, pipeline_args = parser.parse_known_args(argv)
+    try:
+        manifest = create_examples(
+            flags.archive_options(args),
+            flags.image_options(args),
+            args.output_dir,
+            num_shards=args.num_shards,
+            shard_megabytes=args.shard_megabytes,
+            overwrite=args.overwrite,
+            pipeline_args=pipeline_args,
+        )
+    except (ValueError, OSError) as error:
+        logging.debug("the error in full", exc_info=True)
+        print(f"create_examples: error: {error}", file=sys.stderr)
+        return 2
+    print(format_manifest(manifest, args.output_dir))
+    return 0 if manifest["images_written"] else 1
+
+
+def _manifest(
+    results: list[ShardResult], failures: list[Failure], reader_failures: list[Failure]
+) -> dict[str, Any]:
+    by_split: dict[str, Summary] = {}
+    everything = Summary()
+    for failure in reader_failures:
+        everything.add_failure(failure)
+    for result in results:
+        by_split.setdefault(result.shard.split, Summary()).merge(result.summary)
+        everything.merge(result.summary)
+    return everything.to_dict() | {
+        "images_written": everything.images,
+        "images_lost": sum(failure.lost == "image" for failure in failures),
+        "splits": {
+            split: {"total": summary.total.to_dict(), "cameras": sorted(summary.cameras)}
+            for split, summary in by_split.items()
+        },
+        "shards": [
+            {
+                "file": result.shard.file_name,
+                "split": result.shard.split,
+                "records": result.records,
+                "bytes": result.bytes,
+            }
+            for result in results
+        ],
+    }
+
+
+def _count(name: str, number: int = 1) -> None:
+    Metrics.counter("create_examples", name).inc(number)
+
+
+class _Progress:
+    """A line in the log every 1000 images or 30 seconds."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._images = 0
+        self._last = time.monotonic()
+
+    def step(self) -> None:
+        self._images += 1
+        late = time.monotonic() - self._last >= _LOG_EVERY_SECONDS
+        if late or self._images % _LOG_EVERY_IMAGES == 0:
+            logging.info("create_examples: %s: %d images so far", self._name, self._images)
+            self._last = time.monotonic()
+
+
+if __name__ == "__main__":
+    # Workers unpickle steps by the name of their module, which must not be "__main__".
+    from beam_pipelines.create_examples import main as run
+
+    sys.exit(run())

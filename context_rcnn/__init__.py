@@ -1,0 +1,16 @@
+"""Context R-CNN and its relatives: two-stage Keras detectors with long-term memory.
+
+The rooms, from the bottom up: `layers` (one mechanism a file), `configs`, `data`, `simulation`,
+`detectors` (the still-image detector), `models` (one paper a file), `evaluation`, `tasks`,
+`inference`, `report`. docs/architecture.md draws the whole house.
+"""
+
+import os
+
+# tf-models-official is written against Keras 2, which TensorFlow only serves under this switch. It
+# has to be set before TensorFlow loads, so it lives here, in the first line of ours that runs.
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+# TensorFlow's C++ start-up notes are of no use to people who run a detector.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+__version__ = "0.1.0"

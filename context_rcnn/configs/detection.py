@@ -1,0 +1,303 @@
+"""Settings of the still-image detector, its data, its training and its evaluation."""
+
+import dataclasses
+
+from official.core import config_definitions
+from official.core import exp_factory
+from official.modeling import hyperparams
+from official.modeling import optimization
+
+
+@dataclasses.dataclass
+class Backbone(hyperparams.Config):
+    """The feature extractor.
+
+    Attributes:
+        kind: `c4` (first stage on conv4 at stride 16, conv5 as second stage, the paper's) or `fpn`.
+        model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...
+        depth_multiplier: scales the channels; small ones make toy models.
+        freeze_batch_norm: use the moving statistics in training too, for fine-tuning.
+        sync_batch_norm: share batch statistics between replicas.
+        norm_momentum: of the moving statistics.
+        norm_epsilon: added to variances.
+        fpn_filters: channels of the pyramid (`fpn` only).
+    """
+
+    kind: str = "c4"
+    model_id: int = 101
+    depth_multiplier: float = 1.0
+    freeze_batch_norm: bool = False
+    sync_batch_norm: bool = False
+    norm_momentum: float = 0.99
+    norm_epsilon: float = 0.001
+    fpn_filters: int = 256
+
+
+@dataclasses.dataclass
+class Anchors(hyperparams.Config):
+    """Reference boxes: `size` at scale 1 (on a pyramid: on its coarsest level, halved per level)."""
+
+    size: float = 256.0
+    scales: list[float] = dataclasses.field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0])
+    aspect_ratios: list[float] = dataclasses.field(default_factory=lambda: [0.5, 1.0, 2.0])
+
+
+@dataclasses.dataclass
+class Proposals(hyperparams.Config):
+    """First stage.
+
+    Attributes:
+        filters: channels of the 3x3 convolution before the predictions.
+        pre_nms: best boxes a level before suppression.
+        nms_iou: boxes that overlap a better one by this much are suppressed.
+        count: proposals an image, in training and in inference.
+        anchor_samples: anchors an image the first stage learns from.
+        anchor_positive_fraction: upper bound of positives among them.
+        positive_iou: anchors from this IoU on are positive.
+        negative_iou: anchors below this IoU are negative.
+    """
+
+    filters: int = 512
+    pre_nms: int = 6000
+    nms_iou: float = 0.7
+    count: int = 300
+    anchor_samples: int = 256
+    anchor_positive_fraction: float = 0.5
+    positive_iou: float = 0.7
+    negative_iou: float = 0.3
+
+
+@dataclasses.dataclass
+class Boxes(hyperparams.Config):
+    """Second stage.
+
+    Attributes:
+        samples: proposals an image the second stage learns from.
+        positive_fraction: upper bound of positives among them.
+        positive_iou: proposals from this IoU on are positive, the others background.
+        offset_weights: multiply the offsets dy, dx, dh, dw.
+        hidden: dense layers before the predictions (a pyramid's head; empty after conv5).
+    """
+
+    samples: int = 64
+    positive_fraction: float = 0.25
+    positive_iou: float = 0.5
+    offset_weights: list[float] = dataclasses.field(default_factory=lambda: [10.0, 10.0, 5.0, 5.0])
+    hidden: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class Detections(hyperparams.Config):
+    """Post-processing: score threshold, per-class suppression, detections an image."""
+
+    score_threshold: float = 0.001
+    nms_iou: float = 0.6
+    count: int = 100
+
+
+@dataclasses.dataclass
+class FasterRcnn(hyperparams.Config):
+    """The still-image detector.
+
+    Attributes:
+        num_classes: without background; 0 takes it from the label map.
+        image_size: height and width of the network's input.
+        keep_aspect_ratio: fit the image into `image_size` and pad, rather than stretch it.
+    """
+
+    num_classes: int = 0
+    image_size: list[int] = dataclasses.field(default_factory=lambda: [640, 640])
+    keep_aspect_ratio: bool = False
+    backbone: Backbone = dataclasses.field(default_factory=Backbone)
+    anchors: Anchors = dataclasses.field(default_factory=Anchors)
+    proposals: Proposals = dataclasses.field(default_factory=Proposals)
+    boxes: Boxes = dataclasses.field(default_factory=Boxes)
+    detections: Detections = dataclasses.field(default_factory=Detections)
+
+
+@dataclasses.dataclass
+class Losses(hyperparams.Config):
+    """Weights of the four losses, the Huber delta of each box loss, and weight decay."""
+
+    objectness: float = 1.0
+    proposal_boxes: float = 2.0
+    classes: float = 1.0
+    boxes: float = 2.0
+    proposal_delta: float = 1.0 / 9.0
+    box_delta: float = 1.0
+    weight_decay: float = 0.0004
+
+
+@dataclasses.dataclass
+class Data(hyperparams.Config):
+    """One input: TFRecord files of examples (docs/formats.md).
+
+    Attributes:
+        input_path: a file pattern, or several separated by commas.
+        is_training: shuffle, repeat and flip.
+        global_batch_size: images a step, over all replicas.
+        seed: of the order and the flips.
+        shuffle_buffer_size: examples held while shuffling.
+        flip_probability: of a horizontal flip in training.
+        empty_fraction: share of empty images in training batches; negative takes what there is.
+        max_boxes: most groundtruth boxes an image may have; more is an error.
+        shard_files: several hosts read different files rather than different examples. Faster on
+            many hosts; the batches then depend on the number of hosts.
+        sample_1_of_n: evaluate every n-th example only.
+        cache: keep the encoded examples in memory after the first pass.
+    """
+
+    input_path: str = ""
+    is_training: bool = False
+    global_batch_size: int = 8
+    seed: int = 0
+    shuffle_buffer_size: int = 1000
+    flip_probability: float = 0.5
+    empty_fraction: float = -1.0
+    max_boxes: int = 100
+    shard_files: bool = False
+    sample_1_of_n: int = 1
+    cache: bool = False
+
+
+@dataclasses.dataclass
+class Evaluation(hyperparams.Config):
+    """What is reported besides COCO's numbers.
+
+    Attributes:
+        recalls: false positives per 1000 empty images are counted at these recalls.
+        images: images with boxes drawn for TensorBoard and the contact sheet.
+        draw_threshold: boxes below this score are not drawn.
+    """
+
+    recalls: list[float] = dataclasses.field(default_factory=lambda: [0.5, 0.8, 0.9, 0.95])
+    images: int = 24
+    draw_threshold: float = 0.3
+
+
+@dataclasses.dataclass
+class DetectionTask(config_definitions.TaskConfig):
+    """A detector, what it learns from, and what it is measured on.
+
+    Attributes:
+        label_map: Object Detection API label map; empty takes `label_map.pbtxt` beside the data.
+        init_checkpoint: a checkpoint, or a folder with one, to start from.
+        init_checkpoint_modules: `backbone` (an ImageNet checkpoint of tf-models-official) or `all`.
+    """
+
+    model: FasterRcnn = dataclasses.field(default_factory=FasterRcnn)
+    losses: Losses = dataclasses.field(default_factory=Losses)
+    train_data: Data = dataclasses.field(default_factory=lambda: Data(is_training=True))
+    validation_data: Data = dataclasses.field(default_factory=Data)
+    evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+    label_map: str = ""
+    init_checkpoint: str = ""
+    init_checkpoint_modules: str = "backbone"
+
+
+@dataclasses.dataclass
+class Trainer(config_definitions.TrainerConfig):
+    """tf-models-official's trainer settings, and ours.
+
+    Attributes:
+        seed: of weights and sampling.
+        early_stopping_patience: stop after this many evaluations without a better
+            `best_checkpoint_eval_metric`; 0 never stops early.
+    """
+
+    seed: int = 0
+    early_stopping_patience: int = 0
+    best_checkpoint_export_subdir: str = "best_checkpoint"
+    best_checkpoint_eval_metric: str = "mAP@.5"
+
+
+@dataclasses.dataclass
+class Experiment(config_definitions.ExperimentConfig):
+    """Everything one run needs to know; `name` is the experiment it started from."""
+
+    name: str = ""
+    task: DetectionTask = dataclasses.field(default_factory=DetectionTask)
+    trainer: Trainer = dataclasses.field(default_factory=Trainer)
+
+
+def momentum(learning_rate: float, steps: int, warmup_steps: int) -> optimization.OptimizationConfig:
+    """The paper's optimizer: momentum .9, and a rate that falls tenfold at 2/3 and 8/9."""
+    return optimization.OptimizationConfig(
+        {
+            "optimizer": {"type": "sgd", "sgd": {"momentum": 0.9, "global_clipnorm": 10.0}},
+            "learning_rate": {
+                "type": "stepwise",
+                "stepwise": {
+                    "boundaries": [steps * 2 // 3, steps * 8 // 9],
+                    "values": [learning_rate, learning_rate / 10, learning_rate / 100],
+                },
+            },
+            "warmup": {
+                "type": "linear",
+                "linear": {"warmup_steps": warmup_steps, "warmup_learning_rate": 0.0},
+            },
+        }
+    )
+
+
+@exp_factory.register_config_factory("faster_rcnn_c4")
+def faster_rcnn_c4() -> Experiment:
+    """The paper's single-frame baseline: ResNet-101 C4 at 640x640."""
+    steps = 300_000
+    return Experiment(
+        task=DetectionTask(
+            train_data=Data(is_training=True, global_batch_size=8),
+            validation_data=Data(global_batch_size=8),
+        ),
+        trainer=Trainer(
+            train_steps=steps,
+            steps_per_loop=100,
+            summary_interval=100,
+            checkpoint_interval=1000,
+            validation_interval=10_000,
+            optimizer_config=momentum(0.002, steps, warmup_steps=1000),
+        ),
+    )
+
+
+@exp_factory.register_config_factory("faster_rcnn_fpn")
+def faster_rcnn_fpn() -> Experiment:
+    """The same detector on a feature pyramid, ResNet-50."""
+    experiment = faster_rcnn_c4()
+    model = experiment.task.model
+    model.backbone = Backbone(kind="fpn", model_id=50)
+    model.anchors = Anchors(size=512.0, scales=[1.0])
+    model.proposals.filters = 256
+    model.boxes.hidden = [1024, 1024]
+    return experiment
+
+
+@exp_factory.register_config_factory("faster_rcnn_tiny")
+def faster_rcnn_tiny() -> Experiment:
+    """A toy that learns the simulated cameras in minutes on a laptop: ResNet-10, 128x160."""
+    steps = 1500
+    return Experiment(
+        task=DetectionTask(
+            model=FasterRcnn(
+                image_size=[128, 160],
+                backbone=Backbone(model_id=10, depth_multiplier=0.25, norm_momentum=0.95),
+                anchors=Anchors(size=64.0, scales=[0.25, 0.5, 1.0]),
+                proposals=Proposals(filters=64, pre_nms=300, count=50, anchor_samples=64),
+                boxes=Boxes(samples=32),
+                detections=Detections(count=30),
+            ),
+            losses=Losses(weight_decay=0.0004),
+            train_data=Data(
+                is_training=True, global_batch_size=16, empty_fraction=0.3, cache=True
+            ),
+            validation_data=Data(global_batch_size=16),
+        ),
+        trainer=Trainer(
+            train_steps=steps,
+            steps_per_loop=50,
+            summary_interval=50,
+            checkpoint_interval=250,
+            validation_interval=steps,
+            optimizer_config=momentum(0.02, steps, warmup_steps=100),
+        ),
+    )

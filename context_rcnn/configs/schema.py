@@ -1,0 +1,121 @@
+"""Reads an experiment: its name's defaults, then YAML files, then `a.b=c` overrides, in that order.
+
+What does not fit is refused with the file, the full name of the field and the nearest right one.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import yaml
+from official.core import config_definitions
+from official.core import exp_factory
+from official.modeling import hyperparams
+
+from context_rcnn.configs import detection as detection  # registers the experiments
+
+EXPERIMENTS = ("faster_rcnn_c4", "faster_rcnn_fpn", "faster_rcnn_tiny")
+
+
+def load_experiment(
+    name: str = "",
+    config_files: Sequence[str] = (),
+    overrides: str = "",
+) -> config_definitions.ExperimentConfig:
+    """Returns the settings of one run.
+
+    Args:
+        name: an experiment; may be empty where a YAML file says `experiment: NAME`.
+        config_files: YAML files, later ones override earlier ones.
+        overrides: `task.model.num_classes=5,trainer.train_steps=100`, or YAML text.
+    """
+    layers = []
+    for path in config_files:
+        values = _read_yaml(path)
+        name = name or values.get("experiment", "")
+        values.pop("experiment", None)
+        layers.append((path, values))
+    if not name:
+        raise ValueError(
+            "no experiment is named: pass --experiment, or say `experiment: NAME` in the YAML file; "
+            f"there are {', '.join(EXPERIMENTS)}"
+        )
+    if name not in EXPERIMENTS:
+        near = difflib.get_close_matches(name, EXPERIMENTS, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(EXPERIMENTS)}"
+        raise ValueError(f"experiment {name!r} does not exist{hint}")
+    config = exp_factory.get_exp_config(name)
+    if overrides:
+        layers.append(("--params_override", _read_overrides(overrides)))
+    for source, values in layers:
+        _check(values, config.as_dict(), source, "")
+        config.override(values, is_strict=True)
+    config.name = name
+    config.validate()
+    return config
+
+
+def save_experiment(config: config_definitions.ExperimentConfig, path: str) -> None:
+    """Writes the resolved settings as a YAML file that `load_experiment` reads back."""
+    values = config.as_dict()
+    values = {"experiment": values.pop("name")} | values
+    # Written beside and renamed, so that a reader never sees half a file.
+    with tf.io.gfile.GFile(path + ".tmp", "w") as file:
+        yaml.safe_dump(values, file, sort_keys=False)
+    tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    if not tf.io.gfile.exists(path):
+        raise ValueError(f"{path}: no such config file")
+    with tf.io.gfile.GFile(path) as file:
+        try:
+            values = yaml.safe_load(file)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: expected settings by name, found {type(values).__name__}")
+    return values
+
+
+def _read_overrides(overrides: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(overrides)
+        if not isinstance(values, dict):
+            values = hyperparams.nested_csv_str_to_json_str(overrides)
+            values = yaml.safe_load(values)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(
+            f"--params_override: expected a.b=1,a.c=2 or YAML, got {overrides!r}: {error}"
+        ) from None
+    return values
+
+
+def _check(values: Mapping[str, Any], defaults: Mapping[str, Any], source: str, prefix: str):
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in defaults:
+            near = difflib.get_close_matches(str(key), list(defaults), 1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise ValueError(f"{source}: there is no setting {name}{hint}")
+        default = defaults[key]
+        if isinstance(default, Mapping):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{source}: {name} is a group of settings, got {value!r}")
+            _check(value, default, source, f"{name}.")
+        elif default is not None and value is not None and not _fits(value, default):
+            raise ValueError(
+                f"{source}: {name} must be {type(default).__name__}, got {value!r} "
+                f"({type(value).__name__})"
+            )
+
+
+def _fits(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, list | tuple):
+        return isinstance(value, list | tuple)
+    return isinstance(value, type(default))

@@ -1,0 +1,201 @@
+"""A camera archive ready to be checked or written: records with cameras, sequences and splits."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.citycam import read_citycam, read_citycam_splits
+from context_rcnn.data.coco_camera_traps import read_coco_camera_traps
+from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.image_folder import read_image_folder
+from context_rcnn.data.label_map import make_label_map, read_label_map
+from context_rcnn.data.megadetector import (
+    DEFAULT_MIN_SCORE,
+    box_image_labels,
+    check_overlap,
+    read_megadetector,
+)
+from context_rcnn.data.prepare import failure_of, keep_boxes
+from context_rcnn.data.records import Archive, ImageRecord, LabelState
+from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS, assign_sequences
+from context_rcnn.data.splits import TRAIN, Splits, hash_splits, read_splits
+
+
+@dataclasses.dataclass(frozen=True)
+class ArchiveOptions:
+    """Where an archive is and how to read it. Exactly one of the three inputs must be given.
+
+    Attributes:
+        input_json: COCO Camera Traps file; needs `image_root`.
+        image_root: Folder its file names are relative to.
+        input_folder: Folder of images without labels.
+        citycam_root: Folder of the CityCam data set.
+        megadetector_json: MegaDetector results that give boxes to image-level labels.
+        min_megadetector_score: Confidence that makes an animal certain.
+        megadetector_splits: Splits that get such boxes; evaluation keeps to human ones.
+        splits_file: Cameras by split; without it cameras are split by hash.
+        val_fraction: Share of cameras for validation when split by hash.
+        seed: Of the hash.
+        label_map: Label map file; without it ids follow the order of the source's categories.
+        camera_regex: Names the camera by a group `camera` searched in the path.
+        camera_csv: Names the camera by a table of files or folders.
+        sequence_gap: Longest pause in seconds within a sequence.
+    """
+
+    input_json: str | None = None
+    image_root: str | None = None
+    input_folder: str | None = None
+    citycam_root: str | None = None
+    megadetector_json: str | None = None
+    min_megadetector_score: float = DEFAULT_MIN_SCORE
+    megadetector_splits: tuple[str, ...] = (TRAIN,)
+    splits_file: str | None = None
+    val_fraction: float = 0.2
+    seed: int = 0
+    label_map: str | None = None
+    camera_regex: str | None = None
+    camera_csv: str | None = None
+    sequence_gap: int = DEFAULT_GAP_SECONDS
+
+    def __post_init__(self):
+        inputs = [self.input_json, self.input_folder, self.citycam_root]
+        if sum(bool(given) for given in inputs) != 1:
+            raise ValueError("give exactly one of input_json, input_folder and citycam_root")
+        if self.input_json and not self.image_root:
+            raise ValueError("input_json needs image_root, the folder its file names start from")
+        if self.image_root and not self.input_json:
+            raise ValueError("image_root goes with input_json only")
+        if self.camera_regex and self.camera_csv:
+            raise ValueError("give camera_regex or camera_csv, not both")
+        if not Path(self.root).is_dir():
+            raise ValueError(f"{self.root} is not a folder")
+
+    @property
+    def root(self) -> str:
+        """Folder that file names are relative to."""
+        return self.image_root or self.input_folder or self.citycam_root or ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitArchive:
+    """An archive with everything decided but the pixels.
+
+    Attributes:
+        records: Records of each split, by camera and time.
+        failures: What the readers and the splits left out.
+        splits: The splits used.
+        label_map: Class ids by name, from 1.
+        images_listed: Images the source names; equals records plus lost images.
+        notes: Counts of what was noticed but cost nothing.
+        root: Folder that file names are relative to.
+    """
+
+    records: dict[str, list[ImageRecord]]
+    failures: list[Failure]
+    splits: Splits
+    label_map: dict[str, int]
+    images_listed: int
+    notes: Counter
+    root: str
+
+
+def read_archive(options: ArchiveOptions) -> SplitArchive:
+    """Reads an archive, forms sequences, splits cameras and pairs labels with detections.
+
+    Raises:
+        ValueError: If an input as a whole is unusable. Anything smaller is a failure record.
+    """
+    archive = _read_source(options)
+    records = assign_sequences(archive.records, options.sequence_gap)
+    failures = list(archive.failures)
+    splits = _choose_splits(options, records)
+    by_split = _split(records, splits, failures)
+    notes = archive.notes.copy()
+    if options.megadetector_json:
+        by_split = _add_detector_boxes(options, by_split, failures, notes)
+    if options.label_map:
+        label_map = read_label_map(options.label_map)
+        by_split = {
+            split: [_restrict_classes(record, label_map, failures) for record in members]
+            for split, members in by_split.items()
+        }
+    else:
+        label_map = make_label_map(archive.class_names)
+    return SplitArchive(
+        by_split, failures, splits, label_map, archive.images_listed, notes, options.root
+    )
+
+
+def _read_source(options: ArchiveOptions) -> Archive:
+    namer = CameraNamer(
+        options.camera_regex, options.camera_csv, root_camera=Path(options.root).resolve().name
+    )
+    if options.input_json:
+        return read_coco_camera_traps(options.input_json, namer)
+    if options.input_folder:
+        return read_image_folder(options.input_folder, namer)
+    return read_citycam(options.citycam_root)
+
+
+def _choose_splits(options: ArchiveOptions, records: list[ImageRecord]) -> Splits:
+    if options.splits_file:
+        return read_splits(options.splits_file)
+    if options.citycam_root:
+        splits = read_citycam_splits(options.citycam_root)
+        if splits is not None:
+            return splits
+    cameras = {record.camera for record in records}
+    return hash_splits(cameras, options.val_fraction, options.seed)
+
+
+def _split(
+    records: list[ImageRecord], splits: Splits, failures: list[Failure]
+) -> dict[str, list[ImageRecord]]:
+    split_of = splits.by_camera()
+    by_split: dict[str, list[ImageRecord]] = {split: [] for split in sorted(splits.cameras)}
+    for record in records:
+        split = split_of.get(record.camera)
+        if split is None:
+            detail = f"{splits.source} does not list camera {record.camera!r}"
+            failures.append(failure_of(record, "splits", Reason.NOT_IN_SPLIT, detail))
+        else:
+            by_split[split].append(record)
+    return by_split
+
+
+def _add_detector_boxes(
+    options: ArchiveOptions,
+    by_split: dict[str, list[ImageRecord]],
+    failures: list[Failure],
+    notes: Counter,
+) -> dict[str, list[ImageRecord]]:
+    results = read_megadetector(options.megadetector_json)
+    check_overlap((record for members in by_split.values() for record in members), results)
+    failures.extend(results.failures)
+    boxed = dict(by_split)
+    for split in options.megadetector_splits:
+        boxed[split], counts = box_image_labels(
+            by_split.get(split, []), results, options.min_megadetector_score
+        )
+        notes.update({f"megadetector_{name}": count for name, count in counts.items()})
+    return boxed
+
+
+def _restrict_classes(
+    record: ImageRecord, label_map: dict[str, int], failures: list[Failure]
+) -> ImageRecord:
+    """The record without classes that the label map lacks; each is reported."""
+    unknown = [name for name in record.class_names if name not in label_map]
+    if not unknown:
+        return record
+    detail = f"not in the label map: {', '.join(unknown)}"
+    failures.append(
+        failure_of(record, "label_map", Reason.CLASS_NOT_IN_LABEL_MAP, detail, "annotation")
+    )
+    names = tuple(name for name in record.class_names if name in label_map)
+    record = dataclasses.replace(record, class_names=names)
+    if record.boxes:
+        return keep_boxes(record, [box.label in label_map for box in record.boxes])
+    state = LabelState.IMAGE_LEVEL if names else LabelState.UNLABELLED
+    return dataclasses.replace(record, label_state=state)

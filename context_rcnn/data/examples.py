@@ -1,0 +1,186 @@
+"""The tf.Example of one image: its keys, writing it, parsing it.
+
+Keys and types are those of the Object Detection API's camera-trap scripts, so their tools read what
+is written here and examples of theirs are parsed here. Added are `image/unix_seconds`,
+`image/label_state` and `image/object/score`.
+"""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from context_rcnn.data.prepare import PreparedImage
+from context_rcnn.data.records import LabelState
+from context_rcnn.data.timestamps import format_timestamp
+
+# The image.
+HEIGHT = "image/height"
+WIDTH = "image/width"
+FILENAME = "image/filename"
+SOURCE_ID = "image/source_id"
+SHA256 = "image/key/sha256"
+ENCODED = "image/encoded"
+FORMAT = "image/format"
+
+# Where and when. `DATE_CAPTURED` and `UNIX_SECONDS` are absent when the date is unknown.
+LOCATION = "image/location"
+SEQ_ID = "image/seq_id"
+SEQ_NUM_FRAMES = "image/seq_num_frames"
+SEQ_FRAME_NUM = "image/seq_frame_num"
+DATE_CAPTURED = "image/date_captured"
+UNIX_SECONDS = "image/unix_seconds"
+
+# What is known of its content. `LABEL_STATE` is a `LabelState`.
+LABEL_STATE = "image/label_state"
+CLASS_LABEL = "image/class/label"
+CLASS_TEXT = "image/class/text"
+BOX_YMIN = "image/object/bbox/ymin"
+BOX_XMIN = "image/object/bbox/xmin"
+BOX_YMAX = "image/object/bbox/ymax"
+BOX_XMAX = "image/object/bbox/xmax"
+OBJECT_TEXT = "image/object/class/text"
+OBJECT_LABEL = "image/object/class/label"
+OBJECT_AREA = "image/object/area"
+OBJECT_SCORE = "image/object/score"
+OLD_OBJECT_SCORE = "image/object/class/score"  # as generate_detection_data wrote it
+
+EMPTY_TEXT, EMPTY_LABEL = "empty", 0
+NO_SECONDS = -1
+"""Stands for an unknown time after parsing; real ones are later than 2000."""
+
+_ABSENT = -1
+_BOX_EDGES = (BOX_YMIN, BOX_XMIN, BOX_YMAX, BOX_XMAX)  # in the order of box tensors
+
+
+def encode_example(prepared: PreparedImage, label_map: Mapping[str, int]) -> bytes:
+    """Serialized tf.Example of a prepared image; equal inputs give equal bytes.
+
+    Args:
+        prepared: The image and what is known about it. All its classes must be in `label_map`.
+        label_map: Class ids by name, from 1.
+    """
+    record, image = prepared.record, prepared.image
+    empty = record.label_state == LabelState.EMPTY
+    class_names = (EMPTY_TEXT,) if empty else record.class_names
+    labels = [EMPTY_LABEL] if empty else [label_map[name] for name in class_names]
+    features = {
+        HEIGHT: _ints(image.height),
+        WIDTH: _ints(image.width),
+        FILENAME: _texts(record.file_name),
+        SOURCE_ID: _texts(record.image_id),
+        SHA256: _texts(image.sha256),
+        ENCODED: tf.train.Feature(bytes_list=tf.train.BytesList(value=[image.encoded])),
+        FORMAT: _texts("jpeg"),
+        LOCATION: _texts(record.camera),
+        SEQ_ID: _texts(record.seq_id),
+        SEQ_NUM_FRAMES: _ints(record.seq_num_frames),
+        SEQ_FRAME_NUM: _ints(record.frame_num),
+        LABEL_STATE: _ints(record.label_state),
+        CLASS_LABEL: _ints(*labels),
+        CLASS_TEXT: _texts(*class_names),
+        OBJECT_TEXT: _texts(*(box.label for box in record.boxes)),
+        OBJECT_LABEL: _ints(*(label_map[box.label] for box in record.boxes)),
+        OBJECT_AREA: _floats(prepared.areas),
+    }
+    for key, edge in zip(_BOX_EDGES, prepared.boxes.T, strict=True):
+        features[key] = _floats(edge)
+    if record.seconds is not None:
+        features[DATE_CAPTURED] = _texts(format_timestamp(record.seconds))
+        features[UNIX_SECONDS] = _ints(record.seconds)
+    if any(box.score is not None for box in record.boxes):
+        scores = [1.0 if box.score is None else box.score for box in record.boxes]
+        features[OBJECT_SCORE] = _floats(scores)
+    example = tf.train.Example(features=tf.train.Features(feature=features))
+    return example.SerializeToString(deterministic=True)
+
+
+def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Tensors of one serialized tf.Example; works in graphs, and on the old scripts' examples.
+
+    Returns:
+        `image_bytes`, `image_id`, `camera`, `seq_id`: strings, "" where missing.
+        `seconds`: int64 wall-clock seconds, NO_SECONDS where unknown (old examples have none).
+        `has_seconds`: bool.
+        `seq_frame_num`: int64, -1 where missing.
+        `label_state`: int64 `LabelState`. Old examples have none: boxes mean BOXES, the class
+            text "empty" EMPTY, another class text IMAGE_LEVEL.
+        `boxes`: [n, 4] float32 (ymin, xmin, ymax, xmax) in 0..1.
+        `classes`: [n] int64 ids from 1.
+        `areas`: [n] float32 pixels; half of the box where missing.
+        `scores`: [n] float32, 1 for human boxes.
+        `height`, `width`: int64, 0 where missing.
+    """
+    parsed = tf.io.parse_single_example(serialized, _parsing_spec())
+    boxes = tf.stack([parsed[key] for key in _BOX_EDGES], axis=-1)
+    height, width = parsed[HEIGHT], parsed[WIDTH]
+    box_sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    half_boxes = box_sizes * tf.cast(height * width, tf.float32) / 2
+    ones = tf.ones_like(box_sizes)
+    return {
+        "image_bytes": parsed[ENCODED],
+        "image_id": parsed[SOURCE_ID],
+        "camera": parsed[LOCATION],
+        "seq_id": parsed[SEQ_ID],
+        "seconds": parsed[UNIX_SECONDS],
+        "has_seconds": parsed[UNIX_SECONDS] != NO_SECONDS,
+        "seq_frame_num": parsed[SEQ_FRAME_NUM],
+        "label_state": _label_state(parsed, boxes),
+        "boxes": boxes,
+        "classes": parsed[OBJECT_LABEL],
+        "areas": _first_given([parsed[OBJECT_AREA]], half_boxes),
+        "scores": _first_given([parsed[OBJECT_SCORE], parsed[OLD_OBJECT_SCORE]], ones),
+        "height": height,
+        "width": width,
+    }
+
+
+def _parsing_spec() -> dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]:
+    def one(dtype: tf.DType, default: str | int) -> tf.io.FixedLenFeature:
+        return tf.io.FixedLenFeature([], dtype, default)
+
+    many_floats = tf.io.RaggedFeature(tf.float32)
+    return {
+        ENCODED: tf.io.FixedLenFeature([], tf.string),
+        **{key: one(tf.string, "") for key in (SOURCE_ID, LOCATION, SEQ_ID)},
+        **{key: one(tf.int64, 0) for key in (HEIGHT, WIDTH)},
+        UNIX_SECONDS: one(tf.int64, NO_SECONDS),
+        SEQ_FRAME_NUM: one(tf.int64, -1),
+        LABEL_STATE: one(tf.int64, _ABSENT),
+        CLASS_TEXT: tf.io.RaggedFeature(tf.string),
+        OBJECT_LABEL: tf.io.RaggedFeature(tf.int64),
+        **{key: many_floats for key in _BOX_EDGES},
+        **{key: many_floats for key in (OBJECT_AREA, OBJECT_SCORE, OLD_OBJECT_SCORE)},
+    }
+
+
+def _label_state(parsed: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
+    names = parsed[CLASS_TEXT]
+    named = tf.size(names) > 0
+    empty = named & tf.reduce_all(names == EMPTY_TEXT)
+    derived = tf.where(empty, int(LabelState.EMPTY), int(LabelState.IMAGE_LEVEL))
+    derived = tf.where(named, derived, int(LabelState.UNLABELLED))
+    derived = tf.where(tf.shape(boxes)[0] > 0, int(LabelState.BOXES), derived)
+    stated = parsed[LABEL_STATE]
+    return tf.where(stated == _ABSENT, tf.cast(derived, tf.int64), stated)
+
+
+def _first_given(candidates: list[tf.Tensor], default: tf.Tensor) -> tf.Tensor:
+    """The first candidate with a value for each box, else `default`."""
+    chosen = default
+    for candidate in reversed(candidates):
+        given = tf.size(candidate) == tf.size(default)
+        chosen = tf.cond(given, lambda c=candidate: c, lambda c=chosen: c)
+    return chosen
+
+
+def _texts(*values: str) -> tf.train.Feature:
+    encoded = [value.encode("utf-8") for value in values]
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=encoded))
+
+
+def _ints(*values: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _floats(values) -> tf.train.Feature:
+    return tf.train.Feature(float_list=tf.train.FloatList(value=values))

@@ -1,0 +1,117 @@
+"""Command-line flags of archives and images, shared by every command that reads an archive."""
+
+import argparse
+import dataclasses
+
+from context_rcnn.data.archive import ArchiveOptions
+from context_rcnn.data.images import ImageOptions
+
+
+def add_archive_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `ArchiveOptions` and `ImageOptions`, with their defaults."""
+    default = {
+        field.name: field.default
+        for options in (ArchiveOptions, ImageOptions)
+        for field in dataclasses.fields(options)
+    }
+    source = parser.add_argument_group("input (exactly one of --input_json, --input_folder, ...)")
+    source.add_argument("--input_json", metavar="FILE", help="COCO Camera Traps annotations")
+    source.add_argument(
+        "--image_root", metavar="DIR", help="folder the file names of --input_json start from"
+    )
+    source.add_argument(
+        "--input_folder",
+        metavar="DIR",
+        help="folder of images, one folder a camera; overflow folders such as 101RECNX are merged",
+    )
+    source.add_argument("--citycam_root", metavar="DIR", help="folder of the CityCam data set")
+
+    labels = parser.add_argument_group("labels")
+    labels.add_argument(
+        "--label_map", metavar="FILE", help="label map (.pbtxt); default: from the annotations"
+    )
+    labels.add_argument(
+        "--megadetector_json",
+        metavar="FILE",
+        help="MegaDetector results; give boxes to images labelled with one class",
+    )
+    labels.add_argument(
+        "--min_megadetector_score",
+        type=float,
+        metavar="P",
+        default=default["min_megadetector_score"],
+        help="confidence from which an animal is certain (default: %(default)s)",
+    )
+    labels.add_argument(
+        "--megadetector_splits",
+        nargs="+",
+        metavar="SPLIT",
+        default=default["megadetector_splits"],
+        help="splits that get MegaDetector boxes (default: train only)",
+    )
+
+    splits = parser.add_argument_group("splits, always by camera")
+    splits.add_argument("--splits_file", metavar="FILE", help='{"train": [cameras], "val": [...]}')
+    splits.add_argument(
+        "--val_fraction",
+        type=float,
+        metavar="P",
+        default=default["val_fraction"],
+        help="without --splits_file: share of cameras for validation (default: %(default)s)",
+    )
+    splits.add_argument(
+        "--seed", type=int, default=default["seed"], help="of that choice (default: %(default)s)"
+    )
+
+    cameras = parser.add_argument_group("cameras and sequences")
+    cameras.add_argument(
+        "--camera_regex",
+        metavar="REGEX",
+        help=r"names the camera of a path, such as '^(?P<camera>site_\d+)/'",
+    )
+    cameras.add_argument(
+        "--camera_csv", metavar="FILE", help="table with columns 'file' or 'folder', and 'camera'"
+    )
+    cameras.add_argument(
+        "--sequence_gap",
+        type=int,
+        metavar="SECONDS",
+        default=default["sequence_gap"],
+        help="longest pause within a sequence (default: %(default)s)",
+    )
+
+    images = parser.add_argument_group("images")
+    images.add_argument(
+        "--max_side", type=int, metavar="PIXELS", help="reduce images with a longer side"
+    )
+    images.add_argument(
+        "--max_megapixels",
+        type=float,
+        metavar="MP",
+        default=default["max_megapixels"],
+        help="refuse larger images before decoding (default: %(default)s)",
+    )
+    images.add_argument(
+        "--keep_truncated",
+        action="store_true",
+        help="keep what is there of JPEGs that end early; default: a failure",
+    )
+
+
+def archive_options(args: argparse.Namespace) -> ArchiveOptions:
+    """Options of parsed flags; raises ValueError if they contradict each other."""
+    options = _pick(ArchiveOptions, args)
+    return ArchiveOptions(
+        **{**options, "megadetector_splits": tuple(options["megadetector_splits"])}
+    )
+
+
+def image_options(args: argparse.Namespace) -> ImageOptions:
+    """Options of parsed flags; raises ValueError for values out of range."""
+    return ImageOptions(**_pick(ImageOptions, args))
+
+
+def _pick(options: type, args: argparse.Namespace) -> dict:
+    given = vars(args)
+    names = (field.name for field in dataclasses.fields(options))
+    return {name: given[name] for name in names if name in given}

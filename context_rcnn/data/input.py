@@ -1,0 +1,225 @@
+"""The still-image input: TFRecords of examples to batches, deterministic and with static shapes.
+
+Batches are dicts:
+    image        uint8   [batch, height, width, 3], padded at the bottom and right
+    image_shape  float32 [batch, 2], height and width of what is not padding
+    key          int64   [batch], a hash of the image id; `image_key` computes the same
+    valid        bool    [batch], False for the images that fill up the last batch
+    boxes        float32 [batch, max_boxes, 4], y1 x1 y2 x2 in pixels of `image`
+    classes      int64   [batch, max_boxes], from 1
+    box_valid    bool    [batch, max_boxes]
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from context_rcnn.data import examples
+from context_rcnn.data.records import LabelState
+
+# Only images whose every object has a box, or that are known to be empty, say what is background.
+TEACHING_STATES = (LabelState.EMPTY, LabelState.BOXES)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageInput:
+    """How an example becomes a row of a batch."""
+
+    image_size: tuple[int, int]
+    keep_aspect_ratio: bool = False
+    max_boxes: int = 100
+
+    def __call__(self, example: dict[str, tf.Tensor], flip: tf.Tensor) -> dict[str, tf.Tensor]:
+        image = tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)
+        image.set_shape([None, None, 3])
+        image, shape = resize(image, self.image_size, self.keep_aspect_ratio)
+        boxes = example["boxes"]
+        image, boxes = tf.cond(
+            flip,
+            lambda: (flip_image(image, shape), flip_boxes(boxes)),
+            lambda: (image, boxes),
+        )
+        boxes = boxes * tf.tile(shape, [2])
+        count = tf.shape(boxes)[0]
+        message = ["max_boxes is too small for this image:", example["image_id"], count]
+        check = tf.debugging.Assert(count <= self.max_boxes, message)
+        with tf.control_dependencies([check]):
+            padding = [[0, self.max_boxes - count]]
+        # A box without area, as old records sometimes hold, teaches nothing.
+        has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
+        return {
+            "image": tf.ensure_shape(image, [*self.image_size, 3]),
+            "image_shape": tf.ensure_shape(shape, [2]),
+            "key": image_key(example["image_id"]),
+            "valid": tf.constant(True),
+            "boxes": tf.ensure_shape(tf.pad(boxes, [*padding, [0, 0]]), [self.max_boxes, 4]),
+            "classes": tf.ensure_shape(tf.pad(example["classes"], padding), [self.max_boxes]),
+            "box_valid": tf.ensure_shape(tf.pad(has_area, padding), [self.max_boxes]),
+        }
+
+
+def image_key(image_id: tf.Tensor) -> tf.Tensor:
+    """A 63-bit hash of the image id: accelerators carry integers, not strings."""
+    return tf.strings.to_hash_bucket_fast(image_id, 2**63 - 1)
+
+
+def resize(
+    image: tf.Tensor, size: Sequence[int], keep_aspect_ratio: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the image as uint8 [*size, 3], and the height and width that are not padding."""
+    shape = tf.constant(size)
+    if keep_aspect_ratio:
+        original = tf.cast(tf.shape(image)[:2], tf.float32)
+        scale = tf.reduce_min(tf.cast(shape, tf.float32) / original)
+        shape = tf.clip_by_value(tf.cast(tf.round(original * scale), tf.int32), 1, shape)
+    image = tf.image.resize(image, shape, antialias=True)
+    image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
+    image = tf.image.pad_to_bounding_box(image, 0, 0, *size)
+    return image, tf.cast(shape, tf.float32)
+
+
+def flip_image(image: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+    """Mirrors left and right what is not padding, and leaves the padding where it is."""
+    width = tf.cast(shape[1], tf.int32)
+    inside = tf.image.flip_left_right(image[:, :width])
+    return tf.concat([inside, image[:, width:]], axis=1)
+
+
+def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
+    """Mirrors normalised boxes y1 x1 y2 x2."""
+    y1, x1, y2, x2 = tf.unstack(boxes, axis=1)
+    return tf.stack([y1, 1.0 - x2, y2, 1.0 - x1], axis=1)
+
+
+def find_files(input_path: str, field: str = "input_path") -> list[str]:
+    """Returns the files that comma-separated patterns match, sorted; a ValueError where none."""
+    files = []
+    for pattern in input_path.split(","):
+        matches = tf.io.gfile.glob(pattern.strip()) if pattern.strip() else []
+        if not matches:
+            raise ValueError(f"{field}: no file matches {pattern.strip()!r}")
+        files += matches
+    return sorted(set(files))
+
+
+def read_examples(files: Sequence[str], states: Sequence[int] | None) -> tf.data.Dataset:
+    """Parsed examples in file order; `states` keeps only those label states, None keeps all."""
+    dataset = tf.data.TFRecordDataset(list(files)).map(
+        examples.parse_example, tf.data.AUTOTUNE, deterministic=True
+    )
+    if states is not None:
+        dataset = dataset.filter(lambda example: _has_state(example, states))
+    return dataset
+
+
+def training_batches(
+    files: Sequence[str],
+    to_row: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
+    *,
+    batch_size: int,
+    seed: int,
+    shuffle_buffer_size: int,
+    flip_probability: float,
+    empty_fraction: float = -1.0,
+    shard: tuple[int, int] = (1, 0),
+    shard_files: bool = False,
+    cache: bool = False,
+) -> tf.data.Dataset:
+    """Endless shuffled batches.
+
+    The order and the flips follow from the seed alone. Unless `shard_files`, hosts take turns in
+    one common order, so that the global batches do not depend on how many hosts there are.
+
+    Args:
+        files: TFRecord files.
+        to_row: from a parsed example and "flip it?" to a row.
+        batch_size: of this host.
+        seed: of order and flips.
+        shuffle_buffer_size: examples held while shuffling.
+        flip_probability: of each image.
+        empty_fraction: share of empty images; negative takes what there is.
+        shard: number of hosts, and which of them this is.
+        shard_files: hosts read different files.
+        cache: keep the encoded examples in memory.
+    """
+    hosts, host = shard
+    files = list(files)
+    if shard_files:
+        if len(files) < hosts:
+            raise ValueError(
+                f"shard_files needs a file for each of the {hosts} hosts, found {len(files)}"
+            )
+        files = files[host::hosts]
+    if empty_fraction < 0:
+        dataset = _shuffled(files, TEACHING_STATES, seed, shuffle_buffer_size, cache)
+    else:
+        dataset = tf.data.Dataset.sample_from_datasets(
+            [
+                _shuffled(files, [state], seed, shuffle_buffer_size, cache)
+                for state in (LabelState.EMPTY, LabelState.BOXES)
+            ],
+            weights=[empty_fraction, 1.0 - empty_fraction],
+            seed=seed,
+        )
+    dataset = dataset.enumerate()
+    if not shard_files:
+        dataset = dataset.shard(hosts, host)
+
+    def row(index, record):
+        lot = tf.random.stateless_uniform([], seed=[seed, index])
+        return to_row(examples.parse_example(record), lot < flip_probability)
+
+    dataset = dataset.map(row, tf.data.AUTOTUNE, deterministic=True)
+    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _shuffled(
+    files: Sequence[str], states: Sequence[int], seed: int, buffer_size: int, cache: bool
+) -> tf.data.Dataset:
+    """Endless serialized examples with these label states, in an order that the seed decides."""
+    dataset = tf.data.Dataset.from_tensor_slices(list(files))
+    if not cache:
+        dataset = dataset.shuffle(len(files), seed=seed)
+    dataset = dataset.interleave(
+        tf.data.TFRecordDataset,
+        cycle_length=min(16, len(files)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    dataset = dataset.filter(lambda record: _has_state(examples.parse_example(record), states))
+    if cache:
+        dataset = dataset.cache()
+    return dataset.shuffle(buffer_size, seed=seed).repeat()
+
+
+def evaluation_batches(
+    files: Sequence[str],
+    to_row: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
+    *,
+    batch_size: int,
+    steps: int,
+    shard: tuple[int, int] = (1, 0),
+    sample_1_of_n: int = 1,
+) -> tf.data.Dataset:
+    """Exactly `steps` full batches in file order, filled up with rows whose `valid` is False.
+
+    Every host gives the same number of batches, so that none waits for another.
+    """
+    hosts, host = shard
+    dataset = read_examples(files, TEACHING_STATES)
+    dataset = dataset.shard(sample_1_of_n, 0) if sample_1_of_n > 1 else dataset
+    dataset = dataset.shard(hosts, host) if hosts > 1 else dataset
+    dataset = dataset.map(
+        lambda example: to_row(example, tf.constant(False)), tf.data.AUTOTUNE, deterministic=True
+    )
+    filling = tf.data.Dataset.from_tensors(
+        tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), dataset.element_spec)
+    )
+    dataset = dataset.concatenate(filling.repeat()).take(steps * batch_size)
+    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _has_state(example: dict[str, tf.Tensor], states: Sequence[int]) -> tf.Tensor:
+    states = tf.constant([int(state) for state in states], tf.int64)
+    return tf.reduce_any(tf.cast(example["label_state"], tf.int64) == states)

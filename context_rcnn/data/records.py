@@ -1,0 +1,119 @@
+"""What a reader knows about an image before its pixels are opened."""
+
+import dataclasses
+import enum
+import json
+from collections import Counter
+
+from context_rcnn.data.failures import Failure
+
+
+class LabelState(enum.IntEnum):
+    """How much is known about what an image shows. Values are stored in `image/label_state`."""
+
+    UNLABELLED = 0
+    EMPTY = 1  # somebody looked: nothing there
+    IMAGE_LEVEL = 2  # classes known; boxes absent, or not of every class
+    BOXES = 3  # every class that is there has boxes: the rest is background
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Box:
+    """An annotated box, in the units of its source (see `relative`).
+
+    Attributes:
+        xmin, ymin, xmax, ymax: Edges; they may still lie outside of the image.
+        label: Class name.
+        relative: Edges are fractions of the annotated image size, not pixels.
+        area: Annotated area in the units of the edges, if the source gives one.
+        score: Confidence of the detector that drew the box; None for a human's box.
+    """
+
+    xmin: float
+    ymin: float
+    xmax: float
+    ymax: float
+    label: str
+    relative: bool = False
+    area: float | None = None
+    score: float | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """One image of an archive, as its source describes it.
+
+    Attributes:
+        image_id: Unique within the archive.
+        file_name: Path relative to the image root, with forward slashes.
+        camera: The place that never moves; `image/location` of the example.
+        seconds: Wall-clock seconds since 1970, read as if UTC (time-zone free); None if unknown.
+        seq_id: Burst the image belongs to; "" until `sequences.assign_sequences` fills it in.
+        seq_num_frames: Frames in the burst; 0 if unknown.
+        frame_num: Position in the burst; -1 if unknown. Zero- or one-based as the source has it.
+        label_state: How much is known about the content.
+        class_names: Image-level class names, sorted; never contains the empty class.
+        boxes: Annotated boxes.
+        width, height: Image size the boxes refer to, if the source states it.
+    """
+
+    image_id: str
+    file_name: str
+    camera: str
+    seconds: int | None = None
+    seq_id: str = ""
+    seq_num_frames: int = 0
+    frame_num: int = -1
+    label_state: LabelState = LabelState.UNLABELLED
+    class_names: tuple[str, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    width: int | None = None
+    height: int | None = None
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, line: str) -> "ImageRecord":
+        fields = json.loads(line)
+        fields["label_state"] = LabelState(fields["label_state"])
+        fields["class_names"] = tuple(fields["class_names"])
+        fields["boxes"] = tuple(Box(**box) for box in fields["boxes"])
+        return cls(**fields)
+
+
+@dataclasses.dataclass
+class Archive:
+    """What a reader found.
+
+    Attributes:
+        records: Usable images.
+        failures: Everything that could not be used, each named.
+        class_names: Class names of the source in its own order, without the empty class.
+        images_listed: Images the source names; equals records plus lost images.
+        notes: Counts of what was noticed but cost nothing (ignored files, skipped folders, ...).
+    """
+
+    records: list[ImageRecord]
+    failures: list[Failure]
+    class_names: tuple[str, ...]
+    images_listed: int
+    notes: Counter = dataclasses.field(default_factory=Counter)
+
+
+EMPTY_NAMES = frozenset({"empty", "blank"})
+"""Category names that mean "somebody looked, nothing there" (COCO Camera Traps, Camtrap DP)."""
+
+
+def is_empty_class(name: str) -> bool:
+    return name.strip().lower() in EMPTY_NAMES
+
+
+def resolve_labels(label_names: set[str], boxes: tuple[Box, ...]) -> LabelState:
+    """Label state of an image with these class names (empty and boxed ones included) and boxes."""
+    present = {name for name in label_names if not is_empty_class(name)}
+    if present:
+        return (
+            LabelState.IMAGE_LEVEL if present - {box.label for box in boxes} else LabelState.BOXES
+        )
+    return LabelState.EMPTY if label_names else LabelState.UNLABELLED

@@ -1,0 +1,135 @@
+"""Counts of an archive: per camera, per label state, per reason of failure."""
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from context_rcnn.data.failures import Failure
+from context_rcnn.data.prepare import PreparedImage
+from context_rcnn.data.records import LabelState
+from context_rcnn.data.timestamps import format_timestamp
+
+
+@dataclasses.dataclass
+class CameraCounts:
+    """Counts of one camera. `first` and `last` are seconds; None without any dated image."""
+
+    images: int = 0
+    boxes: int = 0
+    states: Counter = dataclasses.field(default_factory=Counter)
+    undated: int = 0
+    failed: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    def see_clock(self, *readings: int | None) -> None:
+        known = [seconds for seconds in (self.first, self.last, *readings) if seconds is not None]
+        if known:
+            self.first, self.last = min(known), max(known)
+
+    def to_dict(self) -> dict[str, Any]:
+        clocks = {
+            name: None if seconds is None else format_timestamp(seconds)
+            for name, seconds in (("first", self.first), ("last", self.last))
+        }
+        states = {state.name.lower(): self.states[state.name] for state in LabelState}
+        counts = {"images": self.images, **states, "boxes": self.boxes}
+        return {**counts, "undated": self.undated, "failed": self.failed, **clocks}
+
+
+@dataclasses.dataclass
+class Summary:
+    """Counts of a shard, a split or an archive; summaries of parts can be merged."""
+
+    cameras: dict[str, CameraCounts] = dataclasses.field(default_factory=dict)
+    reasons: Counter = dataclasses.field(default_factory=Counter)
+    changes: Counter = dataclasses.field(default_factory=Counter)
+
+    def add_image(self, prepared: PreparedImage) -> None:
+        record = prepared.record
+        counts = self.cameras.setdefault(record.camera, CameraCounts())
+        counts.images += 1
+        counts.boxes += len(prepared.boxes)
+        counts.states[record.label_state.name] += 1
+        counts.undated += record.seconds is None
+        counts.see_clock(record.seconds)
+        self.changes.update(prepared.image.changes)
+
+    def add_failure(self, failure: Failure) -> None:
+        self.reasons[failure.reason.value] += 1
+        if failure.lost == "image" and failure.camera:
+            self.cameras.setdefault(failure.camera, CameraCounts()).failed += 1
+
+    def merge(self, other: "Summary") -> None:
+        for camera, counts in other.cameras.items():
+            mine = self.cameras.setdefault(camera, CameraCounts())
+            for field in ("images", "boxes", "undated", "failed"):
+                setattr(mine, field, getattr(mine, field) + getattr(counts, field))
+            mine.states.update(counts.states)
+            mine.see_clock(counts.first, counts.last)
+        self.reasons.update(other.reasons)
+        self.changes.update(other.changes)
+
+    @property
+    def images(self) -> int:
+        return sum(counts.images for counts in self.cameras.values())
+
+    @property
+    def total(self) -> CameraCounts:
+        """Counts over all cameras."""
+        total = Summary()
+        for counts in self.cameras.values():
+            total.merge(Summary({"": counts}))
+        return total.cameras.get("", CameraCounts())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For people and manifests."""
+        return {
+            "total": self.total.to_dict(),
+            "cameras": {camera: self.cameras[camera].to_dict() for camera in sorted(self.cameras)},
+            "failures": dict(sorted(self.reasons.items())),
+            "image_changes": dict(sorted(self.changes.items())),
+        }
+
+    def to_json(self) -> str:
+        """For programs; see `from_json`."""
+        cameras = {camera: vars(counts) for camera, counts in self.cameras.items()}
+        return json.dumps({**vars(self), "cameras": cameras}, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Summary":
+        fields = json.loads(text)
+        cameras = {
+            camera: CameraCounts(**{**counts, "states": Counter(counts["states"])})
+            for camera, counts in fields["cameras"].items()
+        }
+        return cls(cameras, Counter(fields["reasons"]), Counter(fields["changes"]))
+
+
+def format_camera_table(cameras: dict[str, dict[str, Any]]) -> str:
+    """Aligned text table of `Summary.to_dict()["cameras"]`."""
+    columns = list(CameraCounts().to_dict())
+    rows = [["camera", *columns]]
+    for camera, counts in cameras.items():
+        values = ["-" if counts[column] is None else str(counts[column]) for column in columns]
+        rows.append([camera, *values])
+    return _align(rows)
+
+
+def format_counts(counts: dict[str, int]) -> str:
+    """Aligned lines "name  count", or "none"."""
+    return _align([name, str(count)] for name, count in counts.items()) or "none"
+
+
+def _align(rows: Iterable[list[str]]) -> str:
+    rows = [[cell.encode("unicode_escape").decode() for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            [row[0].ljust(widths[0])]
+            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        )
+        for row in rows
+    )

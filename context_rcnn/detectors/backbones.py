@@ -1,0 +1,100 @@
+"""Feature extractors: tf-models-official's ResNets, cut where a two-stage detector needs them."""
+
+import tensorflow as tf
+import tf_keras
+from official.vision.modeling.backbones import resnet
+from official.vision.modeling.decoders import fpn
+
+# The ImageNet statistics that tf-models-official's checkpoints were trained with, in 0..255.
+MEAN_RGB = (123.675, 116.28, 103.53)
+STDDEV_RGB = (58.395, 57.12, 57.375)
+
+
+def normalize_images(images: tf.Tensor) -> tf.Tensor:
+    """Maps RGB in 0..255 to about zero mean and unit variance, as float32."""
+    return (tf.cast(images, tf.float32) - tf.constant(MEAN_RGB)) / tf.constant(STDDEV_RGB)
+
+
+class ResNetC4(resnet.ResNet):
+    """A ResNet whose last block group keeps the stride of conv4, to run on RoI crops.
+
+    The layers and their order are those of the classification network, so its checkpoints load.
+    """
+
+    def _block_group(self, inputs, filters, strides, *args, name="block_group", **kwargs):
+        strides = 1 if name == "block_group_l5" else strides
+        return super()._block_group(inputs, filters, strides, *args, name=name, **kwargs)
+
+    def trunk(self) -> tf_keras.Model:
+        """conv1 to conv4, as a model from images to {"4": map of stride 16}."""
+        return tf_keras.Model(self.input, {"4": self.output["4"]}, name="trunk")
+
+    def conv5(self) -> tf_keras.Model:
+        """conv5, as a model from crops [n, 7, 7, conv4] to features [n, 7, 7, conv5]."""
+        return tf_keras.Model(self.output["4"], self.output["5"], name="conv5")
+
+
+def build_resnet(
+    model_id: int,
+    *,
+    c4: bool,
+    depth_multiplier: float = 1.0,
+    freeze_batch_norm: bool = False,
+    sync_batch_norm: bool = False,
+    norm_momentum: float = 0.99,
+    norm_epsilon: float = 0.001,
+    weight_decay: float = 0.0,
+) -> resnet.ResNet:
+    """Builds a ResNet of any depth tf-models-official knows (10, 18, 26, 34, 50, 101, 152, ...).
+
+    Args:
+        model_id: the depth.
+        c4: build it for a C4 detector (`ResNetC4`) rather than for a pyramid.
+        depth_multiplier: scales the channels; small ones make toy models.
+        freeze_batch_norm: use the moving statistics in training too, for fine-tuning on few images.
+        sync_batch_norm: share batch statistics between replicas.
+        norm_momentum: of the moving statistics.
+        norm_epsilon: added to variances.
+        weight_decay: L2 penalty on the kernels is `weight_decay / 2 * |kernel|^2`.
+    """
+    if model_id not in resnet.RESNET_SPECS:
+        raise ValueError(
+            f"backbone.model_id {model_id} is unknown; choose one of {sorted(resnet.RESNET_SPECS)}"
+        )
+    return (ResNetC4 if c4 else resnet.ResNet)(
+        model_id,
+        input_specs=tf_keras.layers.InputSpec(shape=[None, None, None, 3]),
+        depth_multiplier=depth_multiplier,
+        use_sync_bn=sync_batch_norm,
+        bn_trainable=not freeze_batch_norm,
+        norm_momentum=norm_momentum,
+        norm_epsilon=norm_epsilon,
+        kernel_regularizer=l2(weight_decay),
+    )
+
+
+def build_fpn(
+    backbone: resnet.ResNet,
+    *,
+    min_level: int,
+    max_level: int,
+    filters: int,
+    weight_decay: float,
+    norm_momentum: float = 0.99,
+    sync_batch_norm: bool = False,
+) -> tf_keras.Model:
+    """Builds a feature pyramid on a ResNet's {"2".."5"} outputs."""
+    return fpn.FPN(
+        input_specs=backbone.output_specs,
+        min_level=min_level,
+        max_level=max_level,
+        num_filters=filters,
+        use_sync_bn=sync_batch_norm,
+        norm_momentum=norm_momentum,
+        kernel_regularizer=l2(weight_decay),
+    )
+
+
+def l2(weight_decay: float) -> tf_keras.regularizers.Regularizer | None:
+    """The Keras penalty whose gradient is `weight_decay * kernel`."""
+    return tf_keras.regularizers.L2(weight_decay / 2) if weight_decay else None

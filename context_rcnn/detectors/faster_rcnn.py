@@ -1,0 +1,108 @@
+"""From settings to a Faster R-CNN: the one place where the config tree becomes arguments."""
+
+import tf_keras
+from official.vision.modeling.heads import dense_prediction_heads
+from official.vision.modeling.layers import detection_generator, roi_generator
+
+from context_rcnn.configs import detection as configs
+from context_rcnn.detectors import backbones
+from context_rcnn.detectors.anchors import make_anchors
+from context_rcnn.detectors.two_stage import BoxHead, BoxPredictor, TwoStageDetector
+
+
+def build_faster_rcnn(
+    config: configs.FasterRcnn,
+    *,
+    weight_decay: float = 0.0,
+    map_memory: tf_keras.layers.Layer | None = None,
+    box_memory: tf_keras.layers.Layer | None = None,
+) -> TwoStageDetector:
+    """Builds a Faster R-CNN, C4 or on a feature pyramid, with a memory at either port or none."""
+    if config.num_classes < 1:
+        raise ValueError(f"model.num_classes must be at least 1, got {config.num_classes}")
+    kind = config.backbone.kind
+    if kind not in ("c4", "fpn"):
+        raise ValueError(f"model.backbone.kind must be c4 or fpn, got {kind!r}")
+    norm_momentum, sync = config.backbone.norm_momentum, config.backbone.sync_batch_norm
+    resnet = backbones.build_resnet(
+        config.backbone.model_id,
+        c4=kind == "c4",
+        depth_multiplier=config.backbone.depth_multiplier,
+        freeze_batch_norm=config.backbone.freeze_batch_norm,
+        sync_batch_norm=sync,
+        norm_momentum=norm_momentum,
+        norm_epsilon=config.backbone.norm_epsilon,
+        weight_decay=weight_decay,
+    )
+    if kind == "c4":
+        levels, sizes = [4], [config.anchors.size]
+        trunk, decoder, conv5 = resnet.trunk(), None, resnet.conv5()
+    else:
+        levels = [2, 3, 4, 5, 6]
+        sizes = [config.anchors.size / 2 ** (levels[-1] - level) for level in levels]
+        trunk, conv5 = resnet, None
+        decoder = backbones.build_fpn(
+            resnet,
+            min_level=levels[0],
+            max_level=levels[-1],
+            filters=config.backbone.fpn_filters,
+            weight_decay=weight_decay,
+            norm_momentum=norm_momentum,
+            sync_batch_norm=sync,
+        )
+    rpn = config.proposals
+    proposer = {
+        "pre_nms_top_k": rpn.pre_nms,
+        "nms_iou_threshold": rpn.nms_iou,
+        "num_proposals": rpn.count,
+        # Without it, boxes that clipping has left without area take the places of real proposals.
+        "pre_nms_min_size_threshold": 1.0,
+    }
+    model = TwoStageDetector(
+        backbone=trunk,
+        decoder=decoder,
+        rpn_head=dense_prediction_heads.RPNHead(
+            min_level=levels[0],
+            max_level=levels[-1],
+            num_anchors_per_location=len(config.anchors.scales) * len(config.anchors.aspect_ratios),
+            num_filters=rpn.filters,
+            use_sync_bn=sync,
+            norm_momentum=norm_momentum,
+            kernel_regularizer=backbones.l2(weight_decay),
+        ),
+        anchors=make_anchors(
+            config.image_size,
+            levels=levels,
+            sizes=sizes,
+            scales=config.anchors.scales,
+            aspect_ratios=config.anchors.aspect_ratios,
+        ),
+        proposer=roi_generator.MultilevelROIGenerator(
+            **proposer, **{f"test_{key}": value for key, value in proposer.items()}
+        ),
+        box_head=BoxHead(conv5),
+        box_predictor=BoxPredictor(
+            config.num_classes,
+            hidden=tuple(config.boxes.hidden),
+            regularizer=backbones.l2(weight_decay),
+        ),
+        detector=detection_generator.DetectionGenerator(
+            # The only version that both takes any batch size and compiles under XLA.
+            nms_version="v2",
+            pre_nms_score_threshold=config.detections.score_threshold,
+            pre_nms_top_k=rpn.count,
+            nms_iou_threshold=config.detections.nms_iou,
+            max_num_detections=config.detections.count,
+        ),
+        proposal_sampling={
+            "samples": config.boxes.samples,
+            "positive_fraction": config.boxes.positive_fraction,
+            "positive_iou": config.boxes.positive_iou,
+            "box_weights": list(config.boxes.offset_weights),
+        },
+        map_memory=map_memory,
+        box_memory=box_memory,
+    )
+    # The whole classification network, under the name its ImageNet checkpoints use.
+    model.checkpoint_items = {"backbone": resnet}
+    return model

@@ -1,0 +1,288 @@
+"""The two-stage detector, with the two places where a memory may enter."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+import tf_keras
+from official.vision.modeling.layers import detection_generator, roi_aligner, roi_generator
+
+from context_rcnn.detectors import targets
+from context_rcnn.detectors.anchors import flatten_anchors
+from context_rcnn.detectors.backbones import normalize_images
+
+
+class Proposals(NamedTuple):
+    """The boxes the second stage looks at. Padding has `valid` False."""
+
+    boxes: tf.Tensor  # float [batch, proposals, 4], y1 x1 y2 x2 in pixels of the resized image
+    scores: tf.Tensor  # float [batch, proposals]
+    valid: tf.Tensor  # bool [batch, proposals]
+
+
+class IdentityPort(tf_keras.layers.Layer):
+    """The port of a detector without memory: what comes in goes out."""
+
+    def call(self, features, *, proposals=None, memory=None, training=None):
+        return features
+
+
+class BoxHead(tf_keras.layers.Layer):
+    """Crops the maps at the proposals and gives one [7, 7, depth] feature a box.
+
+    A C4 detector crops 14x14, pools to 7x7 and runs conv5 on it; a pyramid crops 7x7 and stops.
+    """
+
+    def __init__(self, conv5: tf_keras.Model | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self._conv5 = conv5
+        self._align = roi_aligner.MultilevelROIAligner(crop_size=14 if conv5 else 7)
+        self._pool = tf_keras.layers.MaxPool2D(2) if conv5 else None
+
+    def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
+        """Returns crops [batch, boxes, 7, 7, channels]."""
+        crops = self._align(maps, boxes)
+        if self._pool is None:
+            return crops
+        return _per_box(self._pool, crops)
+
+    def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """Returns box features [batch, boxes, 7, 7, depth]."""
+        if self._conv5 is None:
+            return crops
+        return _per_box(lambda x: self._conv5(x, training=training), crops)
+
+
+class BoxPredictor(tf_keras.layers.Layer):
+    """Class scores and class-wise box offsets from box features.
+
+    After conv5 the features are averaged over space; a pyramid's crops go through dense layers.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        hidden: tuple[int, ...] = (),
+        regularizer: tf_keras.regularizers.Regularizer | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        dense = tf_keras.layers.Dense
+        self._hidden = [
+            dense(units, activation="relu", kernel_regularizer=regularizer, name=f"hidden_{i}")
+            for i, units in enumerate(hidden)
+        ]
+        normal = tf_keras.initializers.RandomNormal
+        self._classes = dense(
+            num_classes + 1, kernel_initializer=normal(stddev=0.01), name="classes"
+        )
+        self._boxes = dense(
+            (num_classes + 1) * 4, kernel_initializer=normal(stddev=0.001), name="boxes"
+        )
+
+    def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns logits [batch, boxes, 1 + classes] and offsets [batch, boxes, 4 (1 + classes)]."""
+        if self._hidden:
+            shape = features.shape
+            x = tf.reshape(features, [-1, shape[1], shape[2] * shape[3] * shape[4]])
+            for layer in self._hidden:
+                x = layer(x)
+        else:
+            x = pool_boxes(features)
+        # Scores and offsets are float32 whatever the policy: softmax and NMS depend on it.
+        return tf.cast(self._classes(x), tf.float32), tf.cast(self._boxes(x), tf.float32)
+
+
+class TwoStageDetector(tf_keras.Model):
+    """Faster R-CNN (arXiv 1506.01497) whose maps and box features pass through memory ports.
+
+    A port is a layer called as `port(features, proposals=..., memory=..., training=...)`; `memory`
+    is whatever dict of tensors the caller passes in. Both ports are the identity by default.
+
+    Args:
+        backbone: images [batch, height, width, 3] to a dict of maps by level.
+        decoder: a pyramid on those maps, or None.
+        rpn_head: maps to objectness and offsets by level.
+        anchors: [rows, columns, anchors * 4] by level.
+        proposer: decodes, suppresses and keeps the best proposals.
+        box_head: crops and second-stage features.
+        box_predictor: scores and offsets.
+        detector: decodes, suppresses and keeps the best detections.
+        proposal_sampling: arguments of `targets.proposal_targets`.
+        map_memory: the port on feature maps.
+        box_memory: the port on box features.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: tf_keras.Model,
+        decoder: tf_keras.Model | None,
+        rpn_head: tf_keras.layers.Layer,
+        anchors: Mapping[str, tf.Tensor],
+        proposer: roi_generator.MultilevelROIGenerator,
+        box_head: BoxHead,
+        box_predictor: BoxPredictor,
+        detector: detection_generator.DetectionGenerator,
+        proposal_sampling: Mapping[str, Any],
+        map_memory: tf_keras.layers.Layer | None = None,
+        box_memory: tf_keras.layers.Layer | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.backbone = backbone
+        self.decoder = decoder
+        self.rpn_head = rpn_head
+        self.box_head = box_head
+        self.box_predictor = box_predictor
+        self.map_memory = map_memory or IdentityPort(name="map_memory")
+        self.box_memory = box_memory or IdentityPort(name="box_memory")
+        self._proposer = proposer
+        self._detector = detector
+        # Kept in a tuple of plain arrays, so that Keras does not take the anchors for weights.
+        self._anchors = tuple((level, tf.get_static_value(a)) for level, a in anchors.items())
+        self._proposal_sampling = dict(proposal_sampling)
+        self._offset_weights = list(proposal_sampling["box_weights"])
+
+    def call(
+        self,
+        images: tf.Tensor,
+        image_shape: tf.Tensor,
+        groundtruth: Mapping[str, tf.Tensor] | None = None,
+        memory: Mapping[str, tf.Tensor] | None = None,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """Detects objects.
+
+        Args:
+            images: RGB in 0..255, [batch, height, width, 3], padded at the bottom and right.
+            image_shape: [batch, 2], height and width of the part that is not padding.
+            groundtruth: `boxes` [batch, gt, 4] in pixels, `classes` [batch, gt] from 1,
+                `valid` [batch, gt]; in training, the proposals to learn from are drawn with it.
+            memory: tensors for the ports.
+            training: whether to use batch statistics and return what the losses need.
+        """
+        outputs = {}
+        maps = self.maps(images, training=training)
+        maps = self.map_memory(maps, memory=memory, training=training)
+        proposals, outputs["rpn"] = self.propose(maps, image_shape, training=training)
+        if groundtruth is not None:
+            proposals, outputs["targets"] = self.sample(proposals, groundtruth)
+        boxes = self.box_features(maps, proposals, training=training)
+        boxes = self.box_memory(boxes, proposals=proposals, memory=memory, training=training)
+        outputs["class_logits"], outputs["box_offsets"] = self.box_predictor(boxes)
+        if not training:
+            outputs |= self.detect(
+                outputs["class_logits"], outputs["box_offsets"], proposals, image_shape
+            )
+        return outputs
+
+    def maps(self, images: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
+        """Returns feature maps by level."""
+        maps = self.backbone(normalize_images(images), training=training)
+        return self.decoder(maps, training=training) if self.decoder else maps
+
+    def propose(
+        self, maps: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool | None = None
+    ) -> tuple[Proposals, dict[str, tf.Tensor]]:
+        """First stage. Returns proposals, and the raw objectness and offsets of all anchors."""
+        logits, offsets = self.rpn_head(maps, training=training)
+        logits = {level: tf.cast(value, tf.float32) for level, value in logits.items()}
+        offsets = {level: tf.cast(value, tf.float32) for level, value in offsets.items()}
+        batch = tf.shape(image_shape)[0]
+        anchors = {
+            level: tf.broadcast_to(tf.reshape(anchor, [1, -1, 4]), [batch, anchor.size // 4, 4])
+            for level, anchor in self._anchors
+        }
+        boxes, scores = self._proposer(
+            offsets, logits, anchors, tf.cast(image_shape, tf.float32), training=training
+        )
+        boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
+        side = boxes[..., 2:] - boxes[..., :2]
+        valid = tf.reduce_all(side > 0.0, axis=-1) & (scores > 0.0)
+        rpn = {
+            "objectness": tf.concat([_flatten(logits[k], 1) for k in sorted(logits)], axis=1)[
+                ..., 0
+            ],
+            "box_offsets": tf.concat([_flatten(offsets[k], 4) for k in sorted(offsets)], axis=1),
+        }
+        return Proposals(boxes, scores, valid), rpn
+
+    def sample(
+        self, proposals: Proposals, groundtruth: Mapping[str, tf.Tensor]
+    ) -> tuple[Proposals, targets.ProposalTargets]:
+        """Draws the proposals that the second stage learns from."""
+        drawn = targets.proposal_targets(
+            proposals.boxes,
+            proposals.valid,
+            groundtruth["boxes"],
+            groundtruth["classes"],
+            groundtruth["valid"],
+            **self._proposal_sampling,
+        )
+        return Proposals(drawn.boxes, tf.ones_like(drawn.boxes[..., 0]), drawn.valid), drawn
+
+    def box_features(
+        self,
+        maps: Mapping[str, tf.Tensor],
+        proposals: Proposals,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """Returns second-stage features [batch, proposals, 7, 7, depth]."""
+        return self.box_head(self.box_head.crop(maps, proposals.boxes), training=training)
+
+    def detect(
+        self,
+        class_logits: tf.Tensor,
+        box_offsets: tf.Tensor,
+        proposals: Proposals,
+        image_shape: tf.Tensor,
+    ) -> dict[str, tf.Tensor]:
+        """Returns `detection_boxes`, `detection_scores`, `detection_classes`, `num_detections`.
+
+        Rows past `num_detections` have score -1 and a box of zeros.
+        """
+        # An invalid proposal is all background.
+        background = tf.one_hot(0, class_logits.shape[-1], on_value=0.0, off_value=-1e9)
+        class_logits = tf.where(proposals.valid[..., None], class_logits, background)
+        detections = self._detector(
+            box_offsets,
+            class_logits,
+            proposals.boxes,
+            tf.cast(image_shape, tf.float32),
+            regression_weights=self._offset_weights,
+            bbox_per_class=True,
+        )
+        kept = (
+            tf.range(detections["detection_scores"].shape[1])[None]
+            < (detections["num_detections"][:, None])
+        )
+        return {
+            "detection_boxes": tf.where(kept[..., None], detections["detection_boxes"], 0.0),
+            "detection_scores": tf.where(kept, detections["detection_scores"], -1.0),
+            "detection_classes": tf.where(kept, detections["detection_classes"], 0),
+            "num_detections": detections["num_detections"],
+        }
+
+    @property
+    def anchors(self) -> tf.Tensor:
+        """All anchors [anchors, 4], in the order of the first stage's outputs."""
+        return flatten_anchors(dict(self._anchors))
+
+
+def pool_boxes(features: tf.Tensor) -> tf.Tensor:
+    """Averages box features [batch, boxes, height, width, depth] over space."""
+    return tf.reduce_mean(features, axis=[2, 3])
+
+
+def _per_box(function, crops: tf.Tensor) -> tf.Tensor:
+    """Applies a function of [n, height, width, channels] to [batch, boxes, ...]."""
+    outputs = function(tf.reshape(crops, [-1, *crops.shape[2:]]))
+    return tf.reshape(outputs, [-1, crops.shape[1], *outputs.shape[1:]])
+
+
+def _flatten(maps: tf.Tensor, depth: int) -> tf.Tensor:
+    """[batch, rows, columns, anchors * depth] to [batch, rows * columns * anchors, depth]."""
+    _, rows, columns, channels = maps.shape
+    return tf.reshape(maps, [-1, rows * columns * channels // depth, depth])

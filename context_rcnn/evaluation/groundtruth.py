@@ -1,0 +1,67 @@
+"""What is in the images that a detector is measured on."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from context_rcnn.data import input as input_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """One labelled image. Without boxes it is known to be empty."""
+
+    id: str
+    key: int  # `input.image_key` of the id; detections come back under it
+    camera: str
+    width: int
+    height: int
+    boxes: np.ndarray  # float64 [boxes, 4], normalised y1 x1 y2 x2
+    classes: np.ndarray  # int64 [boxes], from 1
+
+
+def read_groundtruth(
+    files: Sequence[str], *, num_classes: int, sample_1_of_n: int = 1
+) -> list[Image]:
+    """Reads the labels of all images that `input.evaluation_batches` gives, in the same order."""
+    dataset = input_lib.read_examples(files, input_lib.TEACHING_STATES)
+    dataset = dataset.shard(sample_1_of_n, 0) if sample_1_of_n > 1 else dataset
+
+    def labels(example):
+        kept = ("image_id", "camera", "width", "height", "boxes", "classes")
+        return {name: example[name] for name in kept} | {
+            "key": input_lib.image_key(example["image_id"])
+        }
+
+    images, ids = [], {}
+    for row in dataset.map(labels, tf.data.AUTOTUNE, deterministic=True).as_numpy_iterator():
+        image = Image(
+            id=row["image_id"].decode("utf-8", "replace"),
+            key=int(row["key"]),
+            camera=row["camera"].decode("utf-8", "replace"),
+            width=int(row["width"]),
+            height=int(row["height"]),
+            boxes=row["boxes"].astype(np.float64),
+            classes=row["classes"].astype(np.int64),
+        )
+        if image.key in ids:
+            raise ValueError(
+                f"two evaluation images have the id {image.id!r}"
+                if ids[image.key] == image.id
+                else f"the ids {ids[image.key]!r} and {image.id!r} have the same hash; rename one"
+            )
+        if image.classes.size and not 1 <= image.classes.min() <= image.classes.max() <= num_classes:
+            raise ValueError(
+                f"image {image.id!r} has a box of class {image.classes.max()}, "
+                f"but the label map goes from 1 to {num_classes}"
+            )
+        ids[image.key] = image.id
+        images.append(image)
+    if not images:
+        raise ValueError(
+            f"nothing to evaluate on: no image in {', '.join(files[:3])} has boxes or is labelled "
+            "empty"
+        )
+    return images

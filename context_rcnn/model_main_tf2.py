@@ -1,0 +1,131 @@
+r"""Trains and evaluates detectors, with the Object Detection API's flags and tf-models-official's.
+
+Train, evaluating now and then (the same command resumes after a crash or a kill):
+
+    python -m context_rcnn.model_main_tf2 \
+        --pipeline_config_path=configs/simulation/faster_rcnn.yaml --model_dir=runs/first
+
+Evaluate once and stop, or evaluate every checkpoint another process writes:
+
+    python -m context_rcnn.model_main_tf2 --mode=eval --model_dir=runs/first \
+        --config_file=runs/first/params.yaml
+    python -m context_rcnn.model_main_tf2 --model_dir=runs/eval --checkpoint_dir=runs/first \
+        --config_file=runs/first/params.yaml --eval_timeout=3600
+
+A setting is taken from the experiment, then from the config files in their order, then from
+--params_override, then from the flags below. docs/architecture.md explains the settings.
+"""
+
+import os
+import sys
+
+from absl import app, flags, logging
+
+import context_rcnn  # noqa: F401  (chooses Keras 2 before TensorFlow loads)
+
+# The Object Detection API's.
+flags.DEFINE_string("pipeline_config_path", None, "YAML file with the settings; see configs/.")
+flags.DEFINE_string("model_dir", None, "Folder of the run: checkpoints, summaries, evaluations.")
+flags.DEFINE_integer("num_train_steps", None, "Train to this step (trainer.train_steps).")
+flags.DEFINE_string(
+    "checkpoint_dir",
+    None,
+    "Evaluate the checkpoints of this folder (or this one checkpoint) instead of training.",
+)
+flags.DEFINE_integer(
+    "eval_timeout", 3600, "Seconds that continuous evaluation waits for a checkpoint, then ends."
+)
+flags.DEFINE_bool("eval_on_train_data", False, "Evaluate on the training data.")
+flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "Evaluate every n-th image only.")
+flags.DEFINE_bool("use_tpu", False, "Train on a TPU.")
+flags.DEFINE_string("tpu_name", None, "Name or address of the TPU; empty is the local one.")
+flags.DEFINE_integer(
+    "num_workers", 1, "Above 1: several machines, described to each by TF_CONFIG."
+)
+flags.DEFINE_integer("checkpoint_every_n", None, "Steps between checkpoints.")
+flags.DEFINE_bool("record_summaries", True, "Write TensorBoard files.")
+# tf-models-official's.
+flags.DEFINE_string("experiment", "", "Name of an experiment; may stand in the YAML file instead.")
+flags.DEFINE_multi_string("config_file", [], "YAML file; may be repeated, later ones override.")
+flags.DEFINE_string("params_override", "", "Settings, as a.b=1,a.c=2 or as YAML.")
+flags.DEFINE_enum(
+    "mode",
+    None,
+    ["train", "eval", "train_and_eval", "continuous_eval"],
+    "What to do. By default train_and_eval where there is validation data, else train; with "
+    "--checkpoint_dir continuous_eval.",
+)
+flags.DEFINE_string("tpu", None, "The same as --tpu_name, and implies --use_tpu.")
+
+FLAGS = flags.FLAGS
+
+
+def flag_overrides() -> dict:
+    """The settings that the flags ask for."""
+    trainer, train_data, validation_data, runtime = {}, {}, {}, {}
+    if FLAGS.num_train_steps is not None:
+        trainer["train_steps"] = FLAGS.num_train_steps
+    if FLAGS.checkpoint_every_n is not None:
+        trainer["checkpoint_interval"] = FLAGS.checkpoint_every_n
+    if FLAGS.sample_1_of_n_eval_examples is not None:
+        validation_data["sample_1_of_n"] = FLAGS.sample_1_of_n_eval_examples
+    if FLAGS.use_tpu or FLAGS.tpu is not None:
+        runtime = {"distribution_strategy": "tpu", "tpu": FLAGS.tpu or FLAGS.tpu_name or ""}
+    elif FLAGS.num_workers > 1:
+        runtime = {"distribution_strategy": "multi_worker_mirrored"}
+    return {
+        "trainer": trainer,
+        "runtime": runtime,
+        "task": {"train_data": train_data, "validation_data": validation_data},
+    }
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    if not FLAGS.model_dir:
+        raise app.UsageError("--model_dir is required: the folder where the run is kept")
+    # TensorFlow takes ten seconds to load; --help and wrong flags should not wait for it.
+    import tensorflow as tf
+
+    from context_rcnn.configs import schema
+    from context_rcnn.tasks import running
+
+    logging.set_verbosity(logging.WARNING)
+    config_files = [*([FLAGS.pipeline_config_path] if FLAGS.pipeline_config_path else [])]
+    config_files += FLAGS.config_file
+    try:
+        config = schema.load_experiment(FLAGS.experiment, config_files, FLAGS.params_override)
+        config.override(flag_overrides())
+        if FLAGS.eval_on_train_data:
+            config.task.validation_data.input_path = config.task.train_data.input_path
+        mode = FLAGS.mode
+        if mode is None and FLAGS.checkpoint_dir:
+            mode = "continuous_eval"
+        elif mode is None:
+            mode = "train_and_eval" if config.task.validation_data.input_path else "train"
+        running.run(
+            config,
+            mode=mode,
+            model_dir=os.path.abspath(FLAGS.model_dir)
+            if "://" not in FLAGS.model_dir
+            else FLAGS.model_dir,
+            checkpoint=FLAGS.checkpoint_dir or "",
+            eval_timeout=FLAGS.eval_timeout,
+            save_summary=FLAGS.record_summaries,
+        )
+    except ValueError as error:
+        if os.environ.get("CONTEXT_RCNN_TRACEBACK"):
+            raise
+        sys.exit(f"error: {error}\n(CONTEXT_RCNN_TRACEBACK=1 shows where it comes from)")
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
+        if os.environ.get("CONTEXT_RCNN_TRACEBACK"):
+            raise
+        sys.exit(
+            f"error: the input could not be read: {error.message.splitlines()[0]}\n"
+            "(`context-rcnn validate` finds damaged files; CONTEXT_RCNN_TRACEBACK=1 shows more)"
+        )
+
+
+if __name__ == "__main__":
+    app.run(main)

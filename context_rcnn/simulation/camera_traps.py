@@ -1,0 +1,286 @@
+"""Simulates a camera-trap study and writes it in the COCO Camera Traps layout.
+
+```
+<output_dir>/images/cam_00/100RECNX/IMG_0001.JPG   photographs, EXIF times, overflow folders
+<output_dir>/camera_traps.json                     COCO Camera Traps labels
+<output_dir>/splits.json                           train and val locations, as LILA publishes them
+<output_dir>/simulation.json                       parameters and what a test may want to know
+```
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from context_rcnn.simulation import writers
+from context_rcnn.simulation.bursts import CameraTrap, Frame
+from context_rcnn.simulation.canvas import mask_box
+from context_rcnn.simulation.habits import CameraPlan, plan_network, schedule, species_names
+from context_rcnn.simulation.species import CATALOGUE, lookalike
+from context_rcnn.simulation.writers import check
+
+MAKE, MODEL = "TrailCam", "TC-160"
+
+_CONTENTS = ("images", "camera_traps.json", "splits.json", writers.MARKER)
+_TIME = "%Y-%m-%d %H:%M:%S"
+
+
+def simulate_camera_traps(
+    output_dir: str | os.PathLike[str],
+    *,
+    cameras: int = 12,
+    days: int = 60,
+    seed: int = 0,
+    image_size: tuple[int, int] = (160, 120),
+    triggers_per_day: float = 4.0,
+    empty_fraction: float = 0.7,
+    species: int = 8,
+    workers: int = 1,
+    val_fraction: float = 0.25,
+    start: str = "2019-05-01",
+    images_per_folder: int = 500,
+    overwrite: bool = False,
+    progress: writers.Progress | None = None,
+) -> dict[str, Any]:
+    """Simulates static cameras that animals pass by, and writes their photographs and labels.
+
+    The same arguments give the same bytes, whatever the number of workers. With more than one
+    worker the calling script needs the usual `if __name__ == "__main__":`.
+
+    Args:
+      output_dir: folder to write; an earlier simulation in it is replaced.
+      cameras: number of cameras, each at its own place.
+      days: length of the study.
+      seed: of everything that is random.
+      image_size: width and height of the photographs.
+      triggers_per_day: how often a camera's sensor fires on average; each time it takes a burst of
+        1 to 10 frames, one a second.
+      empty_fraction: share of the triggers that were fired by wind, not by an animal.
+      species: number of species, of which the first of the catalogue are the most common.
+      workers: processes to use.
+      val_fraction: share of the cameras held out for validation, rounded up.
+      start: first day, ISO format.
+      images_per_folder: after so many files a camera opens its next overflow folder.
+      overwrite: write even into a folder that holds other things.
+      progress: called as `progress(camera, frames_done, frames_total)` when a camera is done.
+
+    Returns:
+      Counts: frames, empty frames, triggers, boxes, each by class, camera and difficulty.
+    """
+    check("cameras", cameras, isinstance(cameras, int) and cameras >= 1, "an integer of at least 1")
+    check("days", days, isinstance(days, int) and days >= 1, "an integer of at least 1")
+    check("triggers_per_day", triggers_per_day, 0 < triggers_per_day <= 500, "in (0, 500]")
+    check("empty_fraction", empty_fraction, 0 <= empty_fraction <= 1, "in 0..1")
+    check("species", species, species in range(1, len(CATALOGUE) + 1), f"in 1..{len(CATALOGUE)}")
+    check("val_fraction", val_fraction, 0 <= val_fraction < 1, "in [0, 1)")
+    check("images_per_folder", images_per_folder, 1 <= images_per_folder <= 9999, "in 1..9999")
+    first_day = writers.check_common(
+        seed=seed, workers=workers, image_size=image_size, smallest=64, start=start
+    )
+    root = Path(output_dir)
+    writers.prepare_folder(root, "simulate_camera_traps", _CONTENTS, overwrite)
+    parameters = {
+        "cameras": cameras,
+        "days": days,
+        "seed": seed,
+        "image_size": list(image_size),
+        "triggers_per_day": triggers_per_day,
+        "empty_fraction": empty_fraction,
+        "species": species,
+        "val_fraction": val_fraction,
+        "start": first_day.strftime(_TIME),
+        "images_per_folder": images_per_folder,
+    }
+    marker = {"simulator": "simulate_camera_traps", "parameters": parameters}
+    writers.write_json(root / writers.MARKER, marker)
+
+    plans = plan_network(
+        seed,
+        cameras=cameras,
+        days=days,
+        species=species,
+        triggers_per_day=triggers_per_day,
+        empty_fraction=empty_fraction,
+        val_fraction=val_fraction,
+    )
+    names = species_names(species)
+    jobs = [
+        _CameraJob(
+            root=root / "images",
+            plan=plan,
+            names=names,
+            seed=seed,
+            days=days,
+            image_size=tuple(image_size),
+            start=first_day,
+            images_per_folder=images_per_folder,
+            frames=sum(trigger.frames for trigger in schedule(seed, plan, days)),
+        )
+        for plan in plans
+    ]
+    records = writers.run_jobs(jobs, workers, progress)
+    writers.write_json(root / "camera_traps.json", _dataset(records, names, first_day))
+    writers.write_json(root / "splits.json", _splits(plans))
+    pairs = {tuple(sorted((name, other))) for name in names if (other := lookalike(name, names))}
+    marker["lookalikes"] = sorted(pairs)
+    marker["cameras"] = {plan.name: r.truth for plan, r in zip(plans, records, strict=True)}
+    writers.write_json(root / writers.MARKER, marker)
+    return _summary(plans, records, names)
+
+
+@dataclass(frozen=True)
+class _Records:
+    """What one camera adds to the data set."""
+
+    images: list[dict[str, Any]]
+    annotations: list[dict[str, Any]]
+    truth: dict[str, Any]
+    triggers: int
+    empty_triggers: int
+
+
+@dataclass(frozen=True)
+class _CameraJob:
+    """Draws and writes all photographs of one camera."""
+
+    root: Path
+    plan: CameraPlan
+    names: tuple[str, ...]
+    seed: int
+    days: int
+    image_size: tuple[int, int]
+    start: datetime.datetime
+    images_per_folder: int
+    frames: int
+
+    @property
+    def name(self) -> str:
+        return self.plan.name
+
+    def __call__(self) -> _Records:
+        camera = CameraTrap(self.seed, self.plan, days=self.days, image_size=self.image_size)
+        images: list[dict[str, Any]] = []
+        annotations: list[dict[str, Any]] = []
+        (self.root / self.name).mkdir(parents=True)
+        for trigger in camera.triggers:
+            for number, frame in enumerate(camera.frames(trigger)):
+                taken = self.start + datetime.timedelta(seconds=frame.second)
+                file_name = self._file_name(len(images))
+                path = self.root / file_name
+                path.parent.mkdir(exist_ok=True)
+                writers.write_photo(path, frame.image, taken, MAKE, MODEL)
+                image = {
+                    "id": f"{self.name}-{len(images):06d}",
+                    "file_name": file_name,
+                    "width": self.image_size[0],
+                    "height": self.image_size[1],
+                    "location": self.name,
+                    "datetime": taken.strftime(_TIME),
+                    "seq_id": f"{self.name}-seq-{trigger.index:05d}",
+                    "seq_num_frames": trigger.frames,
+                    "frame_num": number,
+                }
+                images.append(image)
+                annotations += self._annotations(image["id"], frame)
+        visits = [trigger for trigger in camera.triggers if trigger.visit]
+        empty = len(camera.triggers) - len(visits)
+        return _Records(images, annotations, self._truth(camera), len(camera.triggers), empty)
+
+    def _file_name(self, index: int) -> str:
+        """Real cameras open a new folder when one is full and count its files from 1 again.
+
+        Every third camera is of a make that puts all files into one folder.
+        """
+        if self.plan.index % 3 == 2:
+            return f"{self.name}/IMG_{index + 1:05d}.JPG"
+        folder, place = divmod(index, self.images_per_folder)
+        return f"{self.name}/{100 + folder}RECNX/IMG_{place + 1:04d}.JPG"
+
+    def _annotations(self, image_id: str, frame: Frame) -> list[dict[str, Any]]:
+        if not frame.animals:
+            return [{"id": f"{image_id}-0", "image_id": image_id, "category_id": 0}]
+        return [
+            {
+                "id": f"{image_id}-{place}",
+                "image_id": image_id,
+                "category_id": 1 + self.names.index(animal.species),
+                "bbox": [float(side) for side in animal.box],
+                "ambiguous": animal.ambiguous,
+                "difficulty": animal.difficulty,
+            }
+            for place, animal in enumerate(frame.animals)
+        ]
+
+    def _truth(self, camera: CameraTrap) -> dict[str, Any]:
+        def stamp(second: int) -> str:
+            return (self.start + datetime.timedelta(seconds=second)).strftime(_TIME)
+
+        distractors = []
+        for place, distractor in enumerate(camera.scene.distractors):
+            boxes = [
+                {"since": stamp(since), "bbox": mask_box(view.distractors[place])}
+                for since, view in camera.views
+            ]
+            distractors.append({"looks_like": distractor.species, "views": boxes})
+        return {
+            "split": self.plan.split,
+            "residents": [resident.species for resident in self.plan.residents],
+            "strays": sorted(self.plan.strays.values()),
+            "distractors": distractors,
+            "bumps": [stamp(since) for since, _ in camera.views[1:]],
+        }
+
+
+def _dataset(
+    records: list[_Records], names: tuple[str, ...], start: datetime.datetime
+) -> dict[str, Any]:
+    return {
+        "info": {
+            "version": "1.0",
+            "description": "Simulated camera traps",
+            "year": start.year,
+            "contributor": "context_rcnn.simulation",
+            "date_created": start.strftime("%Y-%m-%d"),
+        },
+        "categories": [
+            {"id": number, "name": name} for number, name in enumerate(("empty", *names))
+        ],
+        "images": [image for record in records for image in record.images],
+        "annotations": [a for record in records for a in record.annotations],
+    }
+
+
+def _splits(plans: list[CameraPlan]) -> dict[str, Any]:
+    return {
+        "info": {"version": "1.0", "description": "Locations of the simulated camera traps"},
+        "splits": {
+            split: [plan.name for plan in plans if plan.split == split]
+            for split in ("train", "val")
+        },
+    }
+
+
+def _summary(
+    plans: list[CameraPlan], records: list[_Records], names: tuple[str, ...]
+) -> dict[str, Any]:
+    boxes = [a for record in records for a in record.annotations if "bbox" in a]
+    classes = Counter(names[box["category_id"] - 1] for box in boxes)
+    return {
+        "cameras": len(plans),
+        "frames": sum(len(record.images) for record in records),
+        "empty_frames": sum("bbox" not in a for record in records for a in record.annotations),
+        "triggers": sum(record.triggers for record in records),
+        "empty_triggers": sum(record.empty_triggers for record in records),
+        "boxes": len(boxes),
+        "ambiguous_boxes": sum(box["ambiguous"] for box in boxes),
+        "boxes_per_class": {name: classes[name] for name in names},
+        "boxes_per_difficulty": dict(sorted(Counter(b["difficulty"] for b in boxes).items())),
+        "frames_per_camera": {
+            plan.name: len(record.images) for plan, record in zip(plans, records, strict=True)
+        },
+    }

@@ -1,0 +1,352 @@
+"""Simulates static traffic cameras and writes them in CityCam's layout.
+
+```
+<output_dir>/164/164-20160502-09/000001.jpg, 000001.xml   frames of a clip, about one a second
+<output_dir>/164/164-20160502-09.msk                      region of interest
+<output_dir>/train_test_separation/Downtown_Train.txt ... clip folders of each split
+<output_dir>/simulation.json                              parameters and the buses' timetables
+```
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shutil
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from context_rcnn.simulation import canvas, citycam, writers
+from context_rcnn.simulation.roads import WEATHERS, Road, build_road, photograph
+from context_rcnn.simulation.traffic_flow import Flow, OnRoad, Timetable, park
+from context_rcnn.simulation.vehicles import TYPES, VehiclePainter
+from context_rcnn.simulation.writers import check
+
+# CityCam's cameras; every other one is counted to Downtown here, the others to Parkway.
+CAMERA_IDS = ("164", "166", "170", "173", "181", "253", "398", "403", "410", "411", "495", "511",
+              "551", "572", "691", "846", "928")  # fmt: skip
+AREAS = ("Downtown", "Parkway")
+
+# Visible pixels, and pixels of the shorter side, in a frame 352 wide; vehicles that show less are
+# not annotated.
+MIN_PIXELS, MIN_SIDE = 45, 4
+
+_SEPARATION, _BIG = "train_test_separation", "bigbus"
+_CONTENTS = (*CAMERA_IDS, _BIG, _SEPARATION, writers.MARKER)
+_ROAD, _PARKED, _BUS, _CLIPS, _FLOW, _SENSOR = 20, 21, 22, 23, 24, 25  # random streams
+_TIME = "%Y-%m-%d %H:%M:%S"
+
+
+def simulate_traffic(
+    output_dir: str | os.PathLike[str],
+    *,
+    cameras: int = 8,
+    days: int = 3,
+    clips_per_day: int = 4,
+    frames_per_clip: int = 30,
+    frame_interval: float = 1.0,
+    seed: int = 0,
+    image_size: tuple[int, int] = (352, 240),
+    vehicles_per_frame: float = 14,
+    bus_period: float = 180.0,
+    test_fraction: float = 0.25,
+    start: str = "2016-05-02",
+    workers: int = 1,
+    dirt: bool = False,
+    overwrite: bool = False,
+    progress: writers.Progress | None = None,
+) -> dict[str, Any]:
+    """Simulates traffic cameras and writes their clips and labels.
+
+    The same arguments give the same bytes, whatever the number of workers. With more than one
+    worker the calling script needs the usual `if __name__ == "__main__":`.
+
+    Args:
+      output_dir: folder to write; an earlier simulation in it is replaced.
+      cameras: number of cameras.
+      days: days on which clips are taken.
+      clips_per_day: clips of a camera on a day, each in an hour of its own.
+      frames_per_clip: frames of a clip.
+      frame_interval: seconds between frames.
+      seed: of everything that is random.
+      image_size: width and height of the frames.
+      vehicles_per_frame: mean number of annotated vehicles.
+      bus_period: seconds between two passes of a camera's bus.
+      test_fraction: share of the cameras whose clips are listed for testing, rounded up.
+      start: first day, ISO format.
+      workers: processes to use.
+      dirt: repeat the faults of the published archive (see `citycam`), and add a "big*" folder.
+      overwrite: write even into a folder that holds other things.
+      progress: called as `progress(camera, frames_done, frames_total)` when a camera is done.
+
+    Returns:
+      Counts: clips, frames, boxes, boxes by type and frames by camera.
+    """
+    number = len(CAMERA_IDS)
+    check("cameras", cameras, cameras in range(1, number + 1), f"an integer in 1..{number}")
+    check("days", days, isinstance(days, int) and days >= 1, "an integer of at least 1")
+    check("clips_per_day", clips_per_day, clips_per_day in range(1, 25), "an integer in 1..24")
+    check("frames_per_clip", frames_per_clip, frames_per_clip in range(1, 10**6), "at least 1")
+    check("frame_interval", frame_interval, frame_interval > 0, "above 0")
+    clip_seconds = frames_per_clip * frame_interval
+    check("frames_per_clip", frames_per_clip, clip_seconds <= 3600, "few enough to fit an hour")
+    check("vehicles_per_frame", vehicles_per_frame, 1 <= vehicles_per_frame <= 30, "in 1..30")
+    check("bus_period", bus_period, bus_period >= 15, "at least 15 seconds")
+    check("test_fraction", test_fraction, 0 <= test_fraction < 1, "in [0, 1)")
+    first_day = writers.check_common(
+        seed=seed, workers=workers, image_size=image_size, smallest=96, start=start
+    ).replace(hour=0, minute=0, second=0)
+    root = Path(output_dir)
+    writers.prepare_folder(root, "simulate_traffic", _CONTENTS, overwrite)
+    parameters = {
+        "cameras": cameras,
+        "days": days,
+        "clips_per_day": clips_per_day,
+        "frames_per_clip": frames_per_clip,
+        "frame_interval": frame_interval,
+        "seed": seed,
+        "image_size": list(image_size),
+        "vehicles_per_frame": vehicles_per_frame,
+        "bus_period": bus_period,
+        "test_fraction": test_fraction,
+        "start": first_day.strftime(_TIME),
+        "dirt": dirt,
+    }
+    marker = {"simulator": "simulate_traffic", "parameters": parameters}
+    writers.write_json(root / writers.MARKER, marker)
+
+    jobs = [
+        _CameraJob(
+            root=root,
+            index=index,
+            seed=seed,
+            days=days,
+            clips_per_day=clips_per_day,
+            frames_per_clip=frames_per_clip,
+            interval=frame_interval,
+            image_size=tuple(image_size),
+            vehicles_per_frame=vehicles_per_frame,
+            bus_period=bus_period,
+            start=first_day,
+            dirt=dirt,
+        )
+        for index in range(cameras)
+    ]
+    records = writers.run_jobs(jobs, workers, progress)
+    _write_separation(root / _SEPARATION, records, test_fraction)
+    if dirt:
+        _copy_big_subset(root, records[0])
+    marker["cameras"] = {job.name: r.truth for job, r in zip(jobs, records, strict=True)}
+    writers.write_json(root / writers.MARKER, marker)
+    types = sum((record.types for record in records), Counter())
+    return {
+        "cameras": cameras,
+        "clips": sum(len(record.clips) for record in records),
+        "frames": sum(job.frames for job in jobs),
+        "boxes": types.total(),
+        "boxes_per_type": {kind.name: types[kind.label] for kind in TYPES},
+        "frames_per_camera": {job.name: job.frames for job in jobs},
+    }
+
+
+@dataclass(frozen=True)
+class _Records:
+    """What one camera adds to the data set."""
+
+    name: str
+    area: str
+    clips: list[str]
+    types: Counter
+    truth: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _CameraJob:
+    """Draws and writes all clips of one camera."""
+
+    root: Path
+    index: int
+    seed: int
+    days: int
+    clips_per_day: int
+    frames_per_clip: int
+    interval: float
+    image_size: tuple[int, int]
+    vehicles_per_frame: float
+    bus_period: float
+    start: datetime.datetime
+    dirt: bool
+
+    @property
+    def name(self) -> str:
+        return CAMERA_IDS[self.index]
+
+    @property
+    def frames(self) -> int:
+        return self.days * self.clips_per_day * self.frames_per_clip
+
+    def __call__(self) -> _Records:
+        road = build_road(self._generator(_ROAD), self.image_size)
+        phase = float(self._generator(_BUS).integers(int(self.bus_period)))
+        timetable = Timetable(self.bus_period, phase)
+        clips, types = [], Counter()
+        for day in range(self.days):
+            # Parked vehicles stay for a day, half of them for the whole time.
+            parked = park(self._generator(_PARKED), road, self.vehicles_per_frame)
+            today = park(self._generator(_PARKED, day), road, self.vehicles_per_frame)
+            parked = _share_kerb(parked, today)
+            for second, weather in self._draw_clips(day):
+                taken = self.start + datetime.timedelta(seconds=second)
+                clip = f"{self.name}-{taken:%Y%m%d-%H}"
+                flow = Flow(
+                    self._generator(_FLOW, second),
+                    road,
+                    parked,
+                    timetable,
+                    start=second,
+                    duration=self.frames_per_clip * self.interval,
+                    vehicles_per_frame=self.vehicles_per_frame,
+                )
+                types += self._write_clip(clip, road, flow, taken, weather)
+                clips.append(clip)
+        truth = {
+            "area": AREAS[self.index % 2],
+            "bus": {"period": self.bus_period, "phase": phase},
+            "clips": clips,
+        }
+        return _Records(self.name, AREAS[self.index % 2], clips, types, truth)
+
+    def _generator(self, purpose: int, *key: int) -> np.random.Generator:
+        return canvas.generator(self.seed, purpose, self.index, *key)
+
+    def _draw_clips(self, day: int) -> list[tuple[int, str]]:
+        """The second after the start and the weather of each clip of a day."""
+        rng = self._generator(_CLIPS, day)
+        # By day as long as its hours suffice, and about every fourth clip in the dark.
+        weights = np.where((np.arange(24) >= 6) & (np.arange(24) < 20), 1.0, 0.45)
+        hours = rng.choice(24, self.clips_per_day, replace=False, p=weights / weights.sum())
+        weather = str(rng.choice(WEATHERS, p=(0.45, 0.2, 0.2, 0.15)))
+        if self.dirt and day == 0:
+            weather = "Sunny & Cloudy"  # the raw ampersand must occur
+        longest = 3600 - int(self.frames_per_clip * self.interval)
+        clips = []
+        for hour in sorted(int(h) for h in hours):
+            clips.append((day * 86400 + hour * 3600 + int(rng.integers(longest + 1)), weather))
+        return clips
+
+    def _write_clip(
+        self, clip: str, road: Road, flow: Flow, taken: datetime.datetime, weather: str
+    ) -> Counter:
+        folder = self.root / self.name / clip
+        folder.mkdir(parents=True)
+        citycam.write_region(folder.with_name(f"{clip}.msk"), road.outline())
+        seconds = int((taken - self.start).total_seconds())
+        types, before = Counter(), set()
+        for number in range(1, self.frames_per_clip + 1):
+            elapsed = (number - 1) * self.interval
+            time = taken + datetime.timedelta(seconds=elapsed)
+            image, seen = draw_frame(
+                road,
+                flow.at(elapsed),
+                hour=time.hour + time.minute / 60,
+                weather=weather,
+                rng=self._generator(_SENSOR, seconds, number),
+            )
+            label = citycam.FrameLabel(
+                frame=number,
+                time=time,
+                size=self.image_size,
+                weather=weather,
+                facing=1,
+                vehicles=tuple(
+                    citycam.LabelledVehicle(
+                        v.track, _corners(mask), v.vehicle.type.label, v.heading, v.track in before
+                    )
+                    for v, mask in seen
+                ),
+            )
+            before = {v.track for v, _ in seen}
+            types += Counter(vehicle.type for vehicle in label.vehicles)
+            if self.dirt:
+                label = citycam.soil(label)
+            path = folder / f"{number:06d}.jpg"
+            Image.fromarray(image).save(path, quality=writers.JPEG_QUALITY)
+            xml = citycam.frame_xml(label, raw_ampersand=self.dirt)
+            path.with_suffix(".xml").write_text(xml, encoding="utf-8")
+        return types
+
+
+def draw_frame(
+    road: Road, vehicles: list[OnRoad], *, hour: float, weather: str, rng: np.random.Generator
+) -> tuple[np.ndarray, list[tuple[OnRoad, np.ndarray]]]:
+    """Draws one frame.
+
+    Args:
+      road: the place.
+      vehicles: who is on it, the farthest first.
+      hour: hour of the day.
+      weather: one of `roads.WEATHERS`.
+      rng: of rain and sensor noise.
+
+    Returns:
+      The frame `[height, width, 3]` uint8, and the vehicles that show enough of themselves with
+      their visible pixels, bool `[height, width]`.
+    """
+    picture = Image.fromarray(road.background)
+    owners = Image.new("L", picture.size)
+    painter = VehiclePainter(road.projection, ImageDraw.Draw(picture), ImageDraw.Draw(owners))
+    dark = not 6.5 <= hour < 19.5
+    for number, v in enumerate(vehicles, 1):
+        painter.draw(v.vehicle, v.x, v.z, v.heading, number, lights=dark and not v.parked)
+    image = photograph(picture, hour=hour, weather=weather, rng=rng)
+    step = picture.width // image.shape[1]
+    owner_of = np.asarray(owners)[::step, ::step]
+    unit = image.shape[1] / 352
+    pixels = np.bincount(owner_of.ravel(), minlength=len(vehicles) + 1)
+    seen = []
+    for number, v in enumerate(vehicles, 1):
+        mask = owner_of == number
+        if pixels[number] < MIN_PIXELS * unit**2:
+            continue
+        if min(canvas.mask_box(mask)[2:]) >= MIN_SIDE * unit:
+            seen.append((v, mask))
+    return image, seen
+
+
+def _corners(mask: np.ndarray) -> tuple[int, int, int, int]:
+    x, y, width, height = canvas.mask_box(mask)
+    return x, y, x + width, y + height
+
+
+def _share_kerb(always: list[OnRoad], today: list[OnRoad]) -> list[OnRoad]:
+    """Every other vehicle of `always`, and as many of `today` as find a free bay."""
+    kept = always[::2]
+    for vehicle in today:
+        free = all(abs(k.z - vehicle.z) > 6 or k.x != vehicle.x for k in kept)
+        if free and len(kept) < len(always):
+            kept.append(vehicle)
+    return kept
+
+
+def _write_separation(folder: Path, records: list[_Records], test_fraction: float) -> None:
+    """Lists the clip folders of each area's training and test cameras."""
+    folder.mkdir()
+    held_out = min(-int(-test_fraction * len(records) // 1), len(records) - 1)
+    first_test = len(records) - held_out
+    for area in AREAS:
+        for split, chosen in (("Train", records[:first_test]), ("Test", records[first_test:])):
+            clips = [clip for record in chosen if record.area == area for clip in record.clips]
+            text = "".join(f"{clip}\n" for clip in clips)
+            (folder / f"{area}_{split}.txt").write_text(text, encoding="utf-8")
+
+
+def _copy_big_subset(root: Path, record: _Records) -> None:
+    """Adds a special subset as CityCam has: frames that other folders have already."""
+    source = root / record.name / record.clips[0]
+    target = root / _BIG / record.clips[0].replace(record.name, _BIG, 1)
+    shutil.copytree(source, target)

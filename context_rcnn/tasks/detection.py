@@ -1,0 +1,330 @@
+"""The detection task: what a step computes, and what an evaluation reports."""
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+from official.core import base_task
+from tqdm import tqdm
+
+from context_rcnn.configs import detection as configs
+from context_rcnn.data import input as input_lib
+from context_rcnn.data import label_map
+from context_rcnn.detectors import losses, targets
+from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
+from context_rcnn.evaluation import coco, drawing, results
+from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
+from context_rcnn.tasks import checkpoints
+
+LOSSES = ("objectness", "proposal_boxes", "classes", "boxes")
+
+
+class DetectionTask(base_task.Task):
+    """Faster R-CNN on still images, as a tf-models-official task.
+
+    Args:
+        params: the settings.
+        logging_dir: the folder of the run; evaluations are written below it.
+        jit_compile: compile forward and backward pass with XLA.
+        is_chief: whether this process writes files and shows progress.
+        start_step: where training goes on; a resumed run draws another order of the examples.
+    """
+
+    def __init__(
+        self,
+        params: configs.DetectionTask,
+        logging_dir: str | None = None,
+        name: str | None = None,
+        *,
+        jit_compile: bool = False,
+        is_chief: bool = True,
+        start_step: int = 0,
+    ):
+        super().__init__(params, logging_dir, name)
+        self._jit_compile = jit_compile
+        self._is_chief = is_chief
+        self._start_step = start_step
+        self._evaluation_images: list[Image] | None = None
+        self.class_names = self._read_label_map()
+
+    def _read_label_map(self) -> dict[int, str]:
+        params = self.task_config
+        path = params.label_map
+        if not path:
+            data = params.train_data.input_path or params.validation_data.input_path
+            if not data:
+                raise ValueError(
+                    "set task.train_data.input_path or task.validation_data.input_path, or "
+                    "task.label_map"
+                )
+            path = os.path.join(os.path.dirname(data.split(",")[0].strip()), "label_map.pbtxt")
+        names = {number: name for name, number in label_map.read_label_map(path).items()}
+        if params.model.num_classes not in (0, max(names)):
+            raise ValueError(
+                f"task.model.num_classes is {params.model.num_classes}, but {path} has ids up to "
+                f"{max(names)}; 0 takes the number from the label map"
+            )
+        return names
+
+    def build_model(self) -> tf_keras.Model:
+        """Builds the detector and all its variables."""
+        params = self.task_config
+        model_config = configs.FasterRcnn(**params.model.as_dict())
+        model_config.num_classes = max(self.class_names)
+        model = build_faster_rcnn(model_config, weight_decay=params.losses.weight_decay)
+        height, width = model_config.image_size
+        model(tf.zeros([1, height, width, 3]), tf.constant([[height, width]], tf.float32))
+        return model
+
+    def initialize(self, model: tf_keras.Model) -> None:
+        """Loads `init_checkpoint`, where a run starts afresh."""
+        params = self.task_config
+        if not params.init_checkpoint:
+            return
+        path = checkpoints.find_checkpoint(params.init_checkpoint, "task.init_checkpoint")
+        if params.init_checkpoint_modules == "backbone":
+            checkpoints.restore(path, "task.init_checkpoint", **model.checkpoint_items)
+        elif params.init_checkpoint_modules == "all":
+            checkpoints.restore(path, "task.init_checkpoint", model=model)
+        else:
+            raise ValueError(
+                "task.init_checkpoint_modules must be backbone or all, got "
+                f"{params.init_checkpoint_modules!r}"
+            )
+
+    def build_inputs(
+        self, params: configs.Data, input_context: tf.distribute.InputContext | None = None
+    ) -> tf.data.Dataset:
+        """Builds this host's share of an input."""
+        which = "train_data" if params.is_training else "validation_data"
+        files = input_lib.find_files(params.input_path, f"task.{which}.input_path")
+        context = input_context or tf.distribute.InputContext()
+        shard = (context.num_input_pipelines, context.input_pipeline_id)
+        if params.global_batch_size % context.num_replicas_in_sync:
+            raise ValueError(
+                f"task.{which}.global_batch_size {params.global_batch_size} is not a multiple of "
+                f"the {context.num_replicas_in_sync} replicas"
+            )
+        batch_size = context.get_per_replica_batch_size(params.global_batch_size)
+        model = self.task_config.model
+        to_row = input_lib.ImageInput(
+            tuple(model.image_size), model.keep_aspect_ratio, params.max_boxes
+        )
+        if params.is_training:
+            return input_lib.training_batches(
+                files,
+                to_row,
+                batch_size=batch_size,
+                seed=params.seed + self._start_step,
+                shuffle_buffer_size=params.shuffle_buffer_size,
+                flip_probability=params.flip_probability,
+                empty_fraction=params.empty_fraction,
+                shard=shard,
+                shard_files=params.shard_files,
+                cache=params.cache,
+            )
+        return input_lib.evaluation_batches(
+            files,
+            to_row,
+            batch_size=batch_size,
+            # A global step takes one batch for each replica.
+            steps=self.evaluation_steps() * context.num_replicas_in_sync // shard[0],
+            shard=shard,
+            sample_1_of_n=params.sample_1_of_n,
+        )
+
+    def evaluation_images(self) -> list[Image]:
+        """The labels of the validation images, read once."""
+        if self._evaluation_images is None:
+            params = self.task_config.validation_data
+            self._evaluation_images = read_groundtruth(
+                input_lib.find_files(params.input_path, "task.validation_data.input_path"),
+                num_classes=max(self.class_names),
+                sample_1_of_n=params.sample_1_of_n,
+            )
+        return self._evaluation_images
+
+    def evaluation_steps(self) -> int:
+        """Global steps that see every validation image."""
+        params = self.task_config.validation_data
+        return -(-len(self.evaluation_images()) // params.global_batch_size)
+
+    def build_losses(
+        self, labels: Mapping[str, tf.Tensor], model_outputs: Mapping[str, Any], aux_losses=None
+    ) -> dict[str, tf.Tensor]:
+        """Returns the four losses, the weight penalty and their weighted sum, `total_loss`."""
+        params = self.task_config
+        rpn, anchors = model_outputs["rpn"], labels["anchor_targets"]
+        drawn = model_outputs["targets"]
+        positive = drawn.classes > 0
+        offsets = tf.reshape(
+            model_outputs["box_offsets"],
+            [*drawn.classes.shape, model_outputs["class_logits"].shape[-1], 4],
+        )
+        values = {
+            "objectness": losses.objectness_loss(
+                tf.gather(rpn["objectness"], anchors.index, batch_dims=1),
+                anchors.objectness,
+                anchors.valid,
+            ),
+            "proposal_boxes": losses.box_loss(
+                tf.gather(rpn["box_offsets"], anchors.index, batch_dims=1),
+                anchors.box_offsets,
+                anchors.objectness > 0,
+                anchors.valid,
+                params.losses.proposal_delta,
+            ),
+            "classes": losses.class_loss(
+                model_outputs["class_logits"], drawn.classes, drawn.valid
+            ),
+            "boxes": losses.box_loss(
+                tf.gather(offsets, drawn.classes, batch_dims=2),
+                drawn.box_offsets,
+                positive,
+                drawn.valid,
+                params.losses.box_delta,
+            ),
+        }
+        values["weight_penalty"] = tf.add_n(aux_losses) if aux_losses else tf.constant(0.0)
+        weights = params.losses
+        values["total_loss"] = values["weight_penalty"] + tf.add_n(
+            [getattr(weights, name) * values[name] for name in LOSSES]
+        )
+        return values
+
+    def gradients(
+        self, inputs: Mapping[str, tf.Tensor], model: tf_keras.Model, optimizer
+    ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
+        """Forward and backward pass of one replica. Returns gradients and losses."""
+        params = self.task_config.model.proposals
+        groundtruth = {
+            "boxes": inputs["boxes"],
+            "classes": inputs["classes"],
+            "valid": inputs["box_valid"],
+        }
+        with tf.GradientTape() as tape:
+            outputs = model(
+                inputs["image"], inputs["image_shape"], groundtruth=groundtruth, training=True
+            )
+            anchors = targets.anchor_targets(
+                model.anchors,
+                inputs["boxes"],
+                inputs["box_valid"],
+                samples=params.anchor_samples,
+                positive_fraction=params.anchor_positive_fraction,
+                positive_iou=params.positive_iou,
+                negative_iou=params.negative_iou,
+            )
+            values = self.build_losses({"anchor_targets": anchors}, outputs, model.losses)
+            # Replicas add up their gradients, so each gives its share of the global mean.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            loss = values["total_loss"] / replicas
+            if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
+                loss = optimizer.get_scaled_loss(loss)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        if isinstance(optimizer, tf_keras.mixed_precision.LossScaleOptimizer):
+            gradients = optimizer.get_unscaled_gradients(gradients)
+        return gradients, values
+
+    def train_step(self, inputs, model, optimizer, metrics=None) -> dict[str, tf.Tensor]:
+        """One step of one replica."""
+        compute = self.gradients
+        if self._jit_compile:
+            compute = tf.function(compute, jit_compile=True)
+        gradients, values = compute(inputs, model, optimizer)
+        optimizer.apply_gradients(list(zip(gradients, model.trainable_variables, strict=True)))
+        for metric in metrics or []:
+            metric.update_state(values[metric.name])
+        return {self.loss: values["total_loss"]} | values
+
+    def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:
+        """The running means of the losses; evaluation has metrics of its own."""
+        names = [*LOSSES, "weight_penalty"] if training else []
+        return [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
+
+    def validation_step(self, inputs, model, metrics=None) -> dict[str, tf.Tensor]:
+        """Detects on one replica's batch. Boxes come back normalised to the image."""
+        detect = functools.partial(model, training=False)
+        if self._jit_compile:
+            detect = tf.function(detect, jit_compile=True)
+        outputs = detect(inputs["image"], inputs["image_shape"])
+        scale = tf.tile(inputs["image_shape"], [1, 2])[:, None, :]
+        return {
+            "key": inputs["key"],
+            "valid": inputs["valid"],
+            "boxes": outputs["detection_boxes"] / scale,
+            "scores": outputs["detection_scores"],
+            "classes": outputs["detection_classes"],
+        }
+
+    def aggregate_logs(self, state=None, step_outputs=None):
+        """Collects the detections of one global step, of all replicas and workers."""
+        if state is None:
+            bar = tqdm(
+                total=self.evaluation_steps(),
+                desc="evaluate",
+                unit="batch",
+                disable=None if self._is_chief else True,
+            )
+            state = (coco.Detections(), bar)
+        detections, bar = state
+        outputs = {name: value.numpy() for name, value in step_outputs.items()}
+        for i, valid in enumerate(outputs["valid"]):
+            if valid:
+                detections.add(
+                    int(outputs["key"][i]),
+                    outputs["boxes"][i],
+                    outputs["scores"][i],
+                    outputs["classes"][i],
+                )
+        bar.update()
+        return state
+
+    def reduce_aggregated_logs(self, aggregated_logs, global_step=None) -> dict[str, float]:
+        """Measures, writes the results below `evaluation/`, and returns the scalars."""
+        detections, bar = aggregated_logs
+        bar.close()
+        images = self.evaluation_images()
+        unseen = [image.id for image in images if image.key not in detections]
+        if unseen:
+            print(
+                f"evaluate: {len(unseen)} of {len(images)} images were not run (such as "
+                f"{unseen[0]}) and count as without detections"
+            )
+        params = self.task_config.evaluation
+        metrics = {"step": int(global_step.numpy()) if global_step is not None else None}
+        metrics |= results.measure(images, detections, self.class_names, params.recalls)
+        if self._is_chief and self.logging_dir:
+            folder = os.path.join(self.logging_dir, "evaluation", f"step-{metrics['step']}")
+            results.write_results(folder, metrics, images, detections, self.class_names)
+            self._draw(folder, images, detections)
+            print(results.as_table(metrics))
+            print(f"evaluation written to {folder}")
+        return results.scalars(metrics)
+
+    def _draw(self, folder: str, images: list[Image], detections: coco.Detections) -> None:
+        params = self.task_config.evaluation
+        if not params.images:
+            return
+        files = input_lib.find_files(self.task_config.validation_data.input_path)
+        # Mostly images with objects, spread evenly over the set, and some empty ones.
+        full = [image.key for image in images if len(image.boxes)]
+        empty = [image.key for image in images if not len(image.boxes)]
+        keys = _spread(full, params.images - min(len(empty), params.images // 4))
+        keys += _spread(empty, params.images - len(keys))
+        pictures = drawing.pictures(
+            files, detections, self.class_names, keys=keys, threshold=params.draw_threshold
+        )
+        with tf.io.gfile.GFile(os.path.join(folder, "contact_sheet.png"), "wb") as file:
+            drawing.contact_sheet(pictures).save(file, "PNG")
+        for i, picture in enumerate(pictures[:8]):
+            tf.summary.image(f"detections/{i}", tf.keras.utils.img_to_array(picture)[None] / 255)
+
+
+def _spread(items: list, count: int) -> list:
+    """Up to `count` of the items, evenly spaced."""
+    count = min(count, len(items))
+    return [items[i * len(items) // count] for i in range(count)]

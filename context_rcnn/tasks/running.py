@@ -1,0 +1,441 @@
+"""The loop around a task: train, evaluate, resume; one device, many, or many machines.
+
+Built from tf-models-official's runner and trainer, which are wrong for several workers in three
+places that are overridden here: workers other than the chief restored from an empty folder, every
+worker evaluated only its own share, and all of them wrote the same best checkpoint.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orbit
+import tensorflow as tf
+import tf_keras
+from official.common import distribute_utils
+from official.core import base_trainer, config_definitions, train_lib, train_utils
+
+from context_rcnn.configs import schema
+from context_rcnn.tasks import checkpoints
+from context_rcnn.tasks.detection import DetectionTask
+
+MODES = ("train", "eval", "train_and_eval", "continuous_eval")
+
+
+class Trainer(base_trainer.Trainer):
+    """A trainer whose evaluation sees the outputs of all replicas on all workers."""
+
+    def eval_step(self, iterator):
+        def step_fn(inputs):
+            return self.task.validation_step(
+                inputs, model=self.model, metrics=self.validation_metrics
+            )
+
+        outputs = self.strategy.run(step_fn, args=(next(iterator),))
+        return tf.nest.map_structure(lambda x: self.strategy.gather(x, axis=0), outputs)
+
+
+class WorkerCheckpointManager(tf.train.CheckpointManager):
+    """Restores from the run's folder, and saves where it is told: the chief in that folder.
+
+    Other workers must save too, since saving synchronises variables, but into a folder of their
+    own. Every restore is checked: a checkpoint of another model is an error.
+    """
+
+    def __init__(self, checkpoint, *, model_dir: str, directory: str, **kwargs):
+        super().__init__(checkpoint, directory=directory, **kwargs)
+        self._model_dir = model_dir
+
+    def restore_or_initialize(self) -> str | None:
+        """Restores the run's latest checkpoint, or lets the task initialise."""
+        latest = tf.train.latest_checkpoint(self._model_dir)
+        if latest is None:
+            if self._init_fn is not None:
+                self._init_fn()
+            return None
+        self.restore(latest)
+        self._last_checkpoint_step = int(self._step_counter.numpy())
+        return latest
+
+    def restore(self, path: str) -> None:
+        """Restores all of a checkpoint, or raises."""
+        try:
+            self.checkpoint.restore(path).assert_existing_objects_matched()
+        except (AssertionError, ValueError) as error:
+            raise ValueError(
+                f"{path} is a checkpoint of another model than the settings describe; use another "
+                f"--model_dir, or the settings in {self._model_dir}/params.yaml: {error}"
+            ) from None
+
+
+class BestCheckpoint(train_utils.BestCheckpointExporter):
+    """Keeps the best checkpoint. Workers other than the chief decide alike and write elsewhere."""
+
+    def __init__(self, export_dir: str, metric: str, comparison: str, scratch_dir: str | None):
+        super().__init__(export_dir, metric, comparison)
+        if scratch_dir:
+            self._export_dir = scratch_dir
+
+    def maybe_export_checkpoint(self, checkpoint, eval_logs, global_step, write_logs=True):
+        if "|".join(self._metric_name) not in eval_logs:
+            return False  # Not defined on this data: nothing can be the best.
+        return super().maybe_export_checkpoint(checkpoint, eval_logs, global_step, write_logs)
+
+
+class Controller(orbit.Controller):
+    """Orbit's outer loop with progress that names the stage, and early stopping."""
+
+    def __init__(
+        self,
+        *args,
+        total_steps: int,
+        batch_size: int,
+        metric: str,
+        higher_is_better: bool,
+        patience: int,
+        history: Iterable[Mapping[str, Any]] = (),
+        show_progress: bool = True,
+        **kwargs,
+    ):
+        self._total_steps = total_steps
+        self._batch_size = batch_size
+        self._metric, self._sign = metric, 1 if higher_is_better else -1
+        self._patience = patience
+        # (step, metric) of the evaluations so far, of earlier runs in the same folder too.
+        self._history = [(row["step"], row.get(metric)) for row in history]
+        self._show_progress = show_progress
+        self._started: tuple[float, int] | None = None
+        super().__init__(*args, **kwargs)
+
+    def restore_checkpoint(self, checkpoint_path: str | None = None) -> str | None:
+        with self.strategy.scope():
+            if checkpoint_path is None:
+                checkpoint_path = self.checkpoint_manager.restore_or_initialize()
+            else:
+                self.checkpoint_manager.restore(checkpoint_path)
+        if checkpoint_path and self._show_progress:
+            print(f"restored step {self.global_step.numpy()} from {checkpoint_path}", flush=True)
+        return checkpoint_path
+
+    def _train_n_steps(self, num_steps: int) -> None:
+        step = int(self.global_step.numpy())
+        start = time.monotonic()
+        with self.summary_manager.summary_writer().as_default(), tf.summary.record_if(True):
+            output = self.trainer.train(tf.convert_to_tensor(num_steps, tf.int32)) or {}
+        seconds = time.monotonic() - start
+        for action in self.train_actions:
+            action(output)
+        output = tf.nest.map_structure(orbit.utils.get_value, output)
+        self._report_progress(step + num_steps, num_steps, seconds, output)
+        output["images_per_second"] = num_steps * self._batch_size / seconds
+        if self.summary_interval:
+            self.summary_manager.write_summaries(output)
+            self.summary_manager.flush()
+
+    def _report_progress(
+        self, step: int, num_steps: int, seconds: float, output: Mapping[str, Any]
+    ) -> None:
+        if self._started is None:
+            # The first loop traces and compiles; the estimate starts behind it.
+            self._started = (time.monotonic(), step)
+            rate = seconds / num_steps
+        else:
+            since, first = self._started
+            rate = (time.monotonic() - since) / (step - first)
+        if not self._show_progress:
+            return
+        parts = [
+            f"{name} {output[name]:.3f}"
+            for name in ("objectness", "proposal_boxes", "classes", "boxes")
+            if name in output
+        ]
+        eta = int(rate * max(self._total_steps - step, 0))
+        print(
+            f"train  step {step}/{self._total_steps} ({100 * step // self._total_steps}%)  "
+            f"loss {output['training_loss']:.3f} ({', '.join(parts)})  "
+            f"{num_steps * self._batch_size / seconds:.1f} images/s  "
+            f"ETA {eta // 3600}:{eta // 60 % 60:02}:{eta % 60:02}",
+            flush=True,
+        )
+
+    def evaluate(self, steps: int = -1) -> dict[str, Any]:
+        step = int(self.global_step.numpy())
+        with self.eval_summary_manager.summary_writer().as_default():
+            output = self.evaluator.evaluate(tf.convert_to_tensor(steps, tf.int32)) or {}
+        for action in self.eval_actions:
+            action(output)
+        output = tf.nest.map_structure(orbit.utils.get_value, output)
+        self.eval_summary_manager.write_summaries(output)
+        self.eval_summary_manager.flush()
+        value = output.get(self._metric)
+        self._history = [row for row in self._history if row[0] != step] + [(step, value)]
+        return output
+
+    def train_and_evaluate(
+        self, train_steps: int, eval_steps: int = -1, eval_interval: int | None = None
+    ) -> dict[str, Any] | None:
+        """Trains and evaluates in turns. A resumed run keeps the intervals of the first."""
+        interval = eval_interval or train_steps
+        output, step = None, int(self.global_step.numpy())
+        while step < train_steps and not self.should_stop():
+            goal = min(train_steps, (step // interval + 1) * interval)
+            self.train(steps=goal)
+            output = self.evaluate(steps=eval_steps)
+            step = int(self.global_step.numpy())
+        if output is None:  # Everything was trained before; say how good it is.
+            output = self.evaluate(steps=eval_steps)
+        return output
+
+    def should_stop(self) -> bool:
+        """Whether `patience` evaluations have passed since the best one."""
+        values = [(step, self._sign * v) for step, v in sorted(self._history) if v is not None]
+        if not self._patience or len(values) <= self._patience:
+            return False
+        best_step = max(values, key=lambda row: row[1])[0]
+        later = sum(1 for step, _ in values if step > best_step)
+        if later >= self._patience and self._show_progress:
+            print(
+                f"early stopping: {self._metric} was best at step {best_step}, "
+                f"{later} evaluations ago",
+                flush=True,
+            )
+        return later >= self._patience
+
+
+class Runner(train_lib.OrbitExperimentRunner):
+    """Runs a task in one of the modes.
+
+    Args:
+        strategy: where to run.
+        task: what to run.
+        mode: one of `MODES`.
+        params: the settings.
+        model_dir: folder of the run: checkpoints, summaries, evaluations.
+        checkpoint: in eval modes, a checkpoint or a folder of checkpoints other than `model_dir`.
+        eval_timeout: in `continuous_eval`, seconds to wait for a checkpoint before the end.
+        save_summary: write TensorBoard files.
+    """
+
+    def __init__(
+        self,
+        strategy: tf.distribute.Strategy,
+        task,
+        mode: str,
+        params: config_definitions.ExperimentConfig,
+        model_dir: str,
+        *,
+        checkpoint: str = "",
+        eval_timeout: float | None = None,
+        save_summary: bool = True,
+    ):
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        self._is_chief = is_chief(strategy)
+        self._scratch_dir = None if self._is_chief else tempfile.mkdtemp()
+        self._checkpoint_source = checkpoint or model_dir
+        self._eval_timeout = eval_timeout
+        super().__init__(
+            strategy, task, mode, params, model_dir, save_summary=save_summary and self._is_chief
+        )
+
+    def _build_trainer(self, task, train, evaluate):
+        with self.strategy.scope():
+            model = task.build_model()
+            return Trainer(
+                self.params,
+                task,
+                model=model,
+                optimizer=train_utils.create_optimizer(task, self.params),
+                train=train,
+                evaluate=evaluate,
+                checkpoint_exporter=self._build_best_checkpoint_exporter() if train else None,
+            )
+
+    def _build_best_checkpoint_exporter(self):
+        trainer = self.params.trainer
+        if not (trainer.best_checkpoint_export_subdir and trainer.best_checkpoint_eval_metric):
+            return None
+        return BestCheckpoint(
+            os.path.join(self.model_dir, trainer.best_checkpoint_export_subdir),
+            trainer.best_checkpoint_eval_metric,
+            trainer.best_checkpoint_metric_comp,
+            self._scratch_dir,
+        )
+
+    def _maybe_build_checkpoint_manager(self):
+        settings = self.params.trainer
+        return WorkerCheckpointManager(
+            self.trainer.checkpoint,
+            model_dir=self.model_dir if "train" in self._mode else "",
+            directory=self._scratch_dir or self.model_dir,
+            max_to_keep=settings.max_to_keep if self._is_chief else 1,
+            step_counter=self.trainer.global_step,
+            checkpoint_interval=settings.checkpoint_interval,
+            init_fn=self.trainer.initialize if "train" in self._mode else None,
+        )
+
+    def _build_controller(self, trainer, evaluator, save_summary=True, **kwargs):
+        settings = self.params.trainer
+        actions = train_lib.actions
+        train_actions = []
+        if trainer:
+            train_actions = actions.get_train_actions(
+                self.params, trainer, self.model_dir, checkpoint_manager=self.checkpoint_manager
+            )
+        return Controller(
+            strategy=self.strategy,
+            trainer=trainer,
+            evaluator=evaluator,
+            global_step=self.trainer.global_step,
+            steps_per_loop=settings.steps_per_loop,
+            checkpoint_manager=self.checkpoint_manager,
+            summary_dir=os.path.join(self.model_dir, "train") if save_summary else None,
+            eval_summary_dir=(
+                os.path.join(self.model_dir, settings.validation_summary_subdir)
+                if save_summary
+                else None
+            ),
+            summary_interval=settings.summary_interval if save_summary else None,
+            train_actions=train_actions,
+            eval_actions=actions.get_eval_actions(self.params, evaluator, self.model_dir),
+            total_steps=settings.train_steps,
+            batch_size=self.params.task.train_data.global_batch_size,
+            metric=settings.best_checkpoint_eval_metric,
+            higher_is_better=settings.best_checkpoint_metric_comp == "higher",
+            patience=settings.early_stopping_patience,
+            history=read_history(self.model_dir, settings.best_checkpoint_eval_metric),
+            show_progress=self._is_chief,
+        )
+
+    def run(self):
+        """Runs the mode. Returns the model and the last evaluation's scalars."""
+        settings = self.params.trainer
+        output = {}
+        with self.strategy.scope():
+            if self._mode == "train":
+                self.controller.train(steps=settings.train_steps)
+            elif self._mode == "train_and_eval":
+                output = self.controller.train_and_evaluate(
+                    train_steps=settings.train_steps,
+                    eval_steps=settings.validation_steps,
+                    eval_interval=settings.validation_interval,
+                )
+            elif self._mode == "eval":
+                self.controller.restore_checkpoint(
+                    checkpoints.find_checkpoint(self._checkpoint_source, "--checkpoint_dir")
+                )
+                output = self.controller.evaluate(steps=settings.validation_steps)
+            else:
+                output = self._evaluate_continuously()
+        return self.trainer.model, output
+
+    def _evaluate_continuously(self) -> dict[str, Any]:
+        """Evaluates checkpoints as they come, until the last step or the timeout."""
+        settings = self.params.trainer
+        timeout = self._eval_timeout or settings.continuous_eval_timeout
+        output = {}
+        for path in tf.train.checkpoints_iterator(self._checkpoint_source, timeout=timeout):
+            self.controller.restore_checkpoint(path)
+            output = self.controller.evaluate(steps=settings.validation_steps)
+            if self.trainer.global_step.numpy() >= settings.train_steps:
+                return output
+        print(f"continuous_eval: no new checkpoint for {timeout} seconds, stopping", flush=True)
+        return output
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes."""
+    return bool(strategy.extended.should_checkpoint)
+
+
+def read_history(model_dir: str, metric: str) -> list[dict[str, Any]]:
+    """The metric of the evaluations of earlier runs in this folder, by step."""
+    history = []
+    for path in tf.io.gfile.glob(os.path.join(model_dir, "evaluation", "step-*", "metrics.json")):
+        with tf.io.gfile.GFile(path) as file:
+            metrics = json.load(file)
+        history.append({"step": metrics["step"], metric: metrics.get(metric)})
+    return history
+
+
+def run(
+    config: config_definitions.ExperimentConfig,
+    *,
+    mode: str,
+    model_dir: str,
+    checkpoint: str = "",
+    eval_timeout: float | None = None,
+    save_summary: bool = True,
+    strategy: tf.distribute.Strategy | None = None,
+) -> dict[str, Any]:
+    """Runs an experiment in one of the modes. Returns the scalars of the last evaluation.
+
+    Args:
+        config: the settings.
+        mode: one of `MODES`.
+        model_dir: folder of the run.
+        checkpoint: in eval modes, a checkpoint or a folder of them other than `model_dir`.
+        eval_timeout: in `continuous_eval`, seconds to wait for a checkpoint before the end.
+        save_summary: write TensorBoard files.
+        strategy: where to run; by default what `config.runtime` describes.
+    """
+    if "train" in mode and config.trainer.train_steps < 1:
+        raise ValueError("trainer.train_steps must be at least 1 (flag --num_train_steps)")
+    strategy = strategy or make_strategy(config.runtime)
+    chief = is_chief(strategy)
+    tf_keras.utils.set_random_seed(config.trainer.seed)
+    if config.runtime.mixed_precision_dtype:
+        prefix = {"float16": "mixed_", "bfloat16": "mixed_"}
+        dtype = config.runtime.mixed_precision_dtype
+        tf_keras.mixed_precision.set_global_policy(prefix.get(dtype, "") + dtype)
+    if chief:
+        tf.io.gfile.makedirs(model_dir)
+        schema.save_experiment(config, os.path.join(model_dir, "params.yaml"))
+    task = DetectionTask(
+        config.task,
+        model_dir,
+        jit_compile=config.runtime.enable_xla,
+        is_chief=chief,
+        start_step=_latest_step(model_dir) if "train" in mode else 0,
+    )
+    if chief:
+        print(
+            f"{mode}: {type(strategy).__name__}, {strategy.num_replicas_in_sync} replicas, "
+            f"{len(task.class_names)} classes, run folder {model_dir}",
+            flush=True,
+        )
+    runner = Runner(
+        strategy,
+        task,
+        mode,
+        config,
+        model_dir,
+        checkpoint=checkpoint,
+        eval_timeout=eval_timeout,
+        save_summary=save_summary,
+    )
+    return runner.run()[1]
+
+
+def make_strategy(runtime: config_definitions.RuntimeConfig) -> tf.distribute.Strategy:
+    """Builds the strategy that the settings describe; `mirrored` takes all GPUs there are."""
+    distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
+    gpus = runtime.num_gpus or len(tf.config.list_logical_devices("GPU"))
+    if runtime.distribution_strategy == "mirrored" and gpus <= 1:
+        return tf.distribute.OneDeviceStrategy(f"/{'gpu' if gpus else 'cpu'}:0")
+    return distribute_utils.get_distribution_strategy(
+        distribution_strategy=runtime.distribution_strategy,
+        num_gpus=gpus,
+        all_reduce_alg=runtime.all_reduce_alg,
+        num_packs=runtime.num_packs,
+        tpu_address=runtime.tpu,
+    )
+
+
+def _latest_step(model_dir: str) -> int:
+    """The step of the latest checkpoint, 0 where there is none."""
+    latest = tf.train.latest_checkpoint(model_dir)
+    return int(latest.rsplit("-", 1)[1]) if latest else 0

@@ -1,0 +1,93 @@
+"""The plan of a camera network and its cameras' triggers."""
+
+from collections import Counter
+
+import pytest
+
+from context_rcnn.simulation.habits import MAX_BURST, plan_network, schedule, species_names
+from context_rcnn.simulation.species import BY_NAME, CATALOGUE, lookalike
+
+NETWORK = dict(
+    cameras=12, days=60, species=8, triggers_per_day=4.0, empty_fraction=0.7, val_fraction=0.25
+)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_homes_of_look_alikes_are_balanced_in_training(seed):
+    plans = plan_network(seed, **NETWORK)
+    homes = Counter(r.species for p in plans if p.split == "train" for r in p.residents)
+    for name in species_names(8):
+        other = lookalike(name, species_names(8))
+        if other:
+            assert abs(homes[name] - homes[other]) <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("cameras", [1, 2, 3, 5])
+def test_validation_has_no_species_of_its_own(seed, cameras):
+    plans = plan_network(seed, **{**NETWORK, "cameras": cameras, "days": 3})
+    homes = {split: set() for split in ("train", "val")}
+    for plan in plans:
+        homes[plan.split] |= {r.species for r in plan.residents} | set(plan.strays.values())
+        assert plan.visits >= len(plan.residents)
+    assert homes["val"] <= homes["train"]
+    assert any(plan.split == "train" for plan in plans)
+
+
+def test_no_camera_is_home_to_both_look_alikes():
+    for plan in plan_network(0, **NETWORK):
+        kinds = [BY_NAME[r.species].kind for r in plan.residents]
+        assert len(set(kinds)) == len(kinds)
+
+
+def test_look_alikes_differ_in_nothing_but_their_coat():
+    for species in CATALOGUE:
+        other = BY_NAME.get(lookalike(species.name, species_names(len(CATALOGUE))))
+        if other:
+            for trait in ("build", "colour", "size", "herd", "hour"):
+                assert getattr(species, trait) == getattr(other, trait)
+            assert species.coat != other.coat
+
+
+@pytest.mark.parametrize("empty_fraction", [0.0, 0.3, 0.9])
+def test_share_of_empty_triggers_is_as_asked(empty_fraction):
+    plan = plan_network(1, **{**NETWORK, "empty_fraction": empty_fraction})[0]
+    triggers = schedule(1, plan, 60)
+    empty = sum(trigger.visit is None for trigger in triggers) / len(triggers)
+    assert empty == pytest.approx(empty_fraction, abs=0.01)
+
+
+def test_triggers_come_in_order_and_leave_time_for_the_burst():
+    plan = plan_network(2, **{**NETWORK, "triggers_per_day": 400.0, "days": 2})[0]
+    triggers = schedule(2, plan, 2)
+    assert {trigger.frames for trigger in triggers} == set(range(1, MAX_BURST + 1))
+    for before, after in zip(triggers, triggers[1:], strict=False):
+        assert after.second > before.second + before.frames
+
+
+def test_species_keep_to_their_hours():
+    plans = plan_network(3, **{**NETWORK, "days": 300})
+    hours = {}
+    for plan in plans:
+        for resident in plan.residents:
+            near = [
+                abs(trigger.second % 86400 / 3600 - resident.hour) < 4
+                for trigger in schedule(3, plan, 300)
+                if trigger.visit and trigger.visit.species == resident.species
+                if trigger.visit.difficulty != "night"
+            ]
+            hours[plan.name, resident.species] = sum(near) / len(near)
+    assert min(hours.values()) > 0.6
+
+
+def test_every_resident_is_seen_clearly_at_least_once():
+    for plan in plan_network(4, **{**NETWORK, "days": 4}):
+        visits = [t.visit for t in schedule(4, plan, 4) if t.visit]
+        clear = {visit.species for visit in visits if visit.difficulty == "clear"}
+        assert {r.species for r in plan.residents} <= clear
+
+
+def test_a_camera_does_not_depend_on_the_length_of_others_lives():
+    plan = plan_network(6, **NETWORK)[3]
+    assert schedule(6, plan, 60) == schedule(6, plan, 60)
+    assert schedule(6, plan, 60) != schedule(7, plan, 60)

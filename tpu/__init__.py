@@ -1,0 +1,1 @@
+"""Launching on Cloud TPU, and checking beforehand that everything compiles."""

@@ -130,7 +130,7 @@ def make_plan(
 def planned_records(output_dir: str, shard: Shard) -> Iterator[ImageRecord]:
     """Records of a shard in their final order."""
     for line in (read_text(_plan_path(output_dir, shard.name)) or "").splitlines():
-        yield ImageRecord.from_json(json.loads(line)["record"])
+        yield ImageRecord.from_dict(json.loads(line)["record"])
 
 
 def finished_result(output_dir: str, shard: Shard) -> ShardResult | None:
@@ -186,7 +186,7 @@ def _plan_lines(
         else:
             state = [status.st_size, status.st_mtime_ns]
             total_bytes += status.st_size
-        lines.append((record, json.dumps({"record": record.to_json(), "file": state}) + "\n"))
+        lines.append((record, json.dumps({"record": record.to_dict(), "file": state}) + "\n"))
     return lines, total_bytes
 
 

@@ -95,11 +95,14 @@ def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
 def find_files(input_path: str, field: str = "input_path") -> list[str]:
     """Returns the files that comma-separated patterns match, sorted; a ValueError where none."""
     files = []
-    for pattern in input_path.split(","):
-        matches = tf.io.gfile.glob(pattern.strip()) if pattern.strip() else []
+    for pattern in filter(None, (part.strip() for part in input_path.split(","))):
+        # A name that exists is taken as it is, whatever brackets there are in it.
+        matches = [pattern] if tf.io.gfile.exists(pattern) else tf.io.gfile.glob(pattern)
         if not matches:
-            raise ValueError(f"{field}: no file matches {pattern.strip()!r}")
+            raise ValueError(f"{field}: no file matches {pattern!r}")
         files += matches
+    if not files:
+        raise ValueError(f"{field}: set it to the TFRecord files of examples")
     return sorted(set(files))
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from context_rcnn.data.failures import Reason
 
@@ -33,7 +33,7 @@ def normalise_file_name(name: str) -> str:
     parts = [part for part in slashed.split("/") if part not in ("", ".")]
     if ".." in parts or not parts:
         raise FileError(Reason.OUTSIDE_ROOT, f"{name!r:.200} does not stay inside the image root")
-    return str(PurePosixPath(*parts))
+    return "/".join(parts)
 
 
 def resolve_inside(root: str | Path, file_name: str) -> Path:

@@ -2,8 +2,9 @@
 
 import dataclasses
 import enum
-import json
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from context_rcnn.data.failures import Failure
 
@@ -70,16 +71,23 @@ class ImageRecord:
     width: int | None = None
     height: int | None = None
 
-    def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; see `from_dict`."""
+        return _shallow(self) | {"boxes": [_shallow(box) for box in self.boxes]}
 
     @classmethod
-    def from_json(cls, line: str) -> "ImageRecord":
-        fields = json.loads(line)
-        fields["label_state"] = LabelState(fields["label_state"])
-        fields["class_names"] = tuple(fields["class_names"])
-        fields["boxes"] = tuple(Box(**box) for box in fields["boxes"])
-        return cls(**fields)
+    def from_dict(cls, fields: Mapping[str, Any]) -> "ImageRecord":
+        typed = {
+            "label_state": LabelState(fields["label_state"]),
+            "class_names": tuple(fields["class_names"]),
+            "boxes": tuple(Box(**box) for box in fields["boxes"]),
+        }
+        return cls(**{**fields, **typed})
+
+
+def _shallow(row: "ImageRecord | Box") -> dict[str, Any]:
+    """Fields by name; `dataclasses.asdict` would copy every value, millions of times."""
+    return {name: getattr(row, name) for name in row.__slots__}
 
 
 @dataclasses.dataclass

@@ -12,6 +12,14 @@ from context_rcnn.data.records import LabelState
 from context_rcnn.data.timestamps import format_timestamp
 
 
+_STATE_COLUMNS = {
+    LabelState.UNLABELLED: "unlabelled",
+    LabelState.EMPTY: "empty",
+    LabelState.IMAGE_LEVEL: "image_level",
+    LabelState.BOXES: "boxed",
+}
+
+
 @dataclasses.dataclass
 class CameraCounts:
     """Counts of one camera. `first` and `last` are seconds; None without any dated image."""
@@ -34,7 +42,7 @@ class CameraCounts:
             name: None if seconds is None else format_timestamp(seconds)
             for name, seconds in (("first", self.first), ("last", self.last))
         }
-        states = {state.name.lower(): self.states[state.name] for state in LabelState}
+        states = {column: self.states[state.name] for state, column in _STATE_COLUMNS.items()}
         counts = {"images": self.images, **states, "boxes": self.boxes}
         return {**counts, "undated": self.undated, "failed": self.failed, **clocks}
 

@@ -16,7 +16,8 @@ Modules, from the outside in:
   traffic        a set of traffic cameras: writes, counts
   traffic_flow   who is on the road when
   roads, vehicles   the road as the camera sees it; what drives there
-  citycam, writers, canvas  XML; files; small image operations
+  citycam, writers  XML and regions; folders, photographs, JSON
+  jobs, arguments, canvas  workers; checks; small image operations
 """
 
 from context_rcnn.simulation.camera_traps import simulate_camera_traps

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.simulation import writers
+from context_rcnn.simulation.arguments import check, check_common
 from context_rcnn.simulation.bursts import CameraTrap, Frame
 from context_rcnn.simulation.canvas import mask_box
 from context_rcnn.simulation.habits import CameraPlan, plan_network, schedule, species_names
+from context_rcnn.simulation.jobs import Progress, run_jobs
 from context_rcnn.simulation.species import CATALOGUE, lookalike
-from context_rcnn.simulation.writers import check
 
 MAKE, MODEL = "TrailCam", "TC-160"
 
@@ -45,7 +46,7 @@ def simulate_camera_traps(
     start: str = "2019-05-01",
     images_per_folder: int = 500,
     overwrite: bool = False,
-    progress: writers.Progress | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Simulates static cameras that animals pass by, and writes their photographs and labels.
 
@@ -66,7 +67,7 @@ def simulate_camera_traps(
       val_fraction: share of the cameras held out for validation, rounded up.
       start: first day, ISO format.
       images_per_folder: after so many files a camera opens its next overflow folder.
-      overwrite: write even into a folder that holds other things.
+      overwrite: write even into a folder that holds other things; they are kept.
       progress: called as `progress(camera, frames_done, frames_total)` when a camera is done.
 
     Returns:
@@ -79,7 +80,7 @@ def simulate_camera_traps(
     check("species", species, species in range(1, len(CATALOGUE) + 1), f"in 1..{len(CATALOGUE)}")
     check("val_fraction", val_fraction, 0 <= val_fraction < 1, "in [0, 1)")
     check("images_per_folder", images_per_folder, 1 <= images_per_folder <= 9999, "in 1..9999")
-    first_day = writers.check_common(
+    first_day = check_common(
         seed=seed, workers=workers, image_size=image_size, smallest=64, start=start
     )
     root = Path(output_dir)
@@ -123,7 +124,7 @@ def simulate_camera_traps(
         )
         for plan in plans
     ]
-    records = writers.run_jobs(jobs, workers, progress)
+    records = run_jobs(jobs, workers, progress)
     writers.write_json(root / "camera_traps.json", _dataset(records, names, first_day))
     writers.write_json(root / "splits.json", _splits(plans))
     pairs = {tuple(sorted((name, other))) for name in names if (other := lookalike(name, names))}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class CameraPlan:
     fakes: tuple[str, ...]  # species its still distractors look like
     triggers: int
     visits: int
-    bumps: tuple[tuple[int, Mount], ...] = field(default=())  # (second, how it hangs since then)
+    bumps: tuple[tuple[int, Mount], ...]  # (second, how it hangs since then, in frame widths)
 
 
 def species_names(count: int) -> tuple[str, ...]:
@@ -224,8 +224,10 @@ def schedule(seed: int, plan: CameraPlan, days: int) -> list[Trigger]:
     """Draws a camera's triggers in order of time."""
     rng = generator(seed, _SCHEDULE, plan.index)
     events: list[tuple[int, Visit | None]] = []
-    for number in range(plan.visits):
-        visit, hour = _draw_visit(rng, plan, number)
+    # The first visits show every resident once, clearly.
+    for number, difficulty in enumerate(_draw_difficulties(rng, plan)):
+        resident = plan.residents[number] if number < len(plan.residents) else None
+        visit, hour = _draw_visit(rng, plan, difficulty, resident)
         events.append((_second(rng, days, hour), visit))
     for _ in range(plan.triggers - plan.visits):
         windy = rng.normal(14.0, 4.5) if rng.random() < 0.75 else rng.uniform(0, 24)
@@ -241,16 +243,25 @@ def schedule(seed: int, plan: CameraPlan, days: int) -> list[Trigger]:
     return triggers
 
 
-def _draw_visit(rng: np.random.Generator, plan: CameraPlan, number: int) -> tuple[Visit, float]:
-    """Draws a visit and its hour. The first visits show every resident once, clearly."""
-    if number < len(plan.residents):
-        resident, difficulty = plan.residents[number], "clear"
-    else:
-        weights = np.array([resident.weight for resident in plan.residents])
+def _draw_difficulties(rng: np.random.Generator, plan: CameraPlan) -> list[str]:
+    """The difficulty of each visit, in shares as exact as whole numbers allow, clear ones first."""
+    limits = np.cumsum(list(DIFFICULTIES.values()))
+    levels = (np.arange(plan.visits) + rng.random()) / max(plan.visits, 1) * limits[-1]
+    drawn = [list(DIFFICULTIES)[k] for k in np.searchsorted(limits, levels, side="right")]
+    first = len(plan.residents)
+    return ["clear"] * first + [str(name) for name in rng.permutation(drawn[first:])]
+
+
+def _draw_visit(
+    rng: np.random.Generator, plan: CameraPlan, difficulty: str, resident: Resident | None
+) -> tuple[Visit, float]:
+    """Draws a visit and its hour, by `resident` if it is given."""
+    stray = resident is None and rng.random() < STRAY_RATE
+    if resident is None:
+        weights = np.array([r.weight for r in plan.residents])
         resident = plan.residents[int(rng.choice(len(weights), p=weights / weights.sum()))]
-        difficulty = str(rng.choice(list(DIFFICULTIES), p=list(DIFFICULTIES.values())))
     species = resident.species
-    if number >= len(plan.residents) and rng.random() < STRAY_RATE:
+    if stray:
         species = plan.strays.get(species, species)
     look = BY_NAME[species]
     count = 1 if difficulty == "cropped" else 1 + min(int(rng.poisson(look.herd - 1)), 5)

@@ -101,7 +101,7 @@ def _infrared(albedo: np.ndarray, view: View, moment: Moment) -> np.ndarray:
 
 def _fog(image: np.ndarray, view: View, moment: Moment) -> np.ndarray:
     level = 0.30 if moment.night else 0.74 * (1 - 0.45 * moment.twilight)
-    thickness = moment.strength * np.clip(0.9 - 0.95 * view.nearness, 0.1, 0.8)
+    thickness = moment.strength * np.clip(0.85 - 0.95 * view.nearness, 0.05, 0.75)
     return image + thickness[..., None] * (np.float32(level) - image)
 
 

@@ -173,18 +173,20 @@ def photograph(
     sun = float(np.clip((math.sin(math.pi * (hour - 5.5) / 15) + 0.05) * 3, 0, 1))
     light = np.array((1.0, 0.97 + 0.03 * sun, 0.90 + 0.10 * sun))
     cloudy = {"Sunny": 0.0, "Sunny & Cloudy": 0.3, "Cloudy": 0.7, "Rainy": 1.0}[weather]
-    brightest = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
-    lamps = np.clip(brightest * 6 - 5.0, 0, 1)[..., None]  # what shines by itself
-    light = light * (0.34 + 0.70 * sun) * (1 - 0.22 * cloudy)
+    light = light * (0.40 + 0.64 * sun) * (1 - 0.22 * cloudy)
     lit = image * light.astype(np.float32)
-    lit = lit + (1 - sun) * lamps * (image - lit)
-    grey = canvas.grey(lit)
-    lit += 0.5 * cloudy * (grey - lit)
+    if sun < 1:
+        brightest = np.maximum(np.maximum(image[..., 0], image[..., 1]), image[..., 2])
+        shining = (1 - sun) * np.clip(brightest * 6 - 5.0, 0, 1)  # lamps, and what they light
+        lit = canvas.blend(lit, image, shining)
+    if cloudy:
+        lit += 0.5 * cloudy * (canvas.grey(lit) - lit)
     if weather == "Rainy":
         lit = 0.86 * lit + 0.14 * (0.25 + 0.35 * sun)
         lit += _rain(rng, lit.shape[:2])[..., None]
     noise = 0.012 + 0.016 * (1 - sun)
-    return canvas.to_uint8(lit + noise * rng.standard_normal(lit.shape, np.float32))
+    lit += noise * rng.standard_normal((*lit.shape[:2], 1), np.float32)
+    return canvas.to_uint8(lit)
 
 
 def _rain(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:

@@ -176,7 +176,7 @@ def _patches(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _collar(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     shoulder = np.quantile(x, 0.66) - 0.15 * (y - y.mean())
-    return np.clip(1.6 - np.abs(x - shoulder) / 0.06, 0, 1)
+    return np.clip(1.6 - np.abs(x - shoulder) / 0.08, 0, 1)
 
 
 def _rump(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -22,10 +22,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from context_rcnn.simulation import canvas, citycam, writers
+from context_rcnn.simulation.arguments import check, check_common
+from context_rcnn.simulation.jobs import Progress, run_jobs
 from context_rcnn.simulation.roads import WEATHERS, Road, build_road, photograph
 from context_rcnn.simulation.traffic_flow import Flow, OnRoad, Timetable, park
 from context_rcnn.simulation.vehicles import TYPES, VehiclePainter
-from context_rcnn.simulation.writers import check
 
 # CityCam's cameras; every other one is counted to Downtown here, the others to Parkway.
 CAMERA_IDS = ("164", "166", "170", "173", "181", "253", "398", "403", "410", "411", "495", "511",
@@ -59,7 +60,7 @@ def simulate_traffic(
     workers: int = 1,
     dirt: bool = False,
     overwrite: bool = False,
-    progress: writers.Progress | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Simulates traffic cameras and writes their clips and labels.
 
@@ -81,7 +82,7 @@ def simulate_traffic(
       start: first day, ISO format.
       workers: processes to use.
       dirt: repeat the faults of the published archive (see `citycam`), and add a "big*" folder.
-      overwrite: write even into a folder that holds other things.
+      overwrite: write even into a folder that holds other things; they are kept.
       progress: called as `progress(camera, frames_done, frames_total)` when a camera is done.
 
     Returns:
@@ -98,7 +99,7 @@ def simulate_traffic(
     check("vehicles_per_frame", vehicles_per_frame, 1 <= vehicles_per_frame <= 30, "in 1..30")
     check("bus_period", bus_period, bus_period >= 15, "at least 15 seconds")
     check("test_fraction", test_fraction, 0 <= test_fraction < 1, "in [0, 1)")
-    first_day = writers.check_common(
+    first_day = check_common(
         seed=seed, workers=workers, image_size=image_size, smallest=96, start=start
     ).replace(hour=0, minute=0, second=0)
     root = Path(output_dir)
@@ -137,7 +138,7 @@ def simulate_traffic(
         )
         for index in range(cameras)
     ]
-    records = writers.run_jobs(jobs, workers, progress)
+    records = run_jobs(jobs, workers, progress)
     _write_separation(root / _SEPARATION, records, test_fraction)
     if dirt:
         _copy_big_subset(root, records[0])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,27 +18,13 @@ JPEG_QUALITY = 90
 _EXIF_MAKE, _EXIF_MODEL, _EXIF_DATETIME = 0x010F, 0x0110, 0x0132
 _EXIF_IFD, _EXIF_DATETIME_ORIGINAL = 0x8769, 0x9003
 
-# Called with a camera that is done, the frames done so far, and the frames there will be.
-Progress = Callable[[str, int, int], None]
-
-
-class Job(Protocol):
-    """The work on one camera; picklable."""
-
-    name: str
-    frames: int
-
-    def __call__(self) -> Any: ...
-
-
-Result = TypeVar("Result")
-
 
 def prepare_folder(folder: Path, simulator: str, contents: Iterable[str], overwrite: bool) -> None:
     """Makes `folder` ready to be written.
 
     An earlier simulation in it is replaced: its `contents` (names in the folder) are deleted, and
-    nothing else. A folder with other things in it is refused unless `overwrite`.
+    nothing else. A folder with other things in it is refused unless `overwrite`; even then nothing
+    is deleted that a simulation did not write.
     """
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"output_dir {folder} is a file; name a folder")
@@ -53,6 +37,8 @@ def prepare_folder(folder: Path, simulator: str, contents: Iterable[str], overwr
         )
     for name in contents:
         path = folder / name
+        if path.exists() and not ours:
+            raise FileExistsError(f"{path} was not written by {simulator}; move it away")
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         else:
@@ -80,51 +66,3 @@ def write_photo(
     exif[_EXIF_MAKE], exif[_EXIF_MODEL], exif[_EXIF_DATETIME] = make, model, stamp
     exif.get_ifd(_EXIF_IFD)[_EXIF_DATETIME_ORIGINAL] = stamp
     Image.fromarray(image).save(path, "JPEG", quality=JPEG_QUALITY, exif=exif)
-
-
-def run_jobs(jobs: Sequence[Job], workers: int, progress: Progress | None) -> list[Any]:
-    """Runs one job a camera, in `workers` processes, and returns their results in order."""
-    total = sum(job.frames for job in jobs)
-    results: list[Any] = [None] * len(jobs)
-    done = 0
-
-    def finish(index: int, result: Any) -> None:
-        nonlocal done
-        results[index] = result
-        done += jobs[index].frames
-        if progress:
-            progress(jobs[index].name, done, total)
-
-    if workers == 1:
-        for index, job in enumerate(jobs):
-            finish(index, job())
-        return results
-    # A fresh interpreter for each worker: a forked one may inherit locks of TensorFlow's threads.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        futures = {pool.submit(job): index for index, job in enumerate(jobs)}
-        for future in as_completed(futures):
-            finish(futures[future], future.result())
-    return results
-
-
-def check(name: str, value: Any, valid: bool, expected: str) -> None:
-    """Raises a ValueError that names the argument unless it is `valid`."""
-    if not valid:
-        raise ValueError(f"{name} must be {expected}, got {value!r}")
-
-
-def check_common(
-    *, seed: int, workers: int, image_size: tuple[int, int], smallest: int, start: str
-) -> datetime.datetime:
-    """Checks the arguments all simulators share and returns the parsed start."""
-    check("seed", seed, isinstance(seed, int) and seed >= 0, "an integer of at least 0")
-    check("workers", workers, isinstance(workers, int) and workers >= 1, "an integer of at least 1")
-    sides = tuple(image_size)
-    fits = len(sides) == 2 and all(isinstance(s, int) and smallest <= s <= 4096 for s in sides)
-    check("image_size", image_size, fits, f"(width, height) with sides of {smallest}..4096 pixels")
-    try:
-        parsed = datetime.datetime.fromisoformat(start)
-    except (TypeError, ValueError):
-        parsed = None
-    check("start", start, parsed is not None, "an ISO date such as '2019-05-01'")
-    return parsed.replace(tzinfo=None, microsecond=0)

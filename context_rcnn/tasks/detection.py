@@ -254,7 +254,7 @@ class DetectionTask(base_task.Task):
         scale = tf.tile(inputs["image_shape"], [1, 2])[:, None, :]
         return {
             "key": inputs["key"],
-            "valid": inputs["valid"],
+            "valid": tf.cast(inputs["valid"], tf.int32),  # booleans cannot be gathered
             "boxes": outputs["detection_boxes"] / scale,
             "scores": outputs["detection_scores"],
             "classes": outputs["detection_classes"],

@@ -353,11 +353,13 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 def read_history(model_dir: str, metric: str) -> list[dict[str, Any]]:
     """The metric of the evaluations of earlier runs in this folder, by step."""
-    history = []
-    for path in tf.io.gfile.glob(os.path.join(model_dir, "evaluation", "step-*", "metrics.json")):
-        with tf.io.gfile.GFile(path) as file:
-            metrics = json.load(file)
-        history.append({"step": metrics["step"], metric: metrics.get(metric)})
+    folder, history = os.path.join(model_dir, "evaluation"), []
+    for name in tf.io.gfile.listdir(folder) if tf.io.gfile.isdir(folder) else []:
+        path = os.path.join(folder, name, "metrics.json")
+        if tf.io.gfile.exists(path):
+            with tf.io.gfile.GFile(path) as file:
+                metrics = json.load(file)
+            history.append({"step": metrics["step"], metric: metrics.get(metric)})
     return history
 
 
@@ -423,7 +425,8 @@ def run(
 def make_strategy(runtime: config_definitions.RuntimeConfig) -> tf.distribute.Strategy:
     """Builds the strategy that the settings describe; `mirrored` takes all GPUs there are."""
     distribute_utils.configure_cluster(runtime.worker_hosts, runtime.task_index)
-    gpus = runtime.num_gpus or len(tf.config.list_logical_devices("GPU"))
+    # Only asked of, not started: several workers must connect before any device is.
+    gpus = runtime.num_gpus or len(tf.config.list_physical_devices("GPU"))
     if runtime.distribution_strategy == "mirrored" and gpus <= 1:
         return tf.distribute.OneDeviceStrategy(f"/{'gpu' if gpus else 'cpu'}:0")
     return distribute_utils.get_distribution_strategy(

@@ -137,9 +137,11 @@ def test_a_truncated_png_fails(gradient):
         assert reason_of(data[: len(data) // 2], options) is Reason.TRUNCATED
 
 
-def test_a_missing_end_marker_is_added(jpeg, gradient):
-    image = check_image(jpeg()[:-2], ImageOptions(keep_truncated=True))
-    assert image.encoded.endswith(b"\xff\xd9")
+@pytest.mark.parametrize("tail", [b"", b"\xff\xe3\xff\xff hides the end marker \xff\xd9"])
+def test_complete_pixels_without_end_marker_are_encoded_anew(jpeg, gradient, tail):
+    """Pillow may take such a file as it is; TensorFlow's decoder refuses it."""
+    image = check_image(jpeg()[:-2] + tail, ImageOptions(keep_truncated=True))
+    assert image.changes in [("end_marker_added",), ("truncated_kept",)]
     assert np.abs(decode(image.encoded) - gradient).mean() < 2
 
 

@@ -54,7 +54,6 @@ def test_a_certain_animal_gets_the_one_species_of_its_image(read):
     [
         [detection(category="2")],
         [detection(0.5)],
-        [detection(-0.95)],  # removed by repeat detection elimination
         [],
     ],
 )
@@ -63,6 +62,12 @@ def test_images_without_a_certain_animal_stay_as_they_are(read, detections):
     records, counts = box_image_labels([image_level("deer")], results)
     assert records == [image_level("deer")]
     assert counts == {"no_certain_animal": 1}
+
+
+def test_detections_removed_by_repeat_detection_elimination_stay_removed(read):
+    results = read({"file": "a.jpg", "detections": [detection(-0.95), detection(0.05)]})
+    assert [animal.score for animal in results.animals["a.jpg"]] == [0.05]
+    assert results.failures == []
 
 
 def test_several_species_cannot_be_told_apart(read):

@@ -9,8 +9,8 @@ import pytest
 
 from context_rcnn.simulation import simulate_camera_traps, simulate_traffic
 
-STUDY = dict(cameras=8, days=12, seed=5, species=8, images_per_folder=60)
-CLIPS = dict(cameras=3, days=1, clips_per_day=2, frames_per_clip=50, seed=2, bus_period=20.0)
+STUDY = dict(cameras=8, days=14, seed=5, species=8, images_per_folder=60)
+CLIPS = dict(cameras=3, days=1, clips_per_day=2, frames_per_clip=42, seed=2, bus_period=20.0)
 
 
 class Study(NamedTuple):

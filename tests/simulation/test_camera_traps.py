@@ -203,6 +203,14 @@ def test_a_foreign_folder_is_refused_and_kept(tmp_path):
     assert (tmp_path / "holiday.txt").read_text() == "mine"
 
 
+def test_photographs_of_others_are_never_deleted(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "mine.JPG").write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match="images"):
+        simulate_camera_traps(tmp_path, **TINY, overwrite=True)
+    assert (tmp_path / "images" / "mine.JPG").read_bytes() == b"mine"
+
+
 def test_an_earlier_simulation_is_replaced(tmp_path):
     simulate_camera_traps(tmp_path, **TINY)
     simulate_camera_traps(tmp_path, **{**TINY, "cameras": 1})

@@ -23,13 +23,10 @@ def test_look_alikes_have_one_outline_and_nearly_one_mean_colour(pair):
 
 
 @pytest.mark.parametrize("pair", PAIRS)
-def test_look_alikes_differ_clearly_when_large_and_less_when_small(pair):
-    def difference(length):
-        one, two = (animal_sprite(name, length) for name in pair)
-        return np.abs(one.rgb - two.rgb)[one.alpha > 0.5].mean()
-
-    assert difference(48) > 0.05
-    assert difference(11) < 0.75 * difference(48)
+def test_look_alikes_differ_clearly_when_large(pair):
+    one, two = (animal_sprite(name, 40) for name in pair)
+    solid = one.alpha > 0.5
+    assert (np.abs(one.rgb - two.rgb)[solid].max(axis=1) > 0.1).mean() > 0.1
 
 
 @pytest.mark.parametrize("pair", PAIRS)
@@ -47,5 +44,5 @@ def test_sprites_are_as_long_as_asked(name):
 
 def test_animals_stride():
     assert not np.array_equal(
-        animal_sprite("zebra", 40, pose=0).alpha, animal_sprite("zebra", 40, pose=2).alpha
+        animal_sprite("zebra", 40, pose=0).alpha, animal_sprite("zebra", 40, pose=1).alpha
     )

@@ -50,7 +50,7 @@ def test_layout_is_that_of_citycam(clips):
         camera, day, hour = folder.name.split("-")
         assert camera == folder.parent.name
         datetime.datetime.strptime(day + hour, "%Y%m%d%H")
-        stems = [f"{n:06d}" for n in range(1, 51)]
+        stems = [f"{n:06d}" for n in range(1, 43)]
         assert sorted(p.stem for p in folder.glob("*.jpg")) == stems
         assert sorted(p.stem for p in folder.glob("*.xml")) == stems
         header, *corners = folder.with_name(folder.name + ".msk").read_text().splitlines()
@@ -128,7 +128,7 @@ def test_parked_vehicles_stay(frames):
         for frame in vehicles:
             for track, box, *_ in frame:
                 boxes[track][box] += 1
-        staying = [track for track, count in boxes.items() if max(count.values()) >= 25]
+        staying = [track for track, count in boxes.items() if max(count.values()) >= 20]
         assert len(staying) >= 2
 
 
@@ -141,20 +141,19 @@ def test_previous_says_whether_the_frame_before_had_the_vehicle(frames):
 
 
 def test_boxes_are_tight_around_what_changes():
-    """Taking one vehicle away changes the picture within its box, its shadow and its wheels."""
+    """Taking one vehicle away changes the picture in its box and beside it, in its shadow."""
     road = build_road(generator(1, 0), (352, 240))
     parked = park(generator(1, 1), road, 14)
     flow = Flow(generator(1, 2), road, parked, Timetable(60, 10), start=0, duration=5,
                 vehicles_per_frame=14)  # fmt: skip
     present = flow.at(2.0)
-    nearest = present[-1]
 
     def draw(vehicles):
         return draw_frame(road, vehicles, hour=12, weather="Sunny", rng=generator(1, 3))
 
     image, seen = draw(present)
-    without, _ = draw(present[:-1])
-    mask = next(mask for v, mask in seen if v.track == nearest.track)
+    nearest, mask = seen[-1]
+    without, _ = draw([v for v in present if v is not nearest])
     changed = np.abs(image.astype(int) - without).max(axis=2) > 25
     assert (changed & mask).sum() > 0.8 * mask.sum()
     rows, columns = np.nonzero(changed)

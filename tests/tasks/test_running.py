@@ -1,0 +1,257 @@
+"""Runs as people start them: resumed, killed, on two devices, on two machines."""
+
+import json
+import os
+import signal
+import socket
+
+import pytest
+import tensorflow as tf
+import yaml
+
+from context_rcnn.configs import schema
+from context_rcnn.tasks import running
+
+
+def load(config_file, overrides=""):
+    return schema.load_experiment(config_files=[str(config_file)], overrides=overrides)
+
+
+def metrics_of(model_dir, step):
+    return json.loads((model_dir / "evaluation" / f"step-{step}" / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def finished_run(settings, tmp_path_factory):
+    """A run of six steps with its evaluation, and what it printed."""
+    import contextlib
+    import io
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        running.run(load(folder / "settings.yaml"), mode="train_and_eval", model_dir=str(folder))
+    return folder, output.getvalue()
+
+
+def test_a_run_leaves_checkpoints_metrics_pictures_and_summaries(finished_run):
+    folder, output = finished_run
+    assert tf.train.latest_checkpoint(str(folder)).endswith("ckpt-6")
+    evaluation = folder / "evaluation" / "step-6"
+    for name in ("metrics.json", "metrics.txt", "contact_sheet.png", "detections_coco.json"):
+        assert (evaluation / name).stat().st_size > 0, name
+    tags = set()
+    for file in (folder / "validation").glob("events*"):
+        for event in tf.compat.v1.train.summary_iterator(str(file)):
+            tags |= {value.tag for value in event.summary.value}
+    assert "mAP@.5" in tags and any(tag.startswith("detections/") for tag in tags)
+    assert (folder / "best_checkpoint" / "info.json").exists()
+    assert "train  step 6/6 (100%)" in output and "images/s" in output and "ETA" in output
+
+
+def test_every_labelled_validation_image_is_measured(finished_run, examples_dir):
+    folder, _ = finished_run
+    manifest = json.loads((examples_dir / "manifest.json").read_text())
+    total = manifest["splits"]["val"]["total"]["images"]
+    assert metrics_of(folder, 6)["images"] == -(-total // 4)  # sample_1_of_n: 4
+
+
+def test_a_longer_run_in_the_same_folder_resumes(finished_run, config_file, tmp_path, capsys):
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run[0], folder)
+    running.run(load(config_file, "trainer.train_steps=8"), mode="train", model_dir=str(folder))
+    output = capsys.readouterr().out
+    assert "restored step 6" in output and "train  step 8/8" in output
+    assert "step 2/" not in output
+
+
+def test_one_shot_evaluation_gives_the_same_numbers_and_ends(finished_run, config_file, tmp_path):
+    folder, _ = finished_run
+    running.run(
+        load(config_file), mode="eval", model_dir=str(tmp_path / "eval"), checkpoint=str(folder)
+    )
+    assert metrics_of(tmp_path / "eval", 6) == metrics_of(folder, 6)
+
+
+def test_continuous_evaluation_ends_at_the_last_step(finished_run, config_file, tmp_path):
+    folder, _ = finished_run
+    running.run(
+        load(config_file),
+        mode="continuous_eval",
+        model_dir=str(tmp_path),
+        checkpoint=str(folder),
+        eval_timeout=60,
+    )
+    assert metrics_of(tmp_path, 6) == metrics_of(folder, 6)
+
+
+def test_continuous_evaluation_ends_at_the_timeout(config_file, tmp_path, capsys):
+    empty = tmp_path / "nothing"
+    empty.mkdir()
+    running.run(
+        load(config_file),
+        mode="continuous_eval",
+        model_dir=str(tmp_path / "eval"),
+        checkpoint=str(empty),
+        eval_timeout=1,
+    )
+    assert "no new checkpoint for 1 seconds" in capsys.readouterr().out
+
+
+def test_evaluating_an_empty_folder_is_an_error(config_file, tmp_path):
+    with pytest.raises(ValueError, match="no checkpoint in the folder"):
+        running.run(load(config_file), mode="eval", model_dir=str(tmp_path))
+
+
+def test_a_checkpoint_of_another_model_is_refused(finished_run, config_file):
+    folder, _ = finished_run
+    config = load(config_file, "task.model.backbone.model_id=18")
+    with pytest.raises(ValueError, match="checkpoint of another model"):
+        running.run(config, mode="eval", model_dir=str(folder / "x"), checkpoint=str(folder))
+
+
+def test_equal_seeds_give_equal_losses(config_file, tmp_path, capsys):
+    for name in ("a", "b"):
+        running.run(load(config_file), mode="train", model_dir=str(tmp_path / name))
+    lines = [line.split("  ")[2] for line in capsys.readouterr().out.splitlines() if "loss" in line]
+    assert len(lines) == 6 and lines[:3] == lines[3:]
+
+
+def test_early_stopping_counts_evaluations_of_earlier_runs(tmp_path):
+    controller = object.__new__(running.Controller)
+    controller._patience, controller._sign, controller._metric = 2, 1, "mAP@.5"
+    controller._show_progress = False
+    for values, stop in (
+        ([0.1, 0.2], False),
+        ([0.3, 0.2, 0.25], True),
+        ([0.3, 0.2, 0.35], False),
+        ([0.3, None, 0.2], False),
+    ):
+        for step, value in enumerate(values):
+            folder = tmp_path / str(values) / "evaluation" / f"step-{step}"
+            folder.mkdir(parents=True)
+            (folder / "metrics.json").write_text(json.dumps({"step": step, "mAP@.5": value}))
+        history = running.read_history(str(tmp_path / str(values)), "mAP@.5")
+        controller._history = [(row["step"], row["mAP@.5"]) for row in history]
+        assert controller.should_stop() == stop, values
+
+
+def test_a_run_killed_at_any_moment_goes_on_where_it_was(start_main, config_file, tmp_path):
+    flags = [
+        f"--pipeline_config_path={config_file}",
+        f"--model_dir={tmp_path}/run",
+        "--num_train_steps=400",
+        "--mode=train",
+    ]
+    process = start_main(*flags)
+    for line in process.stdout:
+        if "train  step 6/" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    reached = int(tf.train.latest_checkpoint(str(tmp_path / "run")).rsplit("-", 1)[1])
+    assert 4 <= reached < 400
+    flags[2] = f"--num_train_steps={reached + 4}"
+    output = start_main(*flags).communicate(timeout=300)[0]
+    assert f"restored step {reached}" in output, output[-2000:]
+    assert f"train  step {reached + 4}/{reached + 4}" in output, output[-2000:]
+
+
+def test_bad_settings_end_in_one_line_not_in_a_traceback(start_main, tmp_path):
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("experiment: faster_rcnn_tiny\ntask: {model: {num_clases: 3}}\n")
+    output = start_main(f"--config_file={bad}", f"--model_dir={tmp_path}").communicate()[0]
+    assert "there is no setting task.model.num_clases; did you mean task.model.num_classes?" in output
+    assert "Traceback" not in output
+
+
+TWO_DEVICES = """
+import sys
+import context_rcnn
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from context_rcnn.configs import schema
+from context_rcnn.tasks import running
+config = schema.load_experiment(config_files=[sys.argv[1]])
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+running.run(config, mode="train_and_eval", model_dir=sys.argv[2], strategy=strategy)
+"""
+
+
+def test_two_devices_train_and_evaluate_all_images(finished_run, config_file, tmp_path):
+    import subprocess
+    import sys
+
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, str(config_file), str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "MirroredStrategy, 2 replicas" in result.stdout
+    assert metrics_of(tmp_path / "run", 6)["images"] == metrics_of(finished_run[0], 6)["images"]
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def start_workers(start_main, *flags):
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    return [
+        start_main(
+            "--num_workers=2",
+            *flags,
+            tf_config={"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}},
+        )
+        for i in range(2)
+    ]
+
+
+def test_two_workers_train_evaluate_alike_and_resume_after_a_kill(
+    start_main, config_file, tmp_path
+):
+    """The whole of it, on loopback: both workers see all evaluation images, and a run whose
+    workers were killed goes on from the same step on both."""
+    folder = tmp_path / "run"
+    flags = [f"--pipeline_config_path={config_file}", f"--model_dir={folder}"]
+    workers = start_workers(start_main, *flags, "--num_train_steps=400", "--mode=train")
+    printed = []
+    for line in workers[0].stdout:
+        printed.append(line)
+        if "train  step 4/" in line:
+            break
+    for worker in workers:
+        worker.send_signal(signal.SIGKILL)
+        worker.communicate()
+    assert "train  step 4/" in printed[-1], "".join(printed)
+    reached = int(tf.train.latest_checkpoint(str(folder)).rsplit("-", 1)[1])
+    goal = reached + 2
+
+    workers = start_workers(
+        start_main, *flags, f"--num_train_steps={goal}", "--mode=train_and_eval"
+    )
+    outputs = [worker.communicate(timeout=600)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs[1][-3000:]
+    assert f"restored step {reached}" in outputs[0]
+    assert f"train  step {goal}/{goal}" in outputs[0]
+    assert os.path.exists(folder / f"ckpt-{goal}.index")
+
+    # One process measures the same numbers on that checkpoint.
+    running.run(load(config_file), mode="eval", model_dir=str(tmp_path / "one"), checkpoint=str(folder))
+    alone, together = metrics_of(tmp_path / "one", goal), metrics_of(folder, goal)
+    assert together["images"] == alone["images"]
+    assert together["images_without_detections"] == alone["images_without_detections"]
+    assert together["mAP@.5"] == pytest.approx(alone["mAP@.5"], abs=1e-6)

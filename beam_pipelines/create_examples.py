@@ -19,6 +19,15 @@ from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines import shards
+from beam_pipelines.manifest import (
+    FAILURES,
+    FORMAT_VERSION,
+    LABEL_MAP,
+    MANIFEST,
+    SPLITS,
+    count_shards,
+    format_manifest,
+)
 from beam_pipelines.shards import Shard, ShardResult
 from beam_pipelines.tfrecord import TEMP_MARK, TFRecordWriter, read_text, whole_file, write_text
 from context_rcnn.data import flags
@@ -27,16 +36,10 @@ from context_rcnn.data.failures import Failure, to_jsonl
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.label_map import format_label_map
 from context_rcnn.data.prepare import prepare
-from context_rcnn.data.summary import Summary, format_camera_table, format_counts
+from context_rcnn.data.summary import Summary, format_cameras_found
 
-FORMAT_VERSION = 1
-MANIFEST, FAILURES, LABEL_MAP, SPLITS = (
-    "manifest.json",
-    "failures.jsonl",
-    "label_map.pbtxt",
-    "splits.json",
-)
 DEFAULT_RUNNER = "FnApiRunner"
+_LOG = logging.getLogger("beam_pipelines.create_examples")
 _LOG_EVERY_IMAGES, _LOG_EVERY_SECONDS = 1000, 30.0
 
 _EPILOG = """\
@@ -62,7 +65,7 @@ the images under the same path; the output may lie on any file system that Beam 
 class WriteShard(beam.DoFn):
     """Writes one shard, image by image; one image is in memory at a time.
 
-    Yields the `ShardResult`, and every failure (a JSON line) to the output `FAILED`.
+    Yields the `ShardResult` without its failures; these go, as JSON lines, to the output `FAILED`.
     """
 
     FAILED = "failed"
@@ -89,7 +92,7 @@ class WriteShard(beam.DoFn):
         _count("images_written", result.records)
         for reason, number in result.summary.reasons.items():
             _count(f"failed_{reason}", number)
-        yield result
+        yield dataclasses.replace(result, failures=())
         for line in result.failures:
             yield beam.pvalue.TaggedOutput(self.FAILED, line)
 
@@ -160,7 +163,6 @@ class Finish(beam.DoFn):
 
     def __init__(self, output_dir: str, archive: SplitArchive, options: dict[str, Any]):
         self._output_dir = output_dir
-        self._reader_failures = archive.failures
         self._texts = {
             LABEL_MAP: format_label_map(archive.label_map),
             SPLITS: archive.splits.to_json(),
@@ -176,9 +178,10 @@ class Finish(beam.DoFn):
         self, _: None, results: list[ShardResult], failure_lines: list[str]
     ) -> Iterator[str]:
         results = sorted(results, key=lambda result: result.shard.name)
-        failures = [*self._reader_failures, *map(Failure.from_json, failure_lines)]
+        reader_failures = shards.reader_failures(self._output_dir)
+        failures = [*reader_failures, *map(Failure.from_json, failure_lines)]
         shards.remove_leftovers(self._output_dir, [result.shard for result in results], TEMP_MARK)
-        manifest = self._facts | _manifest(results, failures, self._reader_failures)
+        manifest = self._facts | count_shards(results, failures, reader_failures)
         texts = self._texts | {
             FAILURES: to_jsonl(failures),
             MANIFEST: json.dumps(manifest, indent=1, sort_keys=True) + "\n",
@@ -221,6 +224,7 @@ def create_examples(
     shards.check_output_dir(output_dir)
     pipeline_options = make_pipeline_options(pipeline_args)
     archive = read_archive(archive_options)
+    _LOG.info("cameras found:\n%s", format_cameras_found(archive.records))
     settings = {"image": dataclasses.asdict(image_options), "label_map": archive.label_map}
     planned = shards.make_plan(
         archive.records,
@@ -230,11 +234,13 @@ def create_examples(
         shard_megabytes=shard_megabytes,
         settings=json.dumps([FORMAT_VERSION, settings], sort_keys=True),
     )
+    shards.save_reader_failures(output_dir, archive.failures)
     if overwrite:
         shards.forget_results(output_dir, planned)
     manifest_path = FileSystems.join(output_dir, MANIFEST)
     if FileSystems.exists(manifest_path):
         FileSystems.delete([manifest_path])
+    _LOG.info("writing %d shards to %s", len(planned), output_dir)
     options = {
         "archive": dataclasses.asdict(archive_options),
         "image": dataclasses.asdict(image_options),
@@ -267,35 +273,6 @@ def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
     return options
 
 
-def format_manifest(manifest: dict[str, Any], output_dir: str) -> str:
-    """Closing words for a terminal: tables, warnings, and what to do next."""
-    written, listed = manifest["images_written"], manifest["images_listed"]
-    splits = {split: facts["total"]["images"] for split, facts in manifest["splits"].items()}
-    total = manifest["total"]
-    sections = [
-        format_camera_table(manifest["cameras"]),
-        f"images by split\n{format_counts(splits)}",
-        f"failures\n{format_counts(manifest['failures'])}",
-        f"notes\n{format_counts(manifest['notes'])}",
-        f"{written} of {listed} images are in {len(manifest['shards'])} shards; "
-        f"{manifest['images_lost']} are not. Each one is named in "
-        f"{FileSystems.join(output_dir, FAILURES)}",
-    ]
-    if not written:
-        sections.append("ERROR: no image could be used.")
-    elif not total["boxes"]:
-        sections.append(
-            "WARNING: no image has boxes. These examples can feed a memory bank or a detector, "
-            "but not train one."
-        )
-    if written:
-        sections.append(
-            "next: build the memory of each camera with\n"
-            f"  python -m beam_pipelines.build_memory_bank --examples={output_dir} --help"
-        )
-    return "\n\n".join(sections)
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="create_examples",
@@ -325,7 +302,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0 if any image was written, 1 if none was, 2 for unusable input."""
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.basicConfig()
+    _LOG.setLevel(logging.INFO)
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
     if not argv:
@@ -343,40 +321,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             pipeline_args=pipeline_args,
         )
     except (ValueError, OSError) as error:
-        logging.debug("the error in full", exc_info=True)
+        _LOG.debug("the error in full", exc_info=True)
         print(f"create_examples: error: {error}", file=sys.stderr)
         return 2
     print(format_manifest(manifest, args.output_dir))
     return 0 if manifest["images_written"] else 1
-
-
-def _manifest(
-    results: list[ShardResult], failures: list[Failure], reader_failures: list[Failure]
-) -> dict[str, Any]:
-    by_split: dict[str, Summary] = {}
-    everything = Summary()
-    for failure in reader_failures:
-        everything.add_failure(failure)
-    for result in results:
-        by_split.setdefault(result.shard.split, Summary()).merge(result.summary)
-        everything.merge(result.summary)
-    return everything.to_dict() | {
-        "images_written": everything.images,
-        "images_lost": sum(failure.lost == "image" for failure in failures),
-        "splits": {
-            split: {"total": summary.total.to_dict(), "cameras": sorted(summary.cameras)}
-            for split, summary in by_split.items()
-        },
-        "shards": [
-            {
-                "file": result.shard.file_name,
-                "split": result.shard.split,
-                "records": result.records,
-                "bytes": result.bytes,
-            }
-            for result in results
-        ],
-    }
 
 
 def _count(name: str, number: int = 1) -> None:
@@ -395,7 +344,7 @@ class _Progress:
         self._images += 1
         late = time.monotonic() - self._last >= _LOG_EVERY_SECONDS
         if late or self._images % _LOG_EVERY_IMAGES == 0:
-            logging.info("create_examples: %s: %d images so far", self._name, self._images)
+            _LOG.info("%s: %d images so far", self._name, self._images)
             self._last = time.monotonic()
 
 

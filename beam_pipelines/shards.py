@@ -7,6 +7,7 @@ goes on where it was, and a run on a changed archive rewrites only the shards th
 
     <output_dir>/_progress/plan/<shard>.jsonl   records of the shard
     <output_dir>/_progress/done/<shard>.json    result of the shard, once it is written
+    <output_dir>/_progress/reader_failures.jsonl
 """
 
 import dataclasses
@@ -21,11 +22,13 @@ from collections.abc import Iterable, Iterator
 from apache_beam.io.filesystems import FileSystems
 
 from beam_pipelines.tfrecord import file_size, read_text, write_text
+from context_rcnn.data.failures import Failure, to_jsonl
 from context_rcnn.data.records import ImageRecord
 from context_rcnn.data.sequences import time_order
 from context_rcnn.data.summary import Summary
 
 PROGRESS, PLAN, DONE = "_progress", "plan", "done"
+READER_FAILURES = "reader_failures.jsonl"
 DEFAULT_SHARD_MEGABYTES = 64.0
 
 
@@ -148,6 +151,16 @@ def finished_result(output_dir: str, shard: Shard) -> ShardResult | None:
 
 def save_result(output_dir: str, result: ShardResult) -> None:
     write_text(_done_path(output_dir, result.shard.name), result.to_json())
+
+
+def save_reader_failures(output_dir: str, failures: Iterable[Failure]) -> None:
+    """Keeps what the readers left out until the manifest is written."""
+    write_text(FileSystems.join(output_dir, PROGRESS, READER_FAILURES), to_jsonl(failures))
+
+
+def reader_failures(output_dir: str) -> list[Failure]:
+    text = read_text(FileSystems.join(output_dir, PROGRESS, READER_FAILURES)) or ""
+    return [Failure.from_json(line) for line in text.splitlines()]
 
 
 def forget_results(output_dir: str, shards: Iterable[Shard]) -> None:

@@ -39,9 +39,7 @@ flags.DEFINE_bool("eval_on_train_data", False, "Evaluate on the training data.")
 flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "Evaluate every n-th image only.")
 flags.DEFINE_bool("use_tpu", False, "Train on a TPU.")
 flags.DEFINE_string("tpu_name", None, "Name or address of the TPU; empty is the local one.")
-flags.DEFINE_integer(
-    "num_workers", 1, "Above 1: several machines, described to each by TF_CONFIG."
-)
+flags.DEFINE_integer("num_workers", 1, "Above 1: several machines, described to each by TF_CONFIG.")
 flags.DEFINE_integer("checkpoint_every_n", None, "Steps between checkpoints.")
 flags.DEFINE_bool("record_summaries", True, "Write TensorBoard files.")
 # tf-models-official's.

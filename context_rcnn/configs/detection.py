@@ -220,7 +220,9 @@ class Experiment(config_definitions.ExperimentConfig):
     trainer: Trainer = dataclasses.field(default_factory=Trainer)
 
 
-def momentum(learning_rate: float, steps: int, warmup_steps: int) -> optimization.OptimizationConfig:
+def momentum(
+    learning_rate: float, steps: int, warmup_steps: int
+) -> optimization.OptimizationConfig:
     """The paper's optimizer: momentum .9, and a rate that falls tenfold at 2/3 and 8/9."""
     return optimization.OptimizationConfig(
         {
@@ -287,9 +289,7 @@ def faster_rcnn_tiny() -> Experiment:
                 detections=Detections(count=30),
             ),
             losses=Losses(weight_decay=0.0004),
-            train_data=Data(
-                is_training=True, global_batch_size=16, empty_fraction=0.3, cache=True
-            ),
+            train_data=Data(is_training=True, global_batch_size=16, empty_fraction=0.3, cache=True),
             validation_data=Data(global_batch_size=16),
         ),
         trainer=Trainer(

@@ -170,13 +170,19 @@ def _add_detector_boxes(
     failures: list[Failure],
     notes: Counter,
 ) -> dict[str, list[ImageRecord]]:
+    missing = set(options.megadetector_splits) - by_split.keys()
+    if missing:
+        raise ValueError(
+            f"megadetector_splits: no split is named {', '.join(sorted(missing))}; "
+            f"there are {', '.join(by_split)}"
+        )
     results = read_megadetector(options.megadetector_json)
     check_overlap((record for members in by_split.values() for record in members), results)
     failures.extend(results.failures)
     boxed = dict(by_split)
     for split in options.megadetector_splits:
         boxed[split], counts = box_image_labels(
-            by_split.get(split, []), results, options.min_megadetector_score
+            by_split[split], results, options.min_megadetector_score
         )
         notes.update({f"megadetector_{name}": count for name, count in counts.items()})
     return boxed

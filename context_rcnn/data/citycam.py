@@ -17,7 +17,7 @@ from pathlib import Path
 
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.fields import whole_number
-from context_rcnn.data.image_folder import list_images
+from context_rcnn.data.image_folder import IMAGE_SUFFIXES
 from context_rcnn.data.records import Archive, Box, ImageRecord, LabelState
 from context_rcnn.data.splits import Splits
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
@@ -65,11 +65,14 @@ def read_citycam(root: str | Path) -> Archive:
     records = []
     images_listed = 0
     for clip in clips:
-        frames = {Path(name).stem: name for name in list_images(clip, notes) if "/" not in name}
-        annotations = {path.stem: path for path in clip.glob("*.xml")}
+        frames, annotations = _clip_files(clip, notes)
         for stem in sorted(frames.keys() | annotations.keys()):
-            images_listed += 1
-            record = _base_record(root, clip, stem, frames.get(stem, f"{stem}.jpg"))
+            first, *others = frames.get(stem, [f"{stem}.jpg"])
+            images_listed += 1 + len(others)
+            record = _base_record(root, clip, stem, first)
+            for other in others:
+                detail = f"{other} is a second image of frame {stem}"
+                failures.append(_failure(record, Reason.DUPLICATE_IMAGE, detail))
             if stem not in frames:
                 failures.append(_failure(record, Reason.MISSING_FILE, "an XML file without image"))
                 continue
@@ -116,6 +119,21 @@ def _clip_folders(root: Path, notes: Counter) -> list[Path]:
             else:
                 notes["other_folders_ignored"] += 1
     return clips
+
+
+def _clip_files(clip: Path, notes: Counter) -> tuple[dict[str, list[str]], dict[str, Path]]:
+    """Names of the images and paths of the annotations of a clip, by frame."""
+    frames: dict[str, list[str]] = {}
+    annotations = {}
+    for path in sorted(clip.iterdir()):
+        suffix = path.suffix.lower()
+        if suffix == ".xml":
+            annotations[path.stem] = path
+        elif suffix in IMAGE_SUFFIXES:
+            frames.setdefault(path.stem, []).append(path.name)
+        else:
+            notes["other_files_ignored"] += 1
+    return frames, annotations
 
 
 def _base_record(root: Path, clip: Path, stem: str, image_name: str) -> ImageRecord:

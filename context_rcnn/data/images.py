@@ -148,13 +148,15 @@ def read_clock(path: Path) -> int | None:
     Raises:
         ClockError: If none of the dates that are there can be used.
     """
+    if not path.is_file():  # opening a pipe would wait for ever
+        return None
     try:
         with Image.open(path, formats=FORMATS) as image:
             exif = image.getexif()
             texts = [
                 (exif.get_ifd(ifd) if ifd is not None else exif).get(tag) for ifd, tag in _DATE_TAGS
             ]
-    except Exception:  # noqa: BLE001 - decoders of untrusted files raise anything
+    except Exception:  # decoders of untrusted files raise anything
         return None
     problem = None
     for text in texts:
@@ -175,7 +177,7 @@ def _open(data: bytes, options: ImageOptions) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise FileError(Reason.TOO_LARGE, str(error)) from error
-    except Exception as error:  # noqa: BLE001 - decoders of untrusted files raise anything
+    except Exception as error:  # decoders of untrusted files raise anything
         raise FileError(Reason.UNREADABLE, "not an image file of a known format") from error
     megapixels = image.width * image.height / 1e6
     if megapixels > options.max_megapixels:
@@ -190,7 +192,7 @@ def _open(data: bytes, options: ImageOptions) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - damaged EXIF does not spoil the pixels
+    except Exception:  # damaged EXIF does not spoil the pixels
         return 1
     return orientation if orientation in range(1, 9) else 1
 
@@ -200,7 +202,7 @@ def _decode(image: Image.Image, data: bytes, options: ImageOptions) -> tuple[Ima
     try:
         image.load()
         return image, False
-    except Exception as error:  # noqa: BLE001 - decoders of untrusted files raise anything
+    except Exception as error:  # decoders of untrusted files raise anything
         if not _looks_truncated(error):
             raise FileError(Reason.UNREADABLE, f"cannot be decoded: {error}") from error
         if not (options.keep_truncated and image.format in _JPEG_KINDS):
@@ -210,7 +212,7 @@ def _decode(image: Image.Image, data: bytes, options: ImageOptions) -> tuple[Ima
     image = Image.open(io.BytesIO(data + _JPEG_END), formats=("JPEG",))
     try:
         image.load()
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         raise FileError(Reason.TRUNCATED, f"nothing can be decoded: {error}") from error
     return image, True
 

@@ -3,14 +3,13 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from context_rcnn.data.failures import Failure
 from context_rcnn.data.prepare import PreparedImage
-from context_rcnn.data.records import LabelState
+from context_rcnn.data.records import ImageRecord, LabelState
 from context_rcnn.data.timestamps import format_timestamp
-
 
 _STATE_COLUMNS = {
     LabelState.UNLABELLED: "unlabelled",
@@ -123,6 +122,22 @@ def format_camera_table(cameras: dict[str, dict[str, Any]]) -> str:
     for camera, counts in cameras.items():
         values = ["-" if counts[column] is None else str(counts[column]) for column in columns]
         rows.append([camera, *values])
+    return _align(rows)
+
+
+def format_cameras_found(records: Mapping[str, Iterable[ImageRecord]]) -> str:
+    """Cameras, splits and dates of records by split, to be looked at before a long run."""
+    found: dict[tuple[str, str], CameraCounts] = {}
+    for split, members in records.items():
+        for record in members:
+            counts = found.setdefault((record.camera, split), CameraCounts())
+            counts.images += 1
+            counts.see_clock(record.seconds)
+    rows = [["camera", "split", "images", "first", "last"]]
+    for (camera, split), counts in sorted(found.items()):
+        facts = counts.to_dict()
+        dates = [facts["first"] or "-", facts["last"] or "-"]
+        rows.append([camera, split, str(counts.images), *dates])
     return _align(rows)
 
 

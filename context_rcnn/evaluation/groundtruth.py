@@ -52,7 +52,10 @@ def read_groundtruth(
                 if ids[image.key] == image.id
                 else f"the ids {ids[image.key]!r} and {image.id!r} have the same hash; rename one"
             )
-        if image.classes.size and not 1 <= image.classes.min() <= image.classes.max() <= num_classes:
+        if (
+            image.classes.size
+            and not 1 <= image.classes.min() <= image.classes.max() <= num_classes
+        ):
             raise ValueError(
                 f"image {image.id!r} has a box of class {image.classes.max()}, "
                 f"but the label map goes from 1 to {num_classes}"

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 import os
 import shutil
 from collections import Counter
@@ -337,7 +338,7 @@ def _share_kerb(always: list[OnRoad], today: list[OnRoad]) -> list[OnRoad]:
 def _write_separation(folder: Path, records: list[_Records], test_fraction: float) -> None:
     """Lists the clip folders of each area's training and test cameras."""
     folder.mkdir()
-    held_out = min(-int(-test_fraction * len(records) // 1), len(records) - 1)
+    held_out = min(math.ceil(test_fraction * len(records) - 1e-9), len(records) - 1)
     first_test = len(records) - held_out
     for area in AREAS:
         for split, chosen in (("Train", records[:first_test]), ("Test", records[first_test:])):

@@ -177,9 +177,7 @@ class DetectionTask(base_task.Task):
                 anchors.valid,
                 params.losses.proposal_delta,
             ),
-            "classes": losses.class_loss(
-                model_outputs["class_logits"], drawn.classes, drawn.valid
-            ),
+            "classes": losses.class_loss(model_outputs["class_logits"], drawn.classes, drawn.valid),
             "boxes": losses.box_loss(
                 tf.gather(offsets, drawn.classes, batch_dims=2),
                 drawn.box_offsets,

@@ -238,6 +238,25 @@ def test_shards_of_an_earlier_number_are_removed_and_foreign_files_are_not(archi
     assert not list((copy / "_progress").glob("*/*-of-00003.*"))
 
 
+def test_the_number_of_shards_follows_from_the_size_of_the_files(archive, tmp_path):
+    folder = Path(archive["image_root"])
+    train = [path for camera in "124" for path in folder.glob(f"camera_{camera}/*.jpg")]
+    splits = tmp_path / "splits.json"
+    splits.write_text(json.dumps({"train": ["1", "2", "4"], "val": []}))
+    megabytes = sum(path.stat().st_size for path in train if path.is_file()) / 1e6
+    output_dir = tmp_path / "examples"
+    inputs = ArchiveOptions(**archive, splits_file=str(splits))
+    facts = pipeline.create_examples(
+        inputs, ImageOptions(), str(output_dir), shard_megabytes=megabytes / 2.5
+    )
+    # Two and a half shards, rounded up to a power of two; an empty split has one empty shard.
+    assert [shard["file"] for shard in facts["shards"]] == [
+        *(f"train-{i:05d}-of-00004.tfrecord" for i in range(4)),
+        "val-00000-of-00001.tfrecord",
+    ]
+    assert facts["failures"]["not_in_split"] == 40
+
+
 def test_a_bare_folder_is_written_without_labels(tmp_path, capsys):
     for name in ("a/100RECNX/x.jpg", "a/101RECNX/y.jpg", "b/z.png"):
         path = tmp_path / "photos" / name

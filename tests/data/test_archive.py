@@ -1,13 +1,17 @@
 """Archives as a whole: options, splits, label maps, detections, and validation."""
 
+import argparse
+import dataclasses
 import json
 
 import pytest
 
+from context_rcnn.data import flags
 from context_rcnn.data.archive import ArchiveOptions, read_archive
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.records import LabelState
+from context_rcnn.data.summary import format_cameras_found
 from context_rcnn.data.validate import validate_archive
 
 
@@ -59,6 +63,19 @@ def test_contradictory_options_are_an_error(options, message):
         ArchiveOptions(**options)
 
 
+def test_every_option_has_a_flag_with_the_same_default(tmp_path):
+    parser = argparse.ArgumentParser()
+    flags.add_archive_flags(parser)
+    args = parser.parse_args([f"--input_folder={tmp_path}"])
+    assert flags.archive_options(args) == ArchiveOptions(input_folder=str(tmp_path))
+    assert flags.image_options(args) == ImageOptions()
+    names = {field.name for field in dataclasses.fields(ArchiveOptions)}
+    assert names <= vars(args).keys()
+    args = parser.parse_args([f"--input_folder={tmp_path}", "--max_side=9", "--seed=3"])
+    assert flags.image_options(args).max_side == 9
+    assert flags.archive_options(args).seed == 3
+
+
 def test_a_camera_no_split_lists_is_named(archive, tmp_path):
     splits = tmp_path / "one.json"
     splits.write_text(json.dumps({"train": ["A"]}))
@@ -82,6 +99,11 @@ def test_megadetector_boxes_are_for_training_only(archive, tmp_path):
     assert states["train"].count(LabelState.BOXES) == 2
     assert states["val"].count(LabelState.BOXES) == 1
     assert read.notes["megadetector_boxed"] == 1
+
+
+def test_detections_for_a_split_that_is_not_there_are_an_error(archive):
+    with pytest.raises(ValueError, match="no split is named test; there are train, val"):
+        read_archive(archive(megadetector_json="any.json", megadetector_splits=("test",)))
 
 
 def test_classes_outside_the_label_map_are_named_and_dropped(archive, tmp_path):
@@ -135,6 +157,14 @@ def test_validation_names_what_is_broken(archive, tmp_path):
     facts = report.to_dict()
     assert facts["images_usable"] + facts["images_lost"] == facts["images_listed"] == 8
     assert facts["cameras"]["A"]["failed"] == 2
+
+
+def test_cameras_can_be_looked_at_before_a_long_run(archive):
+    table = format_cameras_found(read_archive(archive()).records).splitlines()
+    assert [line.split() for line in table[1:]] == [
+        [camera, split, "4", "2013-10-04", "13:31:00", "2013-10-04", "13:31:03"]
+        for camera, split in (("A", "train"), ("B", "val"))
+    ]
 
 
 def test_threads_do_not_change_the_report(archive):

@@ -122,6 +122,17 @@ def test_xml_without_image_is_named(citycam):
     assert archive.images_listed == 2
 
 
+def test_a_second_image_of_a_frame_is_named(citycam):
+    root = citycam({"000001": frame(GOOD)})
+    (root / "164/164-20160223-09/000001.png").touch()
+    (root / "164/164-20160223-09/notes.txt").touch()
+    archive = read_citycam(root)
+    assert [record.file_name for record in archive.records] == ["164/164-20160223-09/000001.jpg"]
+    assert [failure.reason for failure in archive.failures] == [Reason.DUPLICATE_IMAGE]
+    assert archive.images_listed == 2
+    assert archive.notes == {"other_files_ignored": 1}
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_entities_are_refused_before_they_expand(citycam, encoding):
     bomb = (

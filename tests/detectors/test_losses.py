@@ -68,10 +68,7 @@ def test_box_loss_equals_the_loop(rng, delta):
     goal = rng.normal(size=(3, 5, 4)).astype(np.float32) * 0.5
     positive = rng.random((3, 5)) < 0.5
     expected = [
-        [
-            loop_smooth_l1(o - g, delta) if p else 0.0
-            for o, g, p in zip(a, b, c, strict=True)
-        ]
+        [loop_smooth_l1(o - g, delta) if p else 0.0 for o, g, p in zip(a, b, c, strict=True)]
         for a, b, c in zip(offsets, goal, positive, strict=True)
     ]
     loss = losses.box_loss(*map(tf.constant, (offsets, goal, positive, VALID)), delta)

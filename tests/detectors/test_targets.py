@@ -51,7 +51,9 @@ def test_iou_equals_the_loop(scene):
     for b in range(3):
         for i in range(boxes.shape[1]):
             for j in range(gt_boxes.shape[1]):
-                assert iou[b, i, j] == pytest.approx(loop_iou(boxes[b, i], gt_boxes[b, j]), abs=1e-5)
+                assert iou[b, i, j] == pytest.approx(
+                    loop_iou(boxes[b, i], gt_boxes[b, j]), abs=1e-5
+                )
 
 
 @pytest.mark.parametrize("match_every_gt", [False, True])
@@ -103,7 +105,8 @@ def test_padding_groundtruth_is_never_matched(scene):
 
 
 @pytest.mark.parametrize(
-    "positives, negatives, expected", [(20, 60, (4, 12)), (2, 60, (2, 14)), (0, 60, (0, 16)), (3, 5, (3, 5))]
+    "positives, negatives, expected",
+    [(20, 60, (4, 12)), (2, 60, (2, 14)), (0, 60, (0, 16)), (3, 5, (3, 5))],
 )
 def test_sampling_is_balanced_and_fills_up_with_negatives(positives, negatives, expected):
     positive, negative = np.zeros((2, 90), bool), np.zeros((2, 90), bool)

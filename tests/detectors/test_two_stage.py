@@ -66,7 +66,14 @@ def test_detections_equal_the_loop(detector):
     )
     for b in range(2):
         expected = loop_detect(
-            logits[b], offsets[b], boxes[b], valid[b], shape[b], threshold=0.001, nms_iou=0.6, count=10
+            logits[b],
+            offsets[b],
+            boxes[b],
+            valid[b],
+            shape[b],
+            threshold=0.001,
+            nms_iou=0.6,
+            count=10,
         )
         n = int(found["num_detections"][b])
         assert n == len(expected)

@@ -70,7 +70,9 @@ def direct(scene, detections, tmp_path, image_ids=None, category=None):
                     "iscrowd": 0,
                 }
             )
-        for (y1, x1, y2, x2), score, label in zip(*detections.get(image.key, ([], [], [])), strict=True):
+        for (y1, x1, y2, x2), score, label in zip(
+            *detections.get(image.key, ([], [], [])), strict=True
+        ):
             box = [x1 * 200, y1 * 100, (x2 - x1) * 200, (y2 - y1) * 100]
             results.append(
                 {"image_id": i + 1, "category_id": int(label), "bbox": box, "score": float(score)}
@@ -137,10 +139,11 @@ def test_detections_on_empty_images_lower_the_score():
     noisy = coco.Detections(clean)
     for image in scene:
         if not len(image.boxes):
-            noisy.add(image.key, np.array([[0, 0, 1, 1]] * 2), np.array([0.99] * 2), np.array([1, 2]))
+            noisy.add(
+                image.key, np.array([[0, 0, 1, 1]] * 2), np.array([0.99] * 2), np.array([1, 2])
+            )
     assert (
-        coco.evaluate(scene, noisy, NAMES)["mAP@.5"]
-        < coco.evaluate(scene, clean, NAMES)["mAP@.5"]
+        coco.evaluate(scene, noisy, NAMES)["mAP@.5"] < coco.evaluate(scene, clean, NAMES)["mAP@.5"]
     )
 
 

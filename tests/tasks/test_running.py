@@ -164,7 +164,9 @@ def test_bad_settings_end_in_one_line_not_in_a_traceback(start_main, tmp_path):
     bad = tmp_path / "bad.yaml"
     bad.write_text("experiment: faster_rcnn_tiny\ntask: {model: {num_clases: 3}}\n")
     output = start_main(f"--config_file={bad}", f"--model_dir={tmp_path}").communicate()[0]
-    assert "there is no setting task.model.num_clases; did you mean task.model.num_classes?" in output
+    assert (
+        "there is no setting task.model.num_clases; did you mean task.model.num_classes?" in output
+    )
     assert "Traceback" not in output
 
 
@@ -250,7 +252,9 @@ def test_two_workers_train_evaluate_alike_and_resume_after_a_kill(
     assert os.path.exists(folder / f"ckpt-{goal}.index")
 
     # One process measures the same numbers on that checkpoint.
-    running.run(load(config_file), mode="eval", model_dir=str(tmp_path / "one"), checkpoint=str(folder))
+    running.run(
+        load(config_file), mode="eval", model_dir=str(tmp_path / "one"), checkpoint=str(folder)
+    )
     alone, together = metrics_of(tmp_path / "one", goal), metrics_of(folder, goal)
     assert together["images"] == alone["images"]
     assert together["images_without_detections"] == alone["images_without_detections"]

@@ -1,0 +1,183 @@
+"""The command `context-rcnn VERB`. Each verb is one call into the rooms below.
+
+Training is `python -m context_rcnn.model_main_tf2`, which keeps the Object Detection API's flags.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+
+import context_rcnn
+
+EPILOG = """\
+the road from photographs to a trained detector:
+  context-rcnn simulate camera-traps archive       or have an archive of your own
+  context-rcnn validate --input_folder=photos      what is in it, and what is damaged
+  context-rcnn examples --input_json=archive/camera_traps.json --image_root=archive/images \\
+      --splits_file=archive/splits.json --output_dir=examples
+  python -m context_rcnn.model_main_tf2 --pipeline_config_path=configs/simulation/faster_rcnn.yaml \\
+      --params_override=task.train_data.input_path='examples/train-*' --model_dir=runs/first
+
+context-rcnn VERB --help explains a verb.
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of the command and its verbs."""
+    parser = argparse.ArgumentParser(
+        prog="context-rcnn",
+        description="Detectors that remember, for cameras that never move.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=context_rcnn.__version__)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB")
+    _add_simulate(verbs)
+    _add_validate(verbs)
+    _add_examples(verbs)
+    doctor = verbs.add_parser("doctor", help="versions, devices, what is missing and what to do")
+    doctor.set_defaults(run=_doctor)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command. Returns 0, 1 where nothing usable was found, or 2 for unusable input."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if not hasattr(args, "run"):
+        parser.print_help()
+        return 2
+    if rest and not getattr(args, "passes_flags_on", False):
+        parser.error(f"unknown arguments: {' '.join(rest)} (context-rcnn {argv[0]} --help)")
+    try:
+        return args.run(args, rest)
+    except (ValueError, OSError) as error:
+        print(f"context-rcnn {argv[0]}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.lower().partition("x")
+    try:
+        return int(width), int(height)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, got {text!r}") from None
+
+
+def _add_simulate(verbs: argparse._SubParsersAction) -> None:
+    simulate = verbs.add_parser(
+        "simulate",
+        help="write a simulated archive in a public data set's own layout",
+        description="Writes simulated cameras as photographs with labels: camera traps with COCO "
+        "Camera Traps JSON, or traffic cameras with CityCam XML. Equal seeds give equal bytes.",
+    )
+    kinds = simulate.add_subparsers(title="kinds", metavar="KIND", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("output_dir", help="folder to write")
+    common.add_argument("--cameras", type=int, help="number of cameras (default: 12; traffic 8)")
+    common.add_argument("--days", type=int, help="length of the study (default: 60; traffic 3)")
+    common.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+    common.add_argument(
+        "--image_size", type=_size, help="WIDTHxHEIGHT (default: 160x120; traffic 352x240)"
+    )
+    common.add_argument("--workers", type=int, default=1, help="processes to use (default: 1)")
+    common.add_argument(
+        "--overwrite", action="store_true", help="write even into a folder that holds other things"
+    )
+    traps = kinds.add_parser(
+        "camera-traps", parents=[common], help="animals on a trail, for months"
+    )
+    traps.add_argument(
+        "--triggers_per_day", type=float, help="bursts a camera and day (default: 4)"
+    )
+    traps.add_argument("--empty_fraction", type=float, help="triggered by wind alone (default: .7)")
+    traps.add_argument("--species", type=int, help="number of species (default: 8)")
+    traps.set_defaults(run=_simulate, kind="camera-traps")
+    traffic = kinds.add_parser("traffic", parents=[common], help="vehicles on a road")
+    traffic.add_argument("--clips_per_day", type=int, help="clips a camera and day (default: 4)")
+    traffic.add_argument("--vehicles_per_frame", type=float, help="on average (default: 14)")
+    traffic.add_argument(
+        "--dirt", action="store_true", help="repeat the known faults of the published archive"
+    )
+    traffic.set_defaults(run=_simulate, kind="traffic")
+
+
+def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
+    from tqdm import tqdm
+
+    from context_rcnn import simulation
+
+    options = {k: v for k, v in vars(args).items() if v is not None and k not in ("run", "kind")}
+    function = {
+        "camera-traps": simulation.simulate_camera_traps,
+        "traffic": simulation.simulate_traffic,
+    }[args.kind]
+    with tqdm(desc="simulate", unit="frame") as bar:
+
+        def progress(camera: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        summary = function(**options, progress=progress)
+    print(json.dumps(summary, indent=1))
+    return 0
+
+
+def _add_validate(verbs: argparse._SubParsersAction) -> None:
+    from context_rcnn.data import flags
+
+    validate = verbs.add_parser(
+        "validate",
+        help="look at a whole archive as `examples` would, without writing",
+        description="Opens every image and checks every label. Prints what there is by camera, and "
+        "each reason for which something cannot be used.",
+    )
+    flags.add_archive_flags(validate)
+    validate.add_argument("--workers", type=int, default=2, help="threads to use (default: 2)")
+    validate.add_argument("--json", metavar="FILE", help="also write the report as JSON")
+    validate.set_defaults(run=_validate)
+
+
+def _validate(args: argparse.Namespace, rest: list[str]) -> int:
+    from tqdm import tqdm
+
+    from context_rcnn.data import flags
+    from context_rcnn.data.validate import validate_archive
+
+    report = validate_archive(
+        flags.archive_options(args),
+        flags.image_options(args),
+        workers=args.workers,
+        progress=lambda images, total: tqdm(images, "validate", total, unit="image"),
+    )
+    if args.json:
+        with open(args.json, "w") as file:
+            file.write(report.to_json())
+    print(report.to_text(), end="")
+    return 0 if report.to_dict()["images_usable"] else 1
+
+
+def _add_examples(verbs: argparse._SubParsersAction) -> None:
+    verbs.add_parser(
+        "examples",
+        add_help=False,
+        help="write an archive as TFRecords, by Beam (`context-rcnn examples --help`)",
+    ).set_defaults(run=_examples, passes_flags_on=True)
+
+
+def _examples(args: argparse.Namespace, rest: list[str]) -> int:
+    from beam_pipelines import create_examples
+
+    return create_examples.main(rest)
+
+
+def _doctor(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn import doctor
+
+    return doctor.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -45,6 +45,7 @@ def count_shards(
                 "split": result.shard.split,
                 "records": result.records,
                 "bytes": result.bytes,
+                **result.summary.total.states_to_dict(),
             }
             for result in results
         ],
@@ -74,7 +75,10 @@ def format_manifest(manifest: dict[str, Any], output_dir: str) -> str:
         )
     if written:
         sections.append(
-            "next: build the memory of each camera with\n"
-            f"  python -m beam_pipelines.build_memory_bank --examples={output_dir} --help"
+            "next: train a detector with\n"
+            "  python -m context_rcnn.model_main_tf2 --experiment=faster_rcnn_c4 --model_dir=runs/first "
+            "\\\n    --params_override="
+            f"task.train_data.input_path='{output_dir}/train-*',"
+            f"task.validation_data.input_path='{output_dir}/val-*'"
         )
     return "\n\n".join(sections)

@@ -16,8 +16,9 @@ the road from photographs to a trained detector:
   context-rcnn validate --input_folder=photos      what is in it, and what is damaged
   context-rcnn examples --input_json=archive/camera_traps.json --image_root=archive/images \\
       --splits_file=archive/splits.json --output_dir=examples
-  python -m context_rcnn.model_main_tf2 --pipeline_config_path=configs/simulation/faster_rcnn.yaml \\
-      --params_override=task.train_data.input_path='examples/train-*' --model_dir=runs/first
+  python -m context_rcnn.model_main_tf2 --model_dir=runs/first \\
+      --pipeline_config_path=configs/simulation/faster_rcnn.yaml --params_override=\\
+      task.train_data.input_path='examples/train-*',task.validation_data.input_path='examples/val-*'
 
 context-rcnn VERB --help explains a verb.
 """
@@ -135,12 +136,17 @@ def _add_validate(verbs: argparse._SubParsersAction) -> None:
         "each reason for which something cannot be used.",
     )
     flags.add_archive_flags(validate)
+    validate.add_argument_group("instead of an archive").add_argument(
+        "--examples", metavar="PATTERN", help="read all records of TFRecord files of examples"
+    )
     validate.add_argument("--workers", type=int, default=2, help="threads to use (default: 2)")
     validate.add_argument("--json", metavar="FILE", help="also write the report as JSON")
     validate.set_defaults(run=_validate)
 
 
 def _validate(args: argparse.Namespace, rest: list[str]) -> int:
+    if args.examples:
+        return _validate_examples(args.examples)
     from tqdm import tqdm
 
     from context_rcnn.data import flags
@@ -157,6 +163,21 @@ def _validate(args: argparse.Namespace, rest: list[str]) -> int:
             file.write(report.to_json())
     print(report.to_text(), end="")
     return 0 if report.to_dict()["images_usable"] else 1
+
+
+def _validate_examples(pattern: str) -> int:
+    from tqdm import tqdm
+
+    from context_rcnn.data import damage
+    from context_rcnn.data import input as input_lib
+
+    files = input_lib.find_files(pattern, "--examples")
+    found = 0
+    for problem in damage.find_damage(files, lambda files: tqdm(files, "validate", unit="file")):
+        found += 1
+        print(problem)
+    print(f"{len(files)} files, {found} problems")
+    return 1 if found else 0
 
 
 def _add_examples(verbs: argparse._SubParsersAction) -> None:

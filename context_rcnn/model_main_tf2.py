@@ -112,17 +112,29 @@ def main(argv: list[str]) -> None:
             eval_timeout=FLAGS.eval_timeout,
             save_summary=FLAGS.record_summaries,
         )
+    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError, UnicodeDecodeError):
+        if os.environ.get("CONTEXT_RCNN_TRACEBACK"):
+            raise
+        damage = first_damage(config)
+        if damage is None:
+            raise  # The input can be read; the fault is elsewhere.
+        sys.exit(f"error: {damage}\n(`context-rcnn validate --examples=...` lists all damage)")
     except ValueError as error:
         if os.environ.get("CONTEXT_RCNN_TRACEBACK"):
             raise
         sys.exit(f"error: {error}\n(CONTEXT_RCNN_TRACEBACK=1 shows where it comes from)")
-    except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        if os.environ.get("CONTEXT_RCNN_TRACEBACK"):
-            raise
-        sys.exit(
-            f"error: the input could not be read: {error.message.splitlines()[0]}\n"
-            "(`context-rcnn validate` finds damaged files; CONTEXT_RCNN_TRACEBACK=1 shows more)"
-        )
+
+
+def first_damage(config) -> str | None:
+    """The first thing that cannot be read in the run's input, or None."""
+    from context_rcnn.data import damage
+    from context_rcnn.data import input as input_lib
+
+    paths = (config.task.train_data.input_path, config.task.validation_data.input_path)
+    for path in filter(None, paths):
+        for problem in damage.find_damage(input_lib.find_files(path)):
+            return problem
+    return None
 
 
 if __name__ == "__main__":

@@ -2,10 +2,8 @@
 
 import dataclasses
 
-from official.core import config_definitions
-from official.core import exp_factory
-from official.modeling import hyperparams
-from official.modeling import optimization
+from official.core import config_definitions, exp_factory
+from official.modeling import hyperparams, optimization
 
 
 @dataclasses.dataclass
@@ -35,7 +33,7 @@ class Backbone(hyperparams.Config):
 
 @dataclasses.dataclass
 class Anchors(hyperparams.Config):
-    """Reference boxes: `size` at scale 1 (on a pyramid: on its coarsest level, halved per level)."""
+    """Reference boxes: `size` at scale 1 (of a pyramid's coarsest level, halved per level)."""
 
     size: float = 256.0
     scales: list[float] = dataclasses.field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0])
@@ -276,19 +274,18 @@ def faster_rcnn_fpn() -> Experiment:
 
 @exp_factory.register_config_factory("faster_rcnn_tiny")
 def faster_rcnn_tiny() -> Experiment:
-    """A toy that learns the simulated cameras in minutes on a laptop: ResNet-10, 128x160."""
-    steps = 1500
+    """A toy that learns the simulated cameras in minutes on a laptop: ResNet-10 C4, 192x256."""
+    steps = 700
     return Experiment(
         task=DetectionTask(
             model=FasterRcnn(
-                image_size=[128, 160],
+                image_size=[192, 256],
                 backbone=Backbone(model_id=10, depth_multiplier=0.25, norm_momentum=0.95),
-                anchors=Anchors(size=64.0, scales=[0.25, 0.5, 1.0]),
-                proposals=Proposals(filters=64, pre_nms=300, count=50, anchor_samples=64),
-                boxes=Boxes(samples=32),
+                anchors=Anchors(size=96.0, scales=[0.25, 0.5, 1.0]),
+                proposals=Proposals(filters=64, pre_nms=300, count=30, anchor_samples=64),
+                boxes=Boxes(samples=16, positive_fraction=0.5),
                 detections=Detections(count=30),
             ),
-            losses=Losses(weight_decay=0.0004),
             train_data=Data(is_training=True, global_batch_size=16, empty_fraction=0.3, cache=True),
             validation_data=Data(global_batch_size=16),
         ),
@@ -296,7 +293,7 @@ def faster_rcnn_tiny() -> Experiment:
             train_steps=steps,
             steps_per_loop=50,
             summary_interval=50,
-            checkpoint_interval=250,
+            checkpoint_interval=350,
             validation_interval=steps,
             optimizer_config=momentum(0.02, steps, warmup_steps=100),
         ),

@@ -9,8 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 import yaml
-from official.core import config_definitions
-from official.core import exp_factory
+from official.core import config_definitions, exp_factory
 from official.modeling import hyperparams
 
 from context_rcnn.configs import detection as detection  # registers the experiments
@@ -38,8 +37,8 @@ def load_experiment(
         layers.append((path, values))
     if not name:
         raise ValueError(
-            "no experiment is named: pass --experiment, or say `experiment: NAME` in the YAML file; "
-            f"there are {', '.join(EXPERIMENTS)}"
+            "no experiment is named: pass --experiment, or say `experiment: NAME` in the YAML "
+            f"file; there are {', '.join(EXPERIMENTS)}"
         )
     if name not in EXPERIMENTS:
         near = difflib.get_close_matches(name, EXPERIMENTS, 1)

@@ -13,7 +13,7 @@ from typing import Literal
 Lost = Literal["image", "annotation", "date", "nothing"]
 
 
-class Reason(enum.StrEnum):
+class Reason(str, enum.Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
     """The fixed vocabulary of failures; values appear in `failures.jsonl` and in manifests."""
 
     # The file.
@@ -47,6 +47,8 @@ class Reason(enum.StrEnum):
     # The results of another detector.
     DETECTOR_FAILURE = "detector_failure"
     BAD_DETECTION = "bad_detection"
+
+    __str__ = str.__str__
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

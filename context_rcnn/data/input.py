@@ -11,6 +11,8 @@ Batches are dicts:
 """
 
 import dataclasses
+import json
+import os
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
@@ -104,6 +106,33 @@ def find_files(input_path: str, field: str = "input_path") -> list[str]:
     if not files:
         raise ValueError(f"{field}: set it to the TFRecord files of examples")
     return sorted(set(files))
+
+
+def count_images(files: Sequence[str]) -> str:
+    """What teaches and what is left out, in words, from the manifests beside the files."""
+    counts, unknown = dict.fromkeys(("boxed", "empty", "image_level", "unlabelled"), 0), 0
+    manifests: dict[str, dict] = {}
+    for file in files:
+        folder, name = os.path.split(file)
+        if folder not in manifests:
+            manifests[folder] = _read_manifest(os.path.join(folder, "manifest.json"))
+        shard = manifests[folder].get(name)
+        unknown += shard is None
+        for state in counts if shard else ():
+            counts[state] += shard.get(state, 0)
+    words = (
+        f"{counts['boxed']} images with boxes and {counts['empty']} empty ones; left out: "
+        f"{counts['image_level']} whose label has no box, {counts['unlabelled']} without a label"
+    )
+    return words + (f"; {unknown} files without a manifest are not counted" if unknown else "")
+
+
+def _read_manifest(path: str) -> dict[str, dict]:
+    """Counts by shard file."""
+    if not tf.io.gfile.exists(path):
+        return {}
+    with tf.io.gfile.GFile(path) as file:
+        return {shard["file"]: shard for shard in json.load(file).get("shards", [])}
 
 
 def read_examples(files: Sequence[str], states: Sequence[int] | None) -> tf.data.Dataset:

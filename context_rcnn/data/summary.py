@@ -36,13 +36,15 @@ class CameraCounts:
         if known:
             self.first, self.last = min(known), max(known)
 
+    def states_to_dict(self) -> dict[str, int]:
+        return {column: self.states[state.name] for state, column in _STATE_COLUMNS.items()}
+
     def to_dict(self) -> dict[str, Any]:
         clocks = {
             name: None if seconds is None else format_timestamp(seconds)
             for name, seconds in (("first", self.first), ("last", self.last))
         }
-        states = {column: self.states[state.name] for state, column in _STATE_COLUMNS.items()}
-        counts = {"images": self.images, **states, "boxes": self.boxes}
+        counts = {"images": self.images, **self.states_to_dict(), "boxes": self.boxes}
         return {**counts, "undated": self.undated, "failed": self.failed, **clocks}
 
 

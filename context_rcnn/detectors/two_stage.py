@@ -82,7 +82,7 @@ class BoxPredictor(tf_keras.layers.Layer):
         )
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns logits [batch, boxes, 1 + classes] and offsets [batch, boxes, 4 (1 + classes)]."""
+        """Returns logits [batch, boxes, 1 + classes], and offsets with four times that depth."""
         if self._hidden:
             shape = features.shape
             x = tf.reshape(features, [-1, shape[1], shape[2] * shape[3] * shape[4]])

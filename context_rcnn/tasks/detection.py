@@ -31,6 +31,7 @@ class DetectionTask(base_task.Task):
         jit_compile: compile forward and backward pass with XLA.
         is_chief: whether this process writes files and shows progress.
         start_step: where training goes on; a resumed run draws another order of the examples.
+        class_names: instead of the label map that the settings name.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class DetectionTask(base_task.Task):
         jit_compile: bool = False,
         is_chief: bool = True,
         start_step: int = 0,
+        class_names: Mapping[int, str] | None = None,
     ):
         super().__init__(params, logging_dir, name)
         self._jit_compile = jit_compile
         self._is_chief = is_chief
         self._start_step = start_step
         self._evaluation_images: list[Image] | None = None
-        self.class_names = self._read_label_map()
+        self.class_names = dict(class_names) if class_names else self._read_label_map()
 
     def _read_label_map(self) -> dict[int, str]:
         params = self.task_config
@@ -72,6 +74,11 @@ class DetectionTask(base_task.Task):
     def build_model(self) -> tf_keras.Model:
         """Builds the detector and all its variables."""
         params = self.task_config
+        if params.model.backbone.freeze_batch_norm and not params.init_checkpoint:
+            raise ValueError(
+                "task.model.backbone.freeze_batch_norm freezes what was learned before, but there "
+                "is no task.init_checkpoint: set one, or do not freeze"
+            )
         model_config = configs.FasterRcnn(**params.model.as_dict())
         model_config.num_classes = max(self.class_names)
         model = build_faster_rcnn(model_config, weight_decay=params.losses.weight_decay)
@@ -135,6 +142,22 @@ class DetectionTask(base_task.Task):
             shard=shard,
             sample_1_of_n=params.sample_1_of_n,
         )
+
+    def dummy_inputs(self, batch_size: int) -> dict[str, tf.Tensor]:
+        """A batch of the right shapes, with one box an image: to compile and to time with."""
+        height, width = self.task_config.model.image_size
+        boxes = self.task_config.train_data.max_boxes
+        first = tf.one_hot(tf.zeros([batch_size], tf.int32), boxes)
+        box = tf.constant([0.2, 0.2, 0.7, 0.6]) * tf.constant([height, width] * 2, tf.float32)
+        return {
+            "image": tf.zeros([batch_size, height, width, 3], tf.uint8),
+            "image_shape": tf.tile(tf.constant([[height, width]], tf.float32), [batch_size, 1]),
+            "key": tf.range(batch_size, dtype=tf.int64),
+            "valid": tf.ones([batch_size], tf.bool),
+            "boxes": first[..., None] * box,
+            "classes": tf.cast(first, tf.int64),
+            "box_valid": first > 0,
+        }
 
     def evaluation_images(self) -> list[Image]:
         """The labels of the validation images, read once."""

@@ -19,6 +19,7 @@ from official.common import distribute_utils
 from official.core import base_trainer, config_definitions, train_lib, train_utils
 
 from context_rcnn.configs import schema
+from context_rcnn.data import input as input_lib
 from context_rcnn.tasks import checkpoints
 from context_rcnn.tasks.detection import DetectionTask
 
@@ -409,6 +410,11 @@ def run(
             f"{len(task.class_names)} classes, run folder {model_dir}",
             flush=True,
         )
+        for stage, name in (("train", "train_data"), ("eval", "validation_data")):
+            if stage in mode:
+                path = getattr(config.task, name).input_path
+                files = input_lib.find_files(path, f"task.{name}.input_path")
+                print(f"{stage}: {input_lib.count_images(files)}", flush=True)
     runner = Runner(
         strategy,
         task,

@@ -1,0 +1,79 @@
+"""Settings from names, files and overrides, and the errors when they do not fit."""
+
+import pathlib
+
+import pytest
+
+from context_rcnn.configs import schema
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def write(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+def test_later_layers_override_earlier_ones(tmp_path):
+    first = write(tmp_path / "a.yaml", "trainer: {train_steps: 10, steps_per_loop: 5}\n")
+    second = write(tmp_path / "b.yaml", "trainer: {train_steps: 20}\n")
+    config = schema.load_experiment(
+        "faster_rcnn_c4", [first, second], "task.train_data.seed=7,trainer.max_to_keep=2"
+    )
+    assert (config.trainer.train_steps, config.trainer.steps_per_loop) == (20, 5)
+    assert (config.task.train_data.seed, config.trainer.max_to_keep) == (7, 2)
+    assert config.task.model.backbone.model_id == 101
+
+
+def test_a_file_can_name_its_experiment(tmp_path):
+    path = write(tmp_path / "a.yaml", "experiment: faster_rcnn_fpn\n")
+    assert schema.load_experiment(config_files=[path]).task.model.backbone.kind == "fpn"
+
+
+def test_lists_can_be_overridden():
+    config = schema.load_experiment("faster_rcnn_c4", (), "task.model.image_size=[320,480]")
+    assert list(config.task.model.image_size) == [320, 480]
+
+
+def test_saved_settings_read_back_the_same(tmp_path):
+    config = schema.load_experiment("faster_rcnn_tiny", (), "trainer.train_steps=3")
+    schema.save_experiment(config, str(tmp_path / "params.yaml"))
+    again = schema.load_experiment(config_files=[str(tmp_path / "params.yaml")])
+    assert again.as_dict() == config.as_dict()
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("experiment: faster_rcn_c4", "'faster_rcn_c4' does not exist; did you mean faster_rcnn"),
+        ("trainer: {train_step: 1}", "no setting trainer.train_step; did you mean trainer.train_s"),
+        ("trainer: {train_steps: many}", "trainer.train_steps must be int, got 'many'"),
+        ("trainer: {train_steps: true}", "trainer.train_steps must be int, got True"),
+        ("task: {model: 5}", "task.model is a group of settings, got 5"),
+        ("task: {model: {image_size: 640}}", "task.model.image_size must be list, got 640"),
+        ("- 1\n- 2", "expected settings by name, found list"),
+        ("a: [", "not valid YAML"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+    ],
+)
+def test_what_does_not_fit_is_named_with_its_file(tmp_path, text, message):
+    if "experiment" not in text and text[0].isalpha() and "[" not in text[:4]:
+        text = f"experiment: faster_rcnn_c4\n{text}"
+    path = write(tmp_path / "bad.yaml", text)
+    with pytest.raises(ValueError) as error:
+        schema.load_experiment(config_files=[path])
+    assert message in str(error.value)
+    assert "bad.yaml" in str(error.value) or "experiment" in text
+
+
+def test_no_experiment_at_all_says_what_there_is():
+    with pytest.raises(ValueError, match="--experiment.*faster_rcnn_c4"):
+        schema.load_experiment()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_shipped_file_loads_and_opens_with_its_command(path):
+    config = schema.load_experiment(config_files=[str(path)])
+    assert config.task.train_data.input_path
+    head = path.read_text().split("experiment:")[0]
+    assert "python -m context_rcnn.model_main_tf2" in head and str(path.relative_to(ROOT)) in head

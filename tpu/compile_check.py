@@ -1,0 +1,64 @@
+r"""Compiles a training step and inference with XLA, as a TPU would, without a TPU.
+
+What does not compile (dynamic shapes, unsupported operations) fails here within minutes on any
+machine, rather than on an expensive one:
+
+    python -m tpu.compile_check --config_file=configs/serengeti/faster_rcnn.yaml
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+import context_rcnn  # noqa: F401
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compiles both and prints how long it took. Returns 1 if one does not compile."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--experiment", default="", help="name of an experiment")
+    parser.add_argument("--config_file", action="append", default=[], help="YAML file")
+    parser.add_argument("--params_override", default="", help="settings, as a.b=1,a.c=2")
+    parser.add_argument("--batch_size", type=int, default=2, help="of one replica (default: 2)")
+    parser.add_argument("--num_classes", type=int, default=10, help="(default: 10)")
+    args = parser.parse_args(argv)
+
+    import tensorflow as tf
+    import tf_keras
+
+    from context_rcnn.configs import schema
+    from context_rcnn.tasks.detection import DetectionTask
+
+    try:
+        config = schema.load_experiment(args.experiment, args.config_file, args.params_override)
+    except ValueError as error:
+        parser.error(str(error))
+    task = DetectionTask(
+        config.task, class_names={i: f"class {i}" for i in range(1, args.num_classes + 1)}
+    )
+    config.task.init_checkpoint = config.task.init_checkpoint or "not loaded here"
+    model = task.build_model()
+    optimizer = tf_keras.optimizers.SGD(0.01, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    inputs = task.dummy_inputs(args.batch_size)
+    failed = 0
+    for name, function in (
+        ("training step", lambda x: task.train_step(x, model, optimizer)["total_loss"]),
+        ("inference", lambda x: task.validation_step(x, model)["scores"]),
+    ):
+        start = time.monotonic()
+        try:
+            tf.function(function, jit_compile=True)(inputs)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            print(f"{name}: does not compile: {error.message.splitlines()[0]}")
+            failed = 1
+        else:
+            print(f"{name}: compiled and ran once in {time.monotonic() - start:.1f} s")
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

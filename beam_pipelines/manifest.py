@@ -76,8 +76,8 @@ def format_manifest(manifest: dict[str, Any], output_dir: str) -> str:
     if written:
         sections.append(
             "next: train a detector with\n"
-            "  python -m context_rcnn.model_main_tf2 --experiment=faster_rcnn_c4 --model_dir=runs/first "
-            "\\\n    --params_override="
+            "  python -m context_rcnn.model_main_tf2 --experiment=faster_rcnn_c4 \\\n"
+            "    --model_dir=runs/first --params_override="
             f"task.train_data.input_path='{output_dir}/train-*',"
             f"task.validation_data.input_path='{output_dir}/val-*'"
         )

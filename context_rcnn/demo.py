@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo. Returns the exit status of the first step that fails, or 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", default="demo", help="folder to write (default: demo)")
-    parser.add_argument("--cameras", type=int, default=16, help="(default: 16)")
-    parser.add_argument("--days", type=int, default=45, help="(default: 45)")
+    parser.add_argument("--cameras", type=int, default=30, help="(default: 30)")
+    parser.add_argument("--days", type=int, default=20, help="(default: 20)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
     parser.add_argument("--config", default="configs/simulation/faster_rcnn.yaml", metavar="FILE")
     parser.add_argument("--train_steps", type=int, help="instead of the config file's")

@@ -7,6 +7,7 @@ The library is at its end of life: its wheels stop at Python 3.11, and its impor
 import importlib
 import sys
 import types
+import warnings
 
 
 def load() -> types.ModuleType | None:
@@ -18,6 +19,9 @@ def load() -> types.ModuleType | None:
         importlib.import_module("keras.src")
         sys.modules[name] = tf_keras.src.engine
     try:
-        return importlib.import_module("tensorflow_addons")
+        with warnings.catch_warnings():
+            # It warns, at length, of its end of life and of every TensorFlow after 2.15.
+            warnings.simplefilter("ignore")
+            return importlib.import_module("tensorflow_addons")
     except ImportError:
         return None

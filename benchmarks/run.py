@@ -1,0 +1,122 @@
+r"""Measures the road from photographs to detections, part by part.
+
+    make bench
+    python -m benchmarks.run --only=detector
+
+Writes what it prints to benchmarks/results/spine.txt.
+"""
+
+import argparse
+import os
+import pathlib
+import platform
+import tempfile
+import time
+
+import context_rcnn  # noqa: F401
+from benchmarks.timing import medians
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "spine.txt"
+
+
+def measure_archive(say) -> None:
+    """Simulated frames, checked images and written examples a second."""
+    from beam_pipelines import create_examples
+    from context_rcnn.data.archive import ArchiveOptions
+    from context_rcnn.data.images import ImageOptions
+    from context_rcnn.data.validate import validate_archive
+    from context_rcnn.simulation import simulate_camera_traps, simulate_traffic
+
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        frames = simulate_camera_traps(f"{folder}/traps", cameras=6, days=20)["frames"]
+        say(
+            "simulated camera-trap frames a second, 160x120", frames / (time.perf_counter() - start)
+        )
+        start = time.perf_counter()
+        summary = simulate_traffic(f"{folder}/roads", cameras=4, days=1, clips_per_day=2)
+        say(
+            "simulated traffic frames a second, 352x240",
+            summary["frames"] / (time.perf_counter() - start),
+        )
+        options = ArchiveOptions(
+            input_json=f"{folder}/traps/camera_traps.json", image_root=f"{folder}/traps/images"
+        )
+        start = time.perf_counter()
+        validate_archive(options)
+        say("validated images a second, one thread", frames / (time.perf_counter() - start))
+
+        def write(name, *flags):
+            create_examples.create_examples(
+                options, ImageOptions(), f"{folder}/{name}", num_shards=4, pipeline_args=flags
+            )
+
+        write("first")  # imports TensorFlow
+        for name, flags in (
+            ("one thread", ()),
+            ("two threads", ("--direct_num_workers=2", "--direct_running_mode=multi_threading")),
+        ):
+            start = time.perf_counter()
+            write(name.replace(" ", "_"), *flags)
+            say(f"examples written a second, Beam, {name}", frames / (time.perf_counter() - start))
+
+
+def measure_detector(say, experiment: str, batch_size: int) -> None:
+    """Training step and inference, plain and under XLA, in turns."""
+    import tensorflow as tf
+    import tf_keras
+
+    from context_rcnn.configs import schema
+    from context_rcnn.tasks.detection import DetectionTask
+
+    names = {i: str(i) for i in range(1, 9)}
+    config = schema.load_experiment(experiment)
+    task = DetectionTask(config.task, class_names=names)
+    model = task.build_model()
+    optimizer = tf_keras.optimizers.SGD(1e-4, momentum=0.9)
+    optimizer.build(model.trainable_variables)
+    inputs = task.dummy_inputs(batch_size)
+    functions = {}
+    for how, jit in (("plain", False), ("XLA", True)):
+        step = tf.function(
+            lambda x: task.train_step(x, model, optimizer)["total_loss"], jit_compile=jit
+        )
+        detect = tf.function(lambda x: task.validation_step(x, model)["scores"], jit_compile=jit)
+        functions[f"{how} training"] = lambda step=step: step(inputs).numpy()
+        functions[f"{how} inference"] = lambda detect=detect: detect(inputs).numpy()
+    times = medians(functions)
+    for name, (median, spread) in times.items():
+        rate = batch_size / median
+        say(f"{experiment}, batch {batch_size}, {name}: images/s", rate, rate * spread / median)
+    for name in ("training", "inference"):
+        ratio = times[f"plain {name}"][0] / times[f"XLA {name}"][0]
+        say(f"{experiment}, {name}: plain / XLA", ratio)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", choices=["archive", "detector"], help="one part only")
+    args = parser.parse_args()
+    lines = [
+        f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
+        f"{time.strftime('%Y-%m-%d')}"
+    ]
+    print(lines[0])
+
+    def say(what: str, value: float, spread: float | None = None) -> None:
+        lines.append(
+            f"{what:70} {value:10.2f}" + (f" +- {spread:.2f}" if spread is not None else "")
+        )
+        print(lines[-1], flush=True)
+
+    if args.only != "detector":
+        measure_archive(say)
+    if args.only != "archive":
+        measure_detector(say, "faster_rcnn_tiny", 16)
+    if args.only is None:
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

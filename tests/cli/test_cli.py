@@ -1,0 +1,104 @@
+"""The command as people type it."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from context_rcnn import cli
+
+
+def run(capsys, *argv):
+    try:
+        status = cli.main([str(a) for a in argv])
+    except SystemExit as stop:
+        status = stop.code
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_without_arguments_it_teaches(capsys):
+    status, out, _ = run(capsys)
+    assert status == 2
+    for verb in ("simulate", "validate", "examples", "doctor"):
+        assert verb in out
+
+
+@pytest.mark.parametrize("verb", ["simulate", "validate", "doctor"])
+def test_every_verb_has_help(capsys, verb):
+    status, out, _ = run(capsys, verb, "--help")
+    assert status == 0 and "usage: context-rcnn" in out
+
+
+def test_simulate_then_validate(capsys, tmp_path):
+    status, out, _ = run(
+        capsys, "simulate", "camera-traps", tmp_path / "a", "--cameras=2", "--days=2", "--seed=4"
+    )
+    assert status == 0
+    frames = json.loads(out)["frames"]
+    listed = json.loads((tmp_path / "a" / "camera_traps.json").read_text())["images"]
+    assert frames == len(listed) > 0
+    archive = [f"--input_json={tmp_path}/a/camera_traps.json", f"--image_root={tmp_path}/a/images"]
+    status, out, _ = run(capsys, "validate", *archive, f"--json={tmp_path}/report.json")
+    assert status == 0 and f"{frames} of {frames} images can be used" in out
+    assert json.loads((tmp_path / "report.json").read_text())["images_usable"] == frames
+
+
+def test_validate_names_what_is_damaged(capsys, tmp_path):
+    (tmp_path / "cam").mkdir()
+    Image.new("RGB", (40, 30)).save(tmp_path / "cam" / "good.jpg")
+    (tmp_path / "cam" / "bad.jpg").write_bytes(b"\xff\xd8\xff no")
+    status, out, _ = run(capsys, "validate", f"--input_folder={tmp_path}")
+    assert status == 0
+    assert "1 of 2 images can be used; 1 cannot" in out and "unreadable" in out
+
+
+def test_an_archive_without_a_usable_image_is_a_failure(capsys, tmp_path):
+    (tmp_path / "cam").mkdir()
+    (tmp_path / "cam" / "bad.jpg").write_bytes(b"")
+    status, out, _ = run(capsys, "validate", f"--input_folder={tmp_path}")
+    assert status == 1 and "empty_file" in out
+
+
+def test_validate_reads_examples(capsys, tmp_path):
+    import tensorflow as tf
+
+    path = tmp_path / "x.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        writer.write(tf.train.Example().SerializeToString())
+    status, out, _ = run(capsys, "validate", f"--examples={path}")
+    assert status == 1 and f"{path}: record 0" in out and "1 files, 1 problems" in out
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["simulate", "camera-traps", "OUT", "--cameras=0"], "cameras"),
+        (["simulate", "camera-traps", "OUT", "--image_size=big"], "expected WIDTHxHEIGHT"),
+        (["simulate"], "KIND"),
+        (["validate", "--nope"], "unknown arguments: --nope"),
+        (["validate"], "exactly one of"),
+        (["validate", "--input_json=/nowhere.json", "--image_root=/"], "/nowhere.json"),
+        (["validate", "--examples=/nowhere*"], "no file matches '/nowhere*'"),
+        (["fly"], "invalid choice: 'fly'"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(capsys, tmp_path, argv, message):
+    argv = [str(tmp_path / "out") if a == "OUT" else a for a in argv]
+    status, _, err = run(capsys, *argv)
+    assert status == 2 and message in err and "Traceback" not in err
+
+
+def test_doctor_finds_this_installation_well(capsys):
+    status, out, _ = run(capsys, "doctor")
+    assert status == 0, out
+    assert "All is well." in out and "tf-models-official loads" in out
+    assert "/device:CPU:0 works" in out
+
+
+def test_doctor_says_what_is_missing(capsys, monkeypatch):
+    from context_rcnn import doctor
+
+    monkeypatch.setattr(doctor, "PACKAGES", (("no-such-package", "nothing", True),))
+    status, out, _ = run(capsys, "doctor")
+    assert status == 1 and "PROBLEM: no-such-package is missing" in out

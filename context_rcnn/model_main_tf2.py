@@ -58,24 +58,34 @@ flags.DEFINE_string("tpu", None, "The same as --tpu_name, and implies --use_tpu.
 FLAGS = flags.FLAGS
 
 
-def flag_overrides() -> dict:
-    """The settings that the flags ask for."""
-    trainer, train_data, validation_data, runtime = {}, {}, {}, {}
+def configure():
+    """Returns the settings and the mode that the flags ask for."""
+    from context_rcnn.configs import schema
+
+    files = [FLAGS.pipeline_config_path] if FLAGS.pipeline_config_path else []
+    config = schema.load_experiment(
+        FLAGS.experiment, files + FLAGS.config_file, FLAGS.params_override
+    )
+    task, trainer, runtime = config.task, config.trainer, config.runtime
     if FLAGS.num_train_steps is not None:
-        trainer["train_steps"] = FLAGS.num_train_steps
+        trainer.train_steps = FLAGS.num_train_steps
     if FLAGS.checkpoint_every_n is not None:
-        trainer["checkpoint_interval"] = FLAGS.checkpoint_every_n
+        trainer.checkpoint_interval = FLAGS.checkpoint_every_n
     if FLAGS.sample_1_of_n_eval_examples is not None:
-        validation_data["sample_1_of_n"] = FLAGS.sample_1_of_n_eval_examples
+        task.validation_data.sample_1_of_n = FLAGS.sample_1_of_n_eval_examples
+    if FLAGS.eval_on_train_data:
+        task.validation_data.input_path = task.train_data.input_path
     if FLAGS.use_tpu or FLAGS.tpu is not None:
-        runtime = {"distribution_strategy": "tpu", "tpu": FLAGS.tpu or FLAGS.tpu_name or ""}
+        runtime.distribution_strategy = "tpu"
+        runtime.tpu = FLAGS.tpu or FLAGS.tpu_name or ""
     elif FLAGS.num_workers > 1:
-        runtime = {"distribution_strategy": "multi_worker_mirrored"}
-    return {
-        "trainer": trainer,
-        "runtime": runtime,
-        "task": {"train_data": train_data, "validation_data": validation_data},
-    }
+        runtime.distribution_strategy = "multi_worker_mirrored"
+    mode = FLAGS.mode
+    if mode is None and FLAGS.checkpoint_dir:
+        mode = "continuous_eval"
+    elif mode is None:
+        mode = "train_and_eval" if task.validation_data.input_path else "train"
+    return config, mode
 
 
 def main(argv: list[str]) -> None:
@@ -86,28 +96,16 @@ def main(argv: list[str]) -> None:
     # TensorFlow takes ten seconds to load; --help and wrong flags should not wait for it.
     import tensorflow as tf
 
-    from context_rcnn.configs import schema
     from context_rcnn.tasks import running
 
     logging.set_verbosity(logging.WARNING)
-    config_files = [*([FLAGS.pipeline_config_path] if FLAGS.pipeline_config_path else [])]
-    config_files += FLAGS.config_file
+    config = None
     try:
-        config = schema.load_experiment(FLAGS.experiment, config_files, FLAGS.params_override)
-        config.override(flag_overrides())
-        if FLAGS.eval_on_train_data:
-            config.task.validation_data.input_path = config.task.train_data.input_path
-        mode = FLAGS.mode
-        if mode is None and FLAGS.checkpoint_dir:
-            mode = "continuous_eval"
-        elif mode is None:
-            mode = "train_and_eval" if config.task.validation_data.input_path else "train"
+        config, mode = configure()
         running.run(
             config,
             mode=mode,
-            model_dir=os.path.abspath(FLAGS.model_dir)
-            if "://" not in FLAGS.model_dir
-            else FLAGS.model_dir,
+            model_dir=FLAGS.model_dir,
             checkpoint=FLAGS.checkpoint_dir or "",
             eval_timeout=FLAGS.eval_timeout,
             save_summary=FLAGS.record_summaries,

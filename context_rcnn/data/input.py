@@ -202,8 +202,7 @@ def training_batches(
         lot = tf.random.stateless_uniform([], seed=[seed, index])
         return to_row(examples.parse_example(record), lot < flip_probability)
 
-    dataset = dataset.map(row, tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return _batched(dataset.map(row, tf.data.AUTOTUNE, deterministic=True), batch_size)
 
 
 def _shuffled(
@@ -248,8 +247,17 @@ def evaluation_batches(
     filling = tf.data.Dataset.from_tensors(
         tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), dataset.element_spec)
     )
-    dataset = dataset.concatenate(filling.repeat()).take(steps * batch_size)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return _batched(dataset.concatenate(filling.repeat()).take(steps * batch_size), batch_size)
+
+
+def _batched(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    """Full batches, a few ahead of the step that takes them."""
+    options = tf.data.Options()
+    # TensorFlow 2.20's tuner sleeps for up to a minute at a time, and an iterator is only deleted
+    # when it wakes: an evaluation could end minutes after its last image. Without it, as many
+    # images are read at once as there are processors.
+    options.autotune.enabled = False
+    return dataset.batch(batch_size, drop_remainder=True).prefetch(4).with_options(options)
 
 
 def _has_state(example: dict[str, tf.Tensor], states: Sequence[int]) -> tf.Tensor:

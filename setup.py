@@ -30,6 +30,7 @@ setup(
         # End of life, with wheels up to Python 3.11; context_rcnn/addons.py is the only door to it.
         "tensorflow-addons>=0.23,<0.24; python_version < '3.12'",
         "numpy>=1.26",
+        "ml-dtypes>=0.5",  # bfloat16 for NumPy; TensorFlow brings it too
         "pycocotools>=2.0.8",
         "apache-beam>=2.60",
         # Beam checksums TFRecords fifteen times faster with it.

@@ -1,0 +1,1 @@
+"""Trained detectors at work: the frozen extractor that fills memory banks."""

@@ -1,0 +1,125 @@
+"""Storage dtypes of features: what is written, and how it becomes float32 again.
+
+float32   as computed
+float16   relative error 2**-11 an element; at most 65504
+bfloat16  relative error 2**-8 an element; the range of float32; the fastest to read
+int8      a quarter of the size; each entry has its own scale, its largest element becomes 127
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import ml_dtypes
+import numpy as np
+
+StorageDtype = Literal["float32", "float16", "bfloat16", "int8"]
+DTYPES: dict[str, np.dtype] = {
+    "float32": np.dtype("<f4"),
+    "float16": np.dtype("<f2"),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "int8": np.dtype("int8"),
+}
+
+_CHUNK_ROWS = 64  # gathered rows that stay in the processor's cache until they are converted
+
+
+def storage_dtype(name: str) -> np.dtype:
+    if name not in DTYPES:
+        raise ValueError(f"dtype {name!r}: must be one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def quantise(features: np.ndarray, dtype: StorageDtype) -> tuple[np.ndarray, np.ndarray | None]:
+    """Features [n, D] in a storage dtype, and for int8 the scale [n] float32 of each entry.
+
+    What does not fit the dtype becomes infinite, which the writer refuses by name.
+    """
+    target = storage_dtype(dtype)
+    if dtype != "int8":
+        with np.errstate(over="ignore"):
+            return np.asarray(features).astype(target), None
+    features = np.asarray(features, np.float32)
+    scales = np.abs(features).max(axis=1, initial=0) / np.float32(127)
+    with np.errstate(invalid="ignore"):
+        rounded = np.rint(features / np.where(scales > 0, scales, 1)[:, None])
+        return np.clip(rounded, -127, 127).astype(np.int8), scales
+
+
+class StoredFeatures:
+    """Features of one camera as they lie in its records, read as float32."""
+
+    def __init__(self, blocks: Sequence[np.ndarray], scales: np.ndarray | None):
+        """
+        Args:
+            blocks: [n_i, D] arrays in storage dtype, possibly mapped from a file; one at least.
+            scales: [sum of n_i] float32 for int8, else None.
+        """
+        self.blocks = list(blocks)
+        self.scales = scales
+        self.depth = self.blocks[0].shape[1]
+        self._starts = np.cumsum([0, *(len(block) for block in self.blocks)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def read(self, indices: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """Features [len(indices), D] as float32.
+
+        Runs of neighbours are converted straight from where they are stored to `out`.
+
+        Args:
+            indices: [k] ascending positions.
+            out: where to write; may be part of a wider array. None for a new array.
+        """
+        if out is None:
+            out = np.empty([len(indices), self.depth], np.float32)
+        edges = np.searchsorted(indices, self._starts)
+        for number, block in enumerate(self.blocks):
+            first, last = edges[number], edges[number + 1]
+            if first < last:
+                inside = indices[first:last]
+                self._read_block(block, inside, self._starts[number], out[first:last])
+        return out
+
+    def _read_block(
+        self, block: np.ndarray, indices: np.ndarray, start: int, out: np.ndarray
+    ) -> None:
+        local = indices - start
+        if is_run(local):
+            self._convert(block[local[0] : local[-1] + 1], indices, out)
+            return
+        for chunk in range(0, len(local), _CHUNK_ROWS):
+            part = slice(chunk, chunk + _CHUNK_ROWS)
+            self._convert(block[local[part]], indices[part], out[part])
+
+    def _convert(self, rows: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
+        if self.scales is None:
+            np.copyto(out, rows, casting="unsafe")
+        else:
+            np.multiply(rows, self.scales[indices][:, None], out=out)
+
+    def stored(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Features in storage dtype [k, D], and their scales, unchanged."""
+        edges = np.searchsorted(indices, self._starts)
+        parts = [
+            block[indices[edges[i] : edges[i + 1]] - self._starts[i]]
+            for i, block in enumerate(self.blocks)
+        ]
+        return np.concatenate(parts), None if self.scales is None else self.scales[indices]
+
+
+def is_run(indices: np.ndarray) -> bool:
+    """Whether strictly ascending indices have no gap."""
+    return int(indices[-1]) - int(indices[0]) + 1 == len(indices)
+
+
+def first_not_finite(values: np.ndarray) -> int | None:
+    """The first row that holds a NaN or an infinity, None if there is none."""
+    if values.dtype == np.int8:
+        return None
+    for chunk in range(0, len(values), _CHUNK_ROWS):
+        rows = values[chunk : chunk + _CHUNK_ROWS]
+        finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
+        if not finite.all():
+            return chunk + int(np.argmin(finite))
+    return None

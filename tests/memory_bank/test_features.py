@@ -1,0 +1,72 @@
+"""Storage dtypes."""
+
+import numpy as np
+import pytest
+
+from context_rcnn.memory_bank.features import (
+    StoredFeatures,
+    first_not_finite,
+    quantise,
+    storage_dtype,
+)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "bound"), [("float32", 0), ("float16", 1e-3), ("bfloat16", 4e-3), ("int8", 2e-2)]
+)
+def test_error_of_each_entry_is_bounded(dtype, bound):
+    random = np.random.default_rng(0)
+    sizes = 10.0 ** random.uniform(-2, 2, [200, 1])
+    features = (np.abs(random.normal(size=[200, 256])) * sizes).astype(np.float32)
+    values, scales = quantise(features, dtype)
+    assert values.dtype == storage_dtype(dtype)
+    read = StoredFeatures([values], scales).read(np.arange(200))
+    errors = np.linalg.norm(read - features, axis=1) / np.linalg.norm(features, axis=1)
+    assert errors.max() <= bound
+
+
+def test_int8_keeps_the_largest_element_and_zeros():
+    values, scales = quantise(np.array([[0, -2.54, 1.27], [0, 0, 0]], np.float32), "int8")
+    np.testing.assert_array_equal(values, [[0, -127, 64], [0, 0, 0]])
+    np.testing.assert_allclose(scales, [0.02, 0])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16", "int8"])
+def test_reading_across_blocks_equals_indexing(dtype):
+    random = np.random.default_rng(1)
+    features = random.normal(size=[300, 8]).astype(np.float32)
+    values, scales = quantise(features, dtype)
+    blocks = StoredFeatures([values[:100], values[100:130], values[130:]], scales)
+    whole = StoredFeatures([values], scales).read(np.arange(300))
+    for indices in (
+        np.arange(90, 140),
+        np.array([0, 99, 100, 129, 130, 299]),
+        np.sort(random.choice(300, 170, replace=False)),
+        np.array([128]),
+        np.arange(0),
+    ):
+        np.testing.assert_array_equal(blocks.read(indices), whole[indices])
+        stored, stored_scales = blocks.stored(indices)
+        np.testing.assert_array_equal(stored.view(np.uint8), values[indices].view(np.uint8))
+        if scales is not None:
+            np.testing.assert_array_equal(stored_scales, scales[indices])
+
+
+def test_reading_into_part_of_a_wider_array_leaves_the_rest():
+    values = np.arange(12, dtype=np.float16).reshape(4, 3)
+    out = np.full([2, 5], -1, np.float32)
+    StoredFeatures([values], None).read(np.array([1, 3]), out[:, :3])
+    np.testing.assert_array_equal(out, [[3, 4, 5, -1, -1], [9, 10, 11, -1, -1]])
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_the_first_row_that_is_not_finite_is_found(bad):
+    features = np.zeros([200, 4], np.float16)
+    assert first_not_finite(features) is None
+    features[170, 2] = features[131, 3] = bad
+    assert first_not_finite(features) == 131
+
+
+def test_unknown_dtype_is_named():
+    with pytest.raises(ValueError, match="dtype 'fp16': must be one of float32, float16"):
+        storage_dtype("fp16")

@@ -9,14 +9,12 @@ import dataclasses
 import json
 import logging
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_pipelines import shards
 from beam_pipelines.manifest import (
@@ -28,6 +26,7 @@ from beam_pipelines.manifest import (
     count_shards,
     format_manifest,
 )
+from beam_pipelines.running import Progress, make_pipeline_options
 from beam_pipelines.shards import Shard, ShardResult
 from beam_pipelines.tfrecord import TEMP_MARK, TFRecordWriter, read_text, whole_file, write_text
 from context_rcnn.data import flags
@@ -38,9 +37,7 @@ from context_rcnn.data.label_map import format_label_map
 from context_rcnn.data.prepare import prepare
 from context_rcnn.data.summary import Summary, format_cameras_found
 
-DEFAULT_RUNNER = "FnApiRunner"
 _LOG = logging.getLogger("beam_pipelines.create_examples")
-_LOG_EVERY_IMAGES, _LOG_EVERY_SECONDS = 1000, 30.0
 
 _EPILOG = """\
 examples:
@@ -100,7 +97,7 @@ class WriteShard(beam.DoFn):
         # TensorFlow takes seconds to import; --help and runs with nothing to do spare it.
         from context_rcnn.data.examples import encode_example
 
-        summary, failures, progress = Summary(), [], _Progress(shard.name)
+        summary, failures, progress = Summary(), [], Progress(shard.name, _LOG)
         with whole_file(FileSystems.join(self._output_dir, shard.file_name)) as file:
             writer = TFRecordWriter(file)
             for record in shards.planned_records(self._output_dir, shard):
@@ -256,23 +253,6 @@ def create_examples(
     return json.loads(read_text(manifest_path) or "{}")
 
 
-def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
-    """Beam's options, on the embedded runner unless another is named.
-
-    Raises:
-        ValueError: For flags that Beam does not know either; it would pass over them in silence.
-    """
-    options = PipelineOptions(list(pipeline_args))
-    known = options.get_all_options(drop_default=True)
-    given = options.get_all_options(drop_default=True, retain_unknown_options=True)
-    unknown = sorted(given.keys() - known.keys())
-    if unknown:
-        raise ValueError(f"unknown flags: {', '.join('--' + name for name in unknown)}")
-    if "runner" not in known:
-        options = PipelineOptions(list(pipeline_args), runner=DEFAULT_RUNNER)
-    return options
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="create_examples",
@@ -330,22 +310,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _count(name: str, number: int = 1) -> None:
     Metrics.counter("create_examples", name).inc(number)
-
-
-class _Progress:
-    """A line in the log every 1000 images or 30 seconds."""
-
-    def __init__(self, name: str):
-        self._name = name
-        self._images = 0
-        self._last = time.monotonic()
-
-    def step(self) -> None:
-        self._images += 1
-        late = time.monotonic() - self._last >= _LOG_EVERY_SECONDS
-        if late or self._images % _LOG_EVERY_IMAGES == 0:
-            _LOG.info("%s: %d images so far", self._name, self._images)
-            self._last = time.monotonic()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import context_rcnn
+from context_rcnn import bank_verbs
 
 EPILOG = """\
 the road from photographs to a trained detector:
@@ -19,6 +20,11 @@ the road from photographs to a trained detector:
   python -m context_rcnn.model_main_tf2 --model_dir=runs/first \\
       --pipeline_config_path=configs/simulation/faster_rcnn.yaml --params_override=\\
       task.train_data.input_path='examples/train-*',task.validation_data.input_path='examples/val-*'
+
+and to its memory:
+  context-rcnn extractor --model_dir=runs/first --output_dir=extractor
+  context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank
+  context-rcnn bank inspect bank
 
 context-rcnn VERB --help explains a verb.
 """
@@ -37,6 +43,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_simulate(verbs)
     _add_validate(verbs)
     _add_examples(verbs)
+    _add_extractor(verbs)
+    _add_remember(verbs)
+    bank_verbs.add_bank(verbs)
     doctor = verbs.add_parser("doctor", help="versions, devices, what is missing and what to do")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -192,6 +201,59 @@ def _examples(args: argparse.Namespace, rest: list[str]) -> int:
     from beam_pipelines import create_examples
 
     return create_examples.main(rest)
+
+
+def _add_extractor(verbs: argparse._SubParsersAction) -> None:
+    extractor = verbs.add_parser(
+        "extractor",
+        help="freeze a trained detector, to fill memory banks with",
+        description="Writes the detector of a training run as a SavedModel that takes encoded "
+        "images and gives box features. It needs TensorFlow alone to run, and carries a hash of "
+        "its weights and preprocessing.",
+    )
+    extractor.add_argument("--model_dir", required=True, help="folder of the training run")
+    extractor.add_argument("--output_dir", required=True, help="folder to write")
+    extractor.add_argument(
+        "--source",
+        default="detections",
+        help="boxes whose features are given: `detections` (as the released code does) or "
+        "`proposals` (as the paper says) (default: detections)",
+    )
+    extractor.add_argument(
+        "--max_boxes", type=int, default=8, help="best boxes of an image (default: 8)"
+    )
+    extractor.add_argument(
+        "--checkpoint", default="", help="default: the best of the run, or else the latest"
+    )
+    extractor.set_defaults(run=_extractor)
+
+
+def _extractor(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.inference.extractor import export_extractor
+
+    description = export_extractor(
+        args.model_dir,
+        args.output_dir,
+        source=args.source,
+        max_boxes=args.max_boxes,
+        checkpoint=args.checkpoint,
+    )
+    print(json.dumps(description, indent=1))
+    return 0
+
+
+def _add_remember(verbs: argparse._SubParsersAction) -> None:
+    verbs.add_parser(
+        "remember",
+        add_help=False,
+        help="build or update memory banks, by Beam (`context-rcnn remember --help`)",
+    ).set_defaults(run=_remember, passes_flags_on=True)
+
+
+def _remember(args: argparse.Namespace, rest: list[str]) -> int:
+    from beam_pipelines import build_memory_bank
+
+    return build_memory_bank.main(rest)
 
 
 def _doctor(args: argparse.Namespace, rest: list[str]) -> int:

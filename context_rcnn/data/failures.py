@@ -44,6 +44,9 @@ class Reason(str, enum.Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
     SIZE_MISMATCH = "size_mismatch"
     CONTRADICTORY_LABELS = "contradictory_labels"
     CLASS_NOT_IN_LABEL_MAP = "class_not_in_label_map"
+    # What a frozen extractor made of an image.
+    UNDATED = "undated"
+    NOT_FINITE = "not_finite"
     # The results of another detector.
     DETECTOR_FAILURE = "detector_failure"
     BAD_DETECTION = "bad_detection"

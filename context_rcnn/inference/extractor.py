@@ -25,8 +25,11 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from context_rcnn.configs import schema
 from context_rcnn.data import input as input_lib
 from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector, pool_boxes
+from context_rcnn.tasks import checkpoints
+from context_rcnn.tasks.detection import DetectionTask
 
 # Where features are taken: at the final boxes, as the released code does, or at the proposals with
 # the highest objectness, as the paper describes (section 3.1).
@@ -43,6 +46,7 @@ class Extractor(tf.Module):
         keep_aspect_ratio: fit and pad rather than stretch.
         source: one of `SOURCES`.
         class_names: names by id.
+        max_boxes: best boxes of an image whose features are given; each one costs a second stage.
     """
 
     def __init__(
@@ -53,20 +57,27 @@ class Extractor(tf.Module):
         keep_aspect_ratio: bool,
         source: str,
         class_names: Mapping[int, str],
+        max_boxes: int = 8,
     ):
         super().__init__(name="extractor")
+        if max_boxes < 1:
+            raise ValueError(f"max_boxes must be at least 1, got {max_boxes}")
         if source not in SOURCES:
             raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
         self._model = model
         self._image_size = tuple(image_size)
         self._keep_aspect_ratio = keep_aspect_ratio
         self._source = source
+        self._max_boxes = max_boxes
         description = {
             "source": source,
+            "max_boxes": max_boxes,
             "image_size": list(image_size),
             "keep_aspect_ratio": keep_aspect_ratio,
             "classes": {str(k): v for k, v in sorted(class_names.items())},
         }
+        outputs = self.extract.get_concrete_function().structured_outputs
+        description["depth"] = outputs["features"].shape[-1]
         description["hash"] = fingerprint(model, description)
         # As text: a module wraps dicts in a type of its own.
         self._description = json.dumps(description)
@@ -74,7 +85,7 @@ class Extractor(tf.Module):
 
     @property
     def description(self) -> dict[str, Any]:
-        """What it is: source, preprocessing, classes, hash."""
+        """What it is: source, preprocessing, classes, depth of the features, hash."""
         return json.loads(self._description)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "encoded_images")])
@@ -96,16 +107,20 @@ class Extractor(tf.Module):
         model = self._model
         maps = model.maps(images, training=False)
         at, _ = model.propose(maps, shapes, training=False)
+        if self._source == "proposals":
+            at = Proposals(*(column[:, : self._max_boxes] for column in at))
         crops = model.box_features(maps, at, training=False)
         logits, offsets = model.box_predictor(crops)
-        if self._source == "detections":
+        if self._source == "proposals":
+            classes = tf.argmax(logits[..., 1:], axis=-1, output_type=tf.int32) + 1
+        else:
             found = model.detect(logits, offsets, at, shapes)
-            boxes, scores = found["detection_boxes"], found["detection_scores"]
-            classes = found["detection_classes"]
+            boxes, scores, classes = (
+                found[f"detection_{name}"][:, : self._max_boxes]
+                for name in ("boxes", "scores", "classes")
+            )
             at = Proposals(boxes, scores, scores >= 0)
             crops = model.box_features(maps, at, training=False)
-        else:
-            classes = tf.argmax(logits[..., 1:], axis=-1, output_type=tf.int32) + 1
         boxes, scores, features = at.boxes, at.scores, pool_boxes(crops)
         valid = at.valid
         return {
@@ -134,7 +149,6 @@ def fingerprint(model: tf_keras.Model, preprocessing: Mapping[str, Any]) -> str:
 
 def save_extractor(extractor: Extractor, folder: str) -> None:
     """Writes the SavedModel and, beside it, what it is as JSON."""
-    extractor.extract.get_concrete_function()
     tf.saved_model.save(extractor, folder, signatures={"extract": extractor.extract})
     with tf.io.gfile.GFile(os.path.join(folder, DESCRIPTION), "w") as file:
         json.dump(extractor.description, file, indent=1)
@@ -154,3 +168,44 @@ def load_extractor(folder: str) -> tuple[Any, dict[str, Any]]:
             f"{path} says the hash is {description.get('hash')}, the model beside it says {inside}"
         )
     return module, description
+
+
+def export_extractor(
+    model_dir: str,
+    folder: str,
+    *,
+    source: str = "detections",
+    max_boxes: int = 8,
+    checkpoint: str = "",
+) -> dict[str, Any]:
+    """Freezes the detector of a training run; returns the extractor's description.
+
+    Args:
+        model_dir: folder of the run, with its `params.yaml`.
+        folder: to write to.
+        source: one of `SOURCES`.
+        max_boxes: best boxes of an image whose features are given.
+        checkpoint: by default the best checkpoint of the run, or else the latest.
+    """
+    params = os.path.join(model_dir, "params.yaml")
+    if not tf.io.gfile.exists(params):
+        raise ValueError(f"{model_dir} is not the folder of a run: there is no {params}")
+    config = schema.load_experiment(config_files=[params])
+    best = os.path.join(model_dir, config.trainer.best_checkpoint_export_subdir)
+    if not checkpoint:
+        checkpoint = best if tf.train.latest_checkpoint(best) else model_dir
+    task = DetectionTask(config.task)
+    model = task.build_model()
+    checkpoints.restore(
+        checkpoints.find_checkpoint(checkpoint, "--checkpoint"), "--checkpoint", model=model
+    )
+    extractor = Extractor(
+        model,
+        image_size=config.task.model.image_size,
+        keep_aspect_ratio=config.task.model.keep_aspect_ratio,
+        source=source,
+        class_names=task.class_names,
+        max_boxes=max_boxes,
+    )
+    save_extractor(extractor, folder)
+    return extractor.description

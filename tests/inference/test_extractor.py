@@ -99,6 +99,52 @@ def test_detections_are_those_of_the_detector(model, photographs):
     np.testing.assert_array_equal(outputs["classes"][0], found["detection_classes"][0])
 
 
+@pytest.mark.parametrize("source", extractor_lib.SOURCES)
+def test_fewer_boxes_are_the_best_ones(model, photographs, source):
+    many, few = make(model, source, max_boxes=5), make(model, source, max_boxes=2)
+    many, few = (e.extract(tf.constant(photographs)) for e in (many, few))
+    for name, value in few.items():
+        np.testing.assert_allclose(value, many[name][:, :2], atol=1e-4)
+
+
+def test_a_training_run_is_frozen_with_its_best_checkpoint(tmp_path, photographs):
+    from context_rcnn.configs import schema
+    from context_rcnn.data.label_map import format_label_map
+    from context_rcnn.tasks.detection import DetectionTask
+
+    (tmp_path / "label_map.pbtxt").write_text(format_label_map({"a": 1, "b": 2}))
+    config = schema.load_experiment(
+        "faster_rcnn_tiny",
+        (),
+        "task.model.image_size=[64,96],task.model.backbone.depth_multiplier=0.125,"
+        f"task.label_map={tmp_path}/label_map.pbtxt,task.model.proposals.count=12",
+    )
+    schema.save_experiment(config, str(tmp_path / "params.yaml"))
+    saved = {}
+    for folder, seed in (("", 1), ("best_checkpoint/", 2)):
+        tf_keras.utils.set_random_seed(seed)
+        run = DetectionTask(config.task).build_model()
+        saved[folder] = run
+        checkpoint = tf.train.Checkpoint(model=run)
+        tf.train.CheckpointManager(checkpoint, f"{tmp_path}/{folder}", 1).save()
+    description = extractor_lib.export_extractor(str(tmp_path), str(tmp_path / "frozen"))
+    module, loaded = extractor_lib.load_extractor(str(tmp_path / "frozen"))
+    assert loaded == description and loaded["classes"] == {"1": "a", "2": "b"}
+    expected = make(
+        saved["best_checkpoint/"],
+        image_size=(64, 96),
+        keep_aspect_ratio=False,
+        class_names={1: "a", 2: "b"},
+    )
+    assert description["hash"] == expected.description["hash"]
+    found = module.extract(tf.constant(photographs))
+    np.testing.assert_allclose(
+        found["features"], expected.extract(tf.constant(photographs))["features"], atol=1e-4
+    )
+    with pytest.raises(ValueError, match="not the folder of a run"):
+        extractor_lib.export_extractor(str(tmp_path / "nowhere"), str(tmp_path / "x"))
+
+
 def test_a_batch_gives_what_its_images_give_alone(model, photographs):
     extractor = make(model)
     together = extractor.extract(tf.constant(photographs))

@@ -1,0 +1,45 @@
+"""What every pipeline here shares: Beam's options, and progress in the log."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+# Without a name Beam first tries to download another runner.
+DEFAULT_RUNNER = "FnApiRunner"
+_LOG_EVERY_IMAGES, _LOG_EVERY_SECONDS = 1000, 30.0
+
+
+def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
+    """Beam's options, on the embedded runner unless another is named.
+
+    Raises:
+        ValueError: For flags that Beam does not know either; it would pass over them in silence.
+    """
+    options = PipelineOptions(list(pipeline_args))
+    known = options.get_all_options(drop_default=True)
+    given = options.get_all_options(drop_default=True, retain_unknown_options=True)
+    unknown = sorted(given.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"unknown flags: {', '.join('--' + name for name in unknown)}")
+    if "runner" not in known:
+        options = PipelineOptions(list(pipeline_args), runner=DEFAULT_RUNNER)
+    return options
+
+
+class Progress:
+    """A line in the log every 1000 images or 30 seconds."""
+
+    def __init__(self, name: str, log: logging.Logger):
+        self._name = name
+        self._log = log
+        self._images = 0
+        self._last = time.monotonic()
+
+    def step(self, images: int = 1) -> None:
+        before, self._images = self._images, self._images + images
+        late = time.monotonic() - self._last >= _LOG_EVERY_SECONDS
+        if late or before // _LOG_EVERY_IMAGES != self._images // _LOG_EVERY_IMAGES:
+            self._log.info("%s: %d images so far", self._name, self._images)
+            self._last = time.monotonic()

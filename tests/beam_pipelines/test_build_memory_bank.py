@@ -1,0 +1,331 @@
+"""The bank of an archive: every image stored once or named, and the same bytes always."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from beam_pipelines import build_memory_bank as pipeline
+from context_rcnn.data import examples as examples_lib
+from context_rcnn.memory_bank import maintenance
+from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions
+from context_rcnn.memory_bank.store import Bank
+
+
+@pytest.fixture(scope="module")
+def extractor(tmp_path_factory):
+    """A real SavedModel with the extractor's contract, small and made of plain TensorFlow: five
+    boxes an image, features that are the mean colours around them."""
+
+    class Toy(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.hash = tf.Variable("toy-1", trainable=False)
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        def extract(self, encoded):
+            def one(data):
+                image = tf.io.decode_image(data, channels=3, expand_animations=False)
+                image.set_shape([None, None, 3])
+                return tf.image.resize(image, [5, 4]) / 255.0
+
+            rows = tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([5, 4, 3], tf.float32))
+            features = tf.reshape(rows, [-1, 5, 12])
+            scores = tf.sort(tf.reduce_mean(features, axis=2), axis=1, direction="DESCENDING")
+            top = tf.range(5, dtype=tf.float32) / 5.0
+            boxes = tf.stack([top, tf.zeros(5), top + 0.2, tf.ones(5)], axis=1)
+            batch = tf.shape(encoded)[0]
+            # An image that is nearly white makes this extractor fall ill.
+            sick = tf.reduce_mean(features, axis=[1, 2], keepdims=True) > 0.97
+            return {
+                "features": tf.where(sick, float("nan"), features),
+                "boxes": tf.tile(boxes[None], [batch, 1, 1]),
+                "scores": scores,
+                "classes": tf.ones([batch, 5], tf.int32),
+            }
+
+    folder = tmp_path_factory.mktemp("extractor")
+    module = Toy()
+    tf.saved_model.save(module, str(folder), signatures={"extract": module.extract})
+    description = {"hash": "toy-1", "source": "detections", "depth": 12}
+    (folder / "extractor.json").write_text(json.dumps(description))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Examples of three simulated cameras, in several files."""
+    from beam_pipelines import create_examples
+    from context_rcnn.simulation import simulate_camera_traps
+
+    folder = tmp_path_factory.mktemp("archive")
+    simulate_camera_traps(folder / "sim", cameras=3, days=3, seed=1)
+    create_examples.main(
+        [
+            f"--input_json={folder}/sim/camera_traps.json",
+            f"--image_root={folder}/sim/images",
+            f"--output_dir={folder}/examples",
+            "--num_shards=2",
+        ]
+    )
+    return folder / "examples"
+
+
+def build(archive, extractor, output, **options):
+    return pipeline.build_memory_bank(
+        str(archive), extractor, str(output), **({"num_shards": 2} | options)
+    )
+
+
+def bytes_of(folder):
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(pathlib.Path(folder).glob("*"))
+        if path.is_file()
+    }
+
+
+def rows_of(archive):
+    files = sorted(map(str, pathlib.Path(archive).glob("*.tfrecord")))
+    dataset = tf.data.TFRecordDataset(files).map(examples_lib.parse_example)
+    return list(dataset.as_numpy_iterator())
+
+
+def failures_of(folder):
+    return [
+        json.loads(line)
+        for line in (pathlib.Path(folder) / "failures.jsonl").read_text().splitlines()
+    ]
+
+
+def test_every_image_is_stored_with_its_own_feature_time_and_box(archive, extractor, tmp_path):
+    manifest = build(archive, extractor, tmp_path / "bank", dtype="float32")
+    rows = rows_of(archive)
+    assert manifest.totals()["images"] == manifest.totals()["entries"] == len(rows)
+    assert not failures_of(tmp_path / "bank")
+    bank = Bank.open(tmp_path / "bank", "toy-1")
+    module = tf.saved_model.load(extractor)
+    for row in rows[:: len(rows) // 25]:
+        camera = bank.camera(row["camera"].decode())
+        (index,) = np.flatnonzero(camera.image_ids == row["image_id"].decode())
+        expected = module.extract(tf.constant([row["image_bytes"]]))
+        np.testing.assert_allclose(
+            camera.features.read(np.array([index]))[0], expected["features"][0, 0], atol=1e-6
+        )
+        np.testing.assert_allclose(camera.boxes[index], expected["boxes"][0, 0], atol=1e-6)
+        assert camera.seconds[index] == row["seconds"]
+    for camera in bank:
+        assert (np.diff(camera.seconds) >= 0).all()
+    assert maintenance.verify(str(tmp_path / "bank")) == []
+
+
+def test_workers_and_batches_do_not_change_a_byte(archive, extractor, tmp_path):
+    build(archive, extractor, tmp_path / "one")
+    build(
+        archive,
+        extractor,
+        tmp_path / "two",
+        batch_size=3,
+        pipeline_args=["--direct_num_workers=2", "--direct_running_mode=multi_threading"],
+    )
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+    assert len(bytes_of(tmp_path / "one")) == 4  # two files, manifest, failures
+
+
+def test_a_second_run_does_nothing_again(archive, extractor, tmp_path, monkeypatch):
+    build(archive, extractor, tmp_path / "bank")
+    before = bytes_of(tmp_path / "bank")
+
+    def never(*_):
+        raise AssertionError("the extractor ran again")
+
+    monkeypatch.setattr(pipeline.ExtractPart, "_extract", never)
+    monkeypatch.setattr(pipeline.WriteBankShard, "_write", never)
+    build(archive, extractor, tmp_path / "bank")
+    assert bytes_of(tmp_path / "bank") == before
+
+
+def test_a_killed_build_goes_on_with_what_is_missing(archive, extractor, tmp_path, monkeypatch):
+    build(archive, extractor, tmp_path / "whole")
+    extract, calls = pipeline.ExtractPart._extract, []
+
+    def dies_on_the_second(self, part):
+        calls.append(part.source)
+        if len(calls) == 2:
+            # Half a part is there, as after a kill.
+            os.makedirs(part.folder, exist_ok=True)
+            (pathlib.Path(part.folder) / "bank-00000-of-00001.tfrecord.next").write_bytes(b"half")
+            raise KeyboardInterrupt
+        return extract(self, part)
+
+    monkeypatch.setattr(pipeline.ExtractPart, "_extract", dies_on_the_second)
+    with contextlib.suppress(BaseException):
+        build(archive, extractor, tmp_path / "bank")
+    assert not (tmp_path / "bank" / "manifest.json").exists()
+    again = []
+
+    def counts(self, part):
+        again.append(part.source)
+        return extract(self, part)
+
+    monkeypatch.setattr(pipeline.ExtractPart, "_extract", counts)
+    build(archive, extractor, tmp_path / "bank")
+    files = sorted(map(str, archive.glob("*.tfrecord")))
+    assert 0 < len(again) < len(files) and calls[0] not in again
+    assert bytes_of(tmp_path / "bank") == bytes_of(tmp_path / "whole")
+
+
+def write_examples(path, rows):
+    """Old-style examples with these images, times and names, written by hand."""
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for camera, image_id, seconds, encoded in rows:
+            feature = {
+                "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[encoded])),
+                "image/source_id": tf.train.Feature(
+                    bytes_list=tf.train.BytesList(value=[image_id.encode()])
+                ),
+                "image/location": tf.train.Feature(
+                    bytes_list=tf.train.BytesList(value=[camera.encode()])
+                ),
+            }
+            if seconds is not None:
+                feature["image/unix_seconds"] = tf.train.Feature(
+                    int64_list=tf.train.Int64List(value=[seconds])
+                )
+            example = tf.train.Example(features=tf.train.Features(feature=feature))
+            writer.write(example.SerializeToString())
+
+
+def photograph(value):
+    noise = np.random.default_rng(value).integers(0, 20, (12, 16, 3))
+    return tf.io.encode_jpeg((noise + value).clip(0, 255).astype(np.uint8)).numpy()
+
+
+def test_bad_images_are_lost_alone_and_named(extractor, tmp_path):
+    """One in twenty: unreadable, or sending the extractor to NaN."""
+    rows = [("cam", f"im{i:03}", 1_600_000_000 + i, photograph(i)) for i in range(120)]
+    bad = {}
+    for i in (3, 50, 51, 77):
+        rows[i] = (*rows[i][:3], b"\xff\xd8 no image")
+        bad[f"im{i:03}"] = "unreadable"
+    for i in (20, 99):
+        white = tf.io.encode_jpeg(tf.fill([12, 16, 3], tf.constant(255, tf.uint8))).numpy()
+        rows[i] = (*rows[i][:3], white)
+        bad[f"im{i:03}"] = "not_finite"
+    write_examples(tmp_path / "x.tfrecord", rows)
+    build(tmp_path / "x.tfrecord", extractor, tmp_path / "bank", num_shards=1)
+    camera = Bank.open(tmp_path / "bank").camera("cam")
+    assert set(camera.image_ids) == {row[1] for row in rows} - set(bad)
+    assert {f["image_id"]: f["reason"] for f in failures_of(tmp_path / "bank")} == bad
+
+
+def test_images_without_a_date_are_stored_and_named(extractor, tmp_path):
+    rows = [("cam", "dated", 1_600_000_000, photograph(1)), ("cam", "undated", None, photograph(2))]
+    write_examples(tmp_path / "x.tfrecord", rows)
+    manifest = build(tmp_path / "x.tfrecord", extractor, tmp_path / "bank")
+    assert (manifest.totals()["entries"], manifest.totals()["undated"]) == (2, 1)
+    (failure,) = failures_of(tmp_path / "bank")
+    assert (failure["image_id"], failure["reason"], failure["lost"]) == (
+        "undated",
+        "undated",
+        "date",
+    )
+
+
+def test_an_image_that_is_there_twice_is_stored_once(extractor, tmp_path):
+    rows = [
+        ("cam", "a", 5, photograph(1)),
+        ("cam", "a", 5, photograph(2)),
+        ("cam", "b", 6, photograph(3)),
+    ]
+    write_examples(tmp_path / "x-0.tfrecord", rows)
+    write_examples(tmp_path / "x-1.tfrecord", [("cam", "b", 6, photograph(4))])
+    build(f"{tmp_path}/x-*", extractor, tmp_path / "bank")
+    camera = Bank.open(tmp_path / "bank").camera("cam")
+    assert camera.image_ids.tolist() == ["a", "b"]
+    found = [(f["image_id"], f["reason"]) for f in failures_of(tmp_path / "bank")]
+    assert sorted(found) == [("a", "duplicate_image"), ("b", "duplicate_image")]
+
+
+def test_new_images_touch_only_the_files_concerned(extractor, tmp_path):
+    cameras = [f"cam{i}" for i in range(12)]
+    rows = [(c, f"{c}-{i}", 100 * i, photograph(i)) for c in cameras for i in range(4)]
+    write_examples(tmp_path / "x-0.tfrecord", rows)
+    options = {"num_shards": 4, "dtype": "float32"}
+    build(f"{tmp_path}/x-*", extractor, tmp_path / "bank", **options)
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "bank").glob("*.tfrecord")}
+    write_examples(tmp_path / "x-1.tfrecord", [("cam3", "new", 10_000, photograph(9))])
+    manifest = build(f"{tmp_path}/x-*", extractor, tmp_path / "bank", **options)
+    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "bank").glob("*.tfrecord")}
+    changed = {name for name in after if after[name] != before[name]}
+    concerned = manifest.shard_names[manifest.cameras["cam3"].shard]
+    assert changed == {concerned}
+    assert manifest.cameras["cam3"].entries == 5
+    build(f"{tmp_path}/x-*", extractor, tmp_path / "fresh", **options)
+    assert bytes_of(tmp_path / "fresh") == bytes_of(tmp_path / "bank")
+
+
+def test_selection_is_that_of_the_frame_and_camera_options(archive, extractor, tmp_path):
+    rows = rows_of(archive)
+    manifest = build(
+        archive, extractor, tmp_path / "eight", frames=FrameOptions(top_k=2, bottom_k=1)
+    )
+    totals = manifest.totals()
+    assert totals["entries"] == 3 * len(rows) and totals["dropped"] == {"not_top_k": 2 * len(rows)}
+    manifest = build(
+        archive,
+        extractor,
+        tmp_path / "few",
+        cameras=CameraOptions(max_entries=10, policy="uniform"),
+    )
+    assert [info.entries for info in manifest.cameras.values()] == [10] * 3
+    assert manifest.totals()["dropped"] == {
+        "not_top_k": 4 * len(rows),
+        "over_budget": len(rows) - 30,
+    }
+    labelled = sum(row["label_state"] >= 2 for row in rows)
+    manifest = build(archive, extractor, tmp_path / "labelled", labelled_only=True)
+    assert manifest.totals()["images"] == labelled
+    assert manifest.totals()["dropped"] == {
+        "not_positive_by_label": 5 * (len(rows) - labelled),
+        "not_top_k": 4 * labelled,
+    }
+
+
+def test_another_extractor_is_refused_with_both_hashes(archive, extractor, tmp_path):
+    build(archive, extractor, tmp_path / "bank")
+    other = tmp_path / "other"
+    shutil.copytree(extractor, other)
+    (other / "extractor.json").write_text(
+        json.dumps({"hash": "toy-2", "source": "detections", "depth": 12})
+    )
+    with pytest.raises(ValueError, match="made by extractor toy-1, .* is toy-2"):
+        build(archive, str(other), tmp_path / "bank")
+
+
+@pytest.mark.parametrize(
+    "argv, message",
+    [
+        (["--examples=/nowhere*"], "no file matches"),
+        (["--extractor=/nowhere"], "/nowhere is not an extractor"),
+        (["--top_k=0"], "top_k 0 must be positive"),
+        (["--batch_size=0"], "batch_size must be positive"),
+        (["--no_such_flag=1"], "unknown flags: --no_such_flag"),
+    ],
+)
+def test_mistakes_end_in_a_sentence(archive, extractor, tmp_path, capsys, argv, message):
+    flags = [f"--examples={archive}", f"--extractor={extractor}", f"--output_dir={tmp_path}/bank"]
+    assert pipeline.main([*flags, *argv]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_prints_what_is_in_the_bank(archive, extractor, tmp_path, capsys):
+    flags = [f"--examples={archive}", f"--extractor={extractor}", f"--output_dir={tmp_path}/bank"]
+    assert pipeline.main(flags) == 0
+    output = capsys.readouterr().out
+    assert f"{len(rows_of(archive))} entries of" in output and "cam_00" in output

@@ -174,6 +174,37 @@ class Evaluation(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class Memory(hyperparams.Config):
+    """The memory bank that keyframes are joined with, and which part of it they see.
+
+    Attributes:
+        bank: Folder of the bank; empty joins nothing.
+        horizon: `minute`, `hour`, `day`, `week`, `month` (30 days) or `any`, centred on the
+            keyframe.
+        calendar: The calendar's minute, ..., month that the keyframe is in, as the released code.
+        causal: Only what came before the keyframe, for online use.
+        include_keyframe: Keep the keyframe's own entries.
+        policy: How a window that is too large is cut: `nearest` in time, `newest`, `uniform`, or
+            `diverse` (slow: better prune the bank with it).
+        max_entries: Entries of a window, padded to this number.
+        variant: Encoding of place and time: `paper` or `released`.
+        strict: A camera that is not in the bank is an error, not an empty window.
+        cache_megabytes: Memory for cameras kept as float32.
+    """
+
+    bank: str = ""
+    horizon: str = "month"
+    calendar: bool = False
+    causal: bool = False
+    include_keyframe: bool = True
+    policy: str = "nearest"
+    max_entries: int = 2000
+    variant: str = "paper"
+    strict: bool = False
+    cache_megabytes: int = 1024
+
+
+@dataclasses.dataclass
 class DetectionTask(config_definitions.TaskConfig):
     """A detector, what it learns from, and what it is measured on.
 
@@ -188,6 +219,7 @@ class DetectionTask(config_definitions.TaskConfig):
     train_data: Data = dataclasses.field(default_factory=lambda: Data(is_training=True))
     validation_data: Data = dataclasses.field(default_factory=Data)
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+    memory: Memory = dataclasses.field(default_factory=Memory)
     label_map: str = ""
     init_checkpoint: str = ""
     init_checkpoint_modules: str = "backbone"

@@ -8,6 +8,7 @@ Batches are dicts:
     boxes        float32 [batch, max_boxes, 4], y1 x1 y2 x2 in pixels of `image`
     classes      int64   [batch, max_boxes], from 1
     box_valid    bool    [batch, max_boxes]
+and, where a memory bank is joined, what `memory_bank.join` adds (`context_features`, ...).
 """
 
 import dataclasses
@@ -26,11 +27,19 @@ TEACHING_STATES = (LabelState.EMPTY, LabelState.BOXES)
 
 @dataclasses.dataclass(frozen=True)
 class ImageInput:
-    """How an example becomes a row of a batch."""
+    """How an example becomes a row of a batch.
+
+    Attributes:
+        image_size: Height and width of the network's input.
+        keep_aspect_ratio: Fit and pad rather than stretch.
+        max_boxes: Most groundtruth boxes an image may have.
+        join: Adds the keyframe's memory, mirrored if the image is: (example, flip) -> dict.
+    """
 
     image_size: tuple[int, int]
     keep_aspect_ratio: bool = False
     max_boxes: int = 100
+    join: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]] | None = None
 
     def __call__(self, example: dict[str, tf.Tensor], flip: tf.Tensor) -> dict[str, tf.Tensor]:
         image = tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)
@@ -50,7 +59,8 @@ class ImageInput:
             padding = [[0, self.max_boxes - count]]
         # A box without area, as old records sometimes hold, teaches nothing.
         has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
-        return {
+        memory = self.join(example, flip) if self.join else {}
+        return {name: value for name, value in memory.items() if name not in example} | {
             "image": tf.ensure_shape(image, [*self.image_size, 3]),
             "image_shape": tf.ensure_shape(shape, [2]),
             "key": image_key(example["image_id"]),

@@ -17,6 +17,8 @@ from context_rcnn.detectors import losses, targets
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.evaluation import coco, drawing, results
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
+from context_rcnn.memory_bank.join import MemoryJoin
+from context_rcnn.memory_bank.window import WindowOptions
 from context_rcnn.tasks import checkpoints
 
 LOSSES = ("objectness", "proposal_boxes", "classes", "boxes")
@@ -50,6 +52,7 @@ class DetectionTask(base_task.Task):
         self._is_chief = is_chief
         self._start_step = start_step
         self._evaluation_images: list[Image] | None = None
+        self._join: MemoryJoin | None = None
         self.class_names = dict(class_names) if class_names else self._read_label_map()
 
     def _read_label_map(self) -> dict[int, str]:
@@ -117,8 +120,9 @@ class DetectionTask(base_task.Task):
             )
         batch_size = context.get_per_replica_batch_size(params.global_batch_size)
         model = self.task_config.model
+        join = self._memory_join()
         to_row = input_lib.ImageInput(
-            tuple(model.image_size), model.keep_aspect_ratio, params.max_boxes
+            tuple(model.image_size), model.keep_aspect_ratio, params.max_boxes, join
         )
         if params.is_training:
             return input_lib.training_batches(
@@ -142,6 +146,28 @@ class DetectionTask(base_task.Task):
             shard=shard,
             sample_1_of_n=params.sample_1_of_n,
         )
+
+    def _memory_join(self) -> MemoryJoin | None:
+        """What joins keyframes with the memory bank of the settings, if there is one."""
+        memory = self.task_config.memory
+        if not memory.bank:
+            return None
+        if self._join is None:
+            self._join = MemoryJoin(
+                memory.bank,
+                WindowOptions(
+                    memory.horizon,
+                    memory.calendar,
+                    memory.causal,
+                    memory.include_keyframe,
+                    memory.policy,
+                ),
+                max_entries=memory.max_entries,
+                variant=memory.variant,
+                strict=memory.strict,
+                cache_bytes=memory.cache_megabytes << 20,
+            )
+        return self._join
 
     def dummy_inputs(self, batch_size: int) -> dict[str, tf.Tensor]:
         """A batch of the right shapes, with one box an image: to compile and to time with."""
@@ -228,7 +254,11 @@ class DetectionTask(base_task.Task):
         }
         with tf.GradientTape() as tape:
             outputs = model(
-                inputs["image"], inputs["image_shape"], groundtruth=groundtruth, training=True
+                inputs["image"],
+                inputs["image_shape"],
+                groundtruth=groundtruth,
+                memory=memory_of(inputs),
+                training=True,
             )
             anchors = targets.anchor_targets(
                 model.anchors,
@@ -271,7 +301,7 @@ class DetectionTask(base_task.Task):
         detect = functools.partial(model, training=False)
         if self._jit_compile:
             detect = tf.function(detect, jit_compile=True)
-        outputs = detect(inputs["image"], inputs["image_shape"])
+        outputs = detect(inputs["image"], inputs["image_shape"], memory=memory_of(inputs))
         scale = tf.tile(inputs["image_shape"], [1, 2])[:, None, :]
         return {
             "key": inputs["key"],
@@ -324,6 +354,8 @@ class DetectionTask(base_task.Task):
             self._draw(folder, images, detections)
             print(results.as_table(metrics))
             print(f"evaluation written to {folder}")
+            if self._join is not None:
+                print(_describe_join(self._join))
         return results.scalars(metrics)
 
     def _draw(self, folder: str, images: list[Image], detections: coco.Detections) -> None:
@@ -343,6 +375,22 @@ class DetectionTask(base_task.Task):
             drawing.contact_sheet(pictures).save(file, "PNG")
         for i, picture in enumerate(pictures[:8]):
             tf.summary.image(f"detections/{i}", tf.keras.utils.img_to_array(picture)[None] / 255)
+
+
+def memory_of(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor] | None:
+    """The part of a batch that is memory, for the detector's ports."""
+    memory = {name: value for name, value in inputs.items() if name.startswith("context_")}
+    return memory or None
+
+
+def _describe_join(join: MemoryJoin) -> str:
+    """How many keyframes found a memory, since the start."""
+    counts, missing = join.counts, join.missing_cameras
+    words = f"memory: {counts['windows']} windows, {counts['empty']} of them empty"
+    if missing:
+        names = ", ".join(sorted(missing)[:5])
+        words += f"; {len(missing)} cameras are not in the bank ({names})"
+    return words
 
 
 def _spread(items: list, count: int) -> list:

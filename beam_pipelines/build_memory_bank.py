@@ -7,32 +7,37 @@ not written again. Equal inputs give equal bytes with any number of workers.
 
 import argparse
 import dataclasses
-import functools
 import hashlib
 import json
 import logging
 import os
 import shutil
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
-from apache_beam.metrics import Metrics
 
-from beam_pipelines.running import Progress, make_pipeline_options
+from beam_pipelines.extraction import (
+    FAILURES,
+    STAGE,
+    BuildOptions,
+    ExtractPart,
+    Part,
+    count,
+    describe_extractor,
+)
+from beam_pipelines.running import make_pipeline_options, run_command
 from beam_pipelines.tfrecord import write_text
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
-from context_rcnn.data.records import LabelState
 from context_rcnn.memory_bank import writer as bank_writer
 from context_rcnn.memory_bank.curation import (
     POLICIES,
     CameraOptions,
     FrameOptions,
     curate,
-    select_boxes,
 )
 from context_rcnn.memory_bank.entries import Entries, concatenate
 from context_rcnn.memory_bank.features import DTYPES
@@ -47,12 +52,9 @@ from context_rcnn.memory_bank.manifest import (
     shard_of,
 )
 from context_rcnn.memory_bank.store import Bank
-from context_rcnn.memory_bank.writer import BankWriter, ShardWriter
+from context_rcnn.memory_bank.writer import ShardWriter
 
 PARTS, SHARDS = os.path.join("_progress", "parts"), os.path.join("_progress", "shards")
-FAILURES = "failures.jsonl"
-STAGE = "extract"
-NO_LABELLED_BOX = "not_positive_by_label"
 _LOG = logging.getLogger(__name__)
 
 _EPILOG = """\
@@ -67,87 +69,6 @@ examples:
 
 All other flags go to Beam: --runner, --direct_num_workers, ... All workers must see the same paths.
 """
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildOptions:
-    """What becomes of the boxes that the extractor gives.
-
-    Attributes:
-        extractor: Folder of the SavedModel.
-        output_dir: Folder of the bank.
-        info: What is true of the whole bank.
-        frames: Which boxes of a frame are stored.
-        cameras: Which entries of a camera are stored.
-        labelled_only: Leave out images that are labelled empty or not labelled: an oracle.
-        num_shards: Files of the bank.
-        batch_size: Images a call of the extractor.
-    """
-
-    extractor: str
-    output_dir: str
-    info: BankInfo
-    frames: FrameOptions
-    cameras: CameraOptions
-    labelled_only: bool
-    num_shards: int
-    batch_size: int
-
-    def of_parts(self) -> str:
-        """Everything that decides what a part holds."""
-        info = dataclasses.replace(self.info, compression="none")
-        return repr((info, self.frames, self.labelled_only))
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """One examples file and the folder its entries go to: a bank of its own, uncurated."""
-
-    source: str
-    folder: str
-
-
-class ExtractPart(beam.DoFn):
-    """Runs one examples file through the extractor, batch by batch. Yields the part."""
-
-    def __init__(self, options: BuildOptions):
-        self._options = options
-
-    def process(self, part: Part) -> Iterator[Part]:
-        if os.path.exists(os.path.join(part.folder, FAILURES)):
-            _count("parts_already_complete")
-        else:
-            failures = self._extract(part)
-            # Written last: a part with this file is complete.
-            write_text(os.path.join(part.folder, FAILURES), to_jsonl(failures))
-        yield part
-
-    def _extract(self, part: Part) -> list[Failure]:
-        import tensorflow as tf
-
-        from context_rcnn.data import examples
-
-        options, failures = self._options, []
-        collected, dropped = defaultdict(list), defaultdict(Counter)
-        seen: set[tuple[str, str]] = set()
-        progress = Progress(os.path.basename(part.source), _LOG)
-        dataset = tf.data.TFRecordDataset(part.source).map(examples.parse_example)
-        for rows in _batches(dataset.as_numpy_iterator(), options.batch_size):
-            rows, problems = _usable(rows, seen)
-            failures += problems
-            for row, outputs in _run(options.extractor, rows, failures):
-                camera = row["camera"].decode()
-                entries, left_out = _entries(row, outputs, options)
-                dropped[camera].update(left_out)
-                collected[camera] += entries
-            progress.step(len(rows))
-            _count("images", len(rows))
-        with BankWriter(part.folder, _part_info(options), num_shards=1) as writer:
-            for camera in sorted(dropped):
-                entries = collected[camera]
-                whole = concatenate(entries) if entries else _nothing(options)
-                writer.add(camera, whole, dropped[camera])
-        return failures
 
 
 class WriteBankShard(beam.DoFn):
@@ -179,7 +100,7 @@ class WriteBankShard(beam.DoFn):
         text = _read(place + ".json")
         result = json.loads(text) if text else {}
         if result.get("fingerprint") == fingerprint and _size(path) == result["bytes"]:
-            _count("bank_files_already_complete")
+            count("bank_files_already_complete")
         else:
             result = {"fingerprint": fingerprint, "shard": shard} | self._write(shard, names, banks)
             write_text(place + ".json", json.dumps(result))
@@ -300,7 +221,7 @@ def build_memory_bank(
         raise ValueError("num_shards and batch_size must be positive")
     pipeline_options = make_pipeline_options(pipeline_args)
     files = _find_examples(examples)
-    description = _describe(extractor)
+    description = describe_extractor(extractor)
     info = BankInfo(
         description["hash"], description["source"], description["depth"], dtype, compression
     )
@@ -331,76 +252,6 @@ def build_memory_bank(
     return read_manifest(output_dir)
 
 
-def _entries(
-    row: dict[str, Any], outputs: dict[str, np.ndarray], options: BuildOptions
-) -> tuple[list[Entries], Counter]:
-    """The entries of one image to store, none or one `Entries`, and what was left out."""
-    found = outputs["scores"] >= 0
-    if options.labelled_only and row["label_state"] not in (
-        LabelState.BOXES,
-        LabelState.IMAGE_LEVEL,
-    ):
-        return [], Counter({NO_LABELLED_BOX: int(found.sum())})
-    kept, dropped = select_boxes(outputs["scores"][found], options.frames)
-    if not len(kept):
-        return [], dropped
-    seconds = int(row["seconds"]) if row["has_seconds"] else None
-    entries = Entries.make(
-        image_ids=[row["image_id"].decode()] * len(kept),
-        seconds=[seconds] * len(kept),
-        boxes=outputs["boxes"][kept],
-        features=outputs["features"][kept],
-        scores=outputs["scores"][kept],
-        classes=outputs["classes"][kept],
-    )
-    return [entries.stored_as(options.info.dtype)], dropped
-
-
-def _usable(
-    rows: list[dict[str, Any]], seen: set[tuple[str, str]]
-) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """Rows whose image was not seen before, and what is to be said of the rows."""
-    usable, failures = [], []
-    for row in rows:
-        name = (row["camera"].decode(), row["image_id"].decode())
-        if name in seen:
-            failures.append(_failure(row, Reason.DUPLICATE_IMAGE, "the image is there before"))
-            continue
-        seen.add(name)
-        if not row["has_seconds"]:
-            detail = "stored without a date: only a window of any time sees it"
-            failures.append(_failure(row, Reason.UNDATED, detail, lost="date"))
-        usable.append(row)
-    return usable, failures
-
-
-def _run(
-    extractor: str, rows: list[dict[str, Any]], failures: list[Failure]
-) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
-    """Outputs of each image; where a batch fails, its images are tried alone."""
-    import tensorflow as tf
-
-    if not rows:
-        return
-    module = _load(extractor)
-    try:
-        outputs = module.extract(tf.constant([row["image_bytes"] for row in rows]))
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
-        if len(rows) > 1:
-            for row in rows:
-                yield from _run(extractor, [row], failures)
-            return
-        failures.append(_failure(rows[0], Reason.UNREADABLE, str(error).splitlines()[0][:200]))
-        return
-    outputs = {name: value.numpy() for name, value in outputs.items()}
-    for i, row in enumerate(rows):
-        one = {name: value[i] for name, value in outputs.items()}
-        if np.isfinite(one["features"]).all():
-            yield row, one
-        else:
-            failures.append(_failure(row, Reason.NOT_FINITE, "the features hold NaN or infinity"))
-
-
 def _merged(banks: list[Bank], camera: str) -> tuple[Entries, Counter, list[Failure]]:
     """A camera's entries of all parts; an image that two have is taken from the first."""
     parts, dropped, seen, twice = [], Counter(), set(), set()
@@ -417,43 +268,6 @@ def _merged(banks: list[Bank], camera: str) -> tuple[Entries, Counter, list[Fail
         for image in sorted(twice)
     ]
     return concatenate(parts), +dropped, failures
-
-
-def _batches(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    batch = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _failure(row: dict[str, Any], reason: Reason, detail: str, lost: str = "image") -> Failure:
-    image_id, camera = row["image_id"].decode(), row["camera"].decode()
-    return Failure(STAGE, reason, detail, image_id=image_id, camera=camera, lost=lost)
-
-
-@functools.lru_cache(maxsize=1)
-def _load(extractor: str):
-    """The extractor of this process."""
-    from context_rcnn.inference.extractor import load_extractor
-
-    return load_extractor(extractor)[0]
-
-
-def _describe(extractor: str) -> dict[str, Any]:
-    """What an extractor is, without loading it."""
-    path = os.path.join(extractor, "extractor.json")
-    text = _read(path)
-    if text is None:
-        raise ValueError(f"{extractor} is not an extractor: there is no {path}")
-    try:
-        description = json.loads(text)
-        return {name: description[name] for name in ("hash", "source", "depth")}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: not the description of an extractor: {error!r}") from None
 
 
 def _find_examples(examples: str) -> list[str]:
@@ -473,17 +287,6 @@ def _part_folder(file: str, options: BuildOptions) -> str:
     return os.path.join(options.output_dir, PARTS, name)
 
 
-def _part_info(options: BuildOptions) -> BankInfo:
-    return dataclasses.replace(options.info, compression="none")
-
-
-def _nothing(options: BuildOptions) -> Entries:
-    empty = Entries.make(
-        image_ids=[], seconds=[], boxes=np.zeros([0, 4]), features=np.zeros([0, options.info.depth])
-    )
-    return empty.stored_as(options.info.dtype)
-
-
 def _forget_parts(folder: str, current: set[str]) -> None:
     parts = os.path.join(folder, PARTS)
     for name in set(os.listdir(parts)) - current:
@@ -499,10 +302,6 @@ def _read(path: str) -> str | None:
 
 def _size(path: str) -> int | None:
     return os.path.getsize(path) if os.path.exists(path) else None
-
-
-def _count(name: str, number: int = 1) -> None:
-    Metrics.counter("build_memory_bank", name).inc(number)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -556,40 +355,31 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0 if anything was stored, 1 if not, 2 for unusable input."""
-    logging.basicConfig()
-    _LOG.setLevel(logging.INFO)
-    argv = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser()
-    if not argv:
-        parser.print_help()
-        return 2
-    args, pipeline_args = parser.parse_known_args(argv)
-    try:
-        manifest = build_memory_bank(
-            args.examples,
-            args.extractor,
-            args.output_dir,
-            frames=FrameOptions(
-                top_k=args.top_k,
-                bottom_k=args.bottom_k,
-                score_threshold=args.score_threshold,
-                keep_empty=not args.drop_empty,
-                positives_only=args.positives == "score",
-                positive_score=args.positive_score,
-            ),
-            cameras=CameraOptions(args.stride, args.max_entries, args.policy),
-            labelled_only=args.positives == "label",
-            dtype=args.dtype,
-            compression=args.compression,
-            num_shards=args.num_shards,
-            batch_size=args.batch_size,
-            overwrite=args.overwrite,
-            pipeline_args=pipeline_args,
-        )
-    except (ValueError, OSError) as error:
-        _LOG.debug("the error in full", exc_info=True)
-        print(f"build_memory_bank: error: {error}", file=sys.stderr)
-        return 2
+    return run_command(build_parser(), argv, _run_with)
+
+
+def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
+    manifest = build_memory_bank(
+        args.examples,
+        args.extractor,
+        args.output_dir,
+        frames=FrameOptions(
+            top_k=args.top_k,
+            bottom_k=args.bottom_k,
+            score_threshold=args.score_threshold,
+            keep_empty=not args.drop_empty,
+            positives_only=args.positives == "score",
+            positive_score=args.positive_score,
+        ),
+        cameras=CameraOptions(args.stride, args.max_entries, args.policy),
+        labelled_only=args.positives == "label",
+        dtype=args.dtype,
+        compression=args.compression,
+        num_shards=args.num_shards,
+        batch_size=args.batch_size,
+        overwrite=args.overwrite,
+        pipeline_args=pipeline_args,
+    )
     print(format_bank(manifest, args.output_dir))
     return 0 if manifest.totals()["entries"] else 1
 

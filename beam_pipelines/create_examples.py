@@ -26,7 +26,7 @@ from beam_pipelines.manifest import (
     count_shards,
     format_manifest,
 )
-from beam_pipelines.running import Progress, make_pipeline_options
+from beam_pipelines.running import Progress, make_pipeline_options, run_command
 from beam_pipelines.shards import Shard, ShardResult
 from beam_pipelines.tfrecord import TEMP_MARK, TFRecordWriter, read_text, whole_file, write_text
 from context_rcnn.data import flags
@@ -282,28 +282,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; 0 if any image was written, 1 if none was, 2 for unusable input."""
-    logging.basicConfig()
-    _LOG.setLevel(logging.INFO)
-    argv = sys.argv[1:] if argv is None else list(argv)
-    parser = build_parser()
-    if not argv:
-        parser.print_help()
-        return 2
-    args, pipeline_args = parser.parse_known_args(argv)
-    try:
-        manifest = create_examples(
-            flags.archive_options(args),
-            flags.image_options(args),
-            args.output_dir,
-            num_shards=args.num_shards,
-            shard_megabytes=args.shard_megabytes,
-            overwrite=args.overwrite,
-            pipeline_args=pipeline_args,
-        )
-    except (ValueError, OSError) as error:
-        _LOG.debug("the error in full", exc_info=True)
-        print(f"create_examples: error: {error}", file=sys.stderr)
-        return 2
+    return run_command(build_parser(), argv, _run_with)
+
+
+def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
+    manifest = create_examples(
+        flags.archive_options(args),
+        flags.image_options(args),
+        args.output_dir,
+        num_shards=args.num_shards,
+        shard_megabytes=args.shard_megabytes,
+        overwrite=args.overwrite,
+        pipeline_args=pipeline_args,
+    )
     print(format_manifest(manifest, args.output_dir))
     return 0 if manifest["images_written"] else 1
 

@@ -1,8 +1,10 @@
-"""What every pipeline here shares: Beam's options, and progress in the log."""
+"""What every pipeline here shares: its command, Beam's options, and progress in the log."""
 
+import argparse
 import logging
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -26,6 +28,32 @@ def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
     if "runner" not in known:
         options = PipelineOptions(list(pipeline_args), runner=DEFAULT_RUNNER)
     return options
+
+
+def run_command(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    run: Callable[[argparse.Namespace, list[str]], int],
+) -> int:
+    """Parses the flags of a pipeline and runs it; the flags it does not know are Beam's.
+
+    Returns:
+        What `run` returns, or 2 for unusable input, which is told in one line.
+    """
+    logging.basicConfig()
+    log = logging.getLogger(__package__)
+    log.setLevel(logging.INFO)
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not argv:
+        parser.print_help()
+        return 2
+    args, pipeline_args = parser.parse_known_args(argv)
+    try:
+        return run(args, pipeline_args)
+    except (ValueError, OSError) as error:
+        log.debug("the error in full", exc_info=True)
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return 2
 
 
 class Progress:

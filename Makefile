@@ -35,6 +35,7 @@ lint: install
 
 bench: install
 	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.memory_join
 
 clean:
 	rm -rf demo build *.egg-info

@@ -1,0 +1,85 @@
+r"""Joining a window of a memory bank, next to plainly copying as many bytes.
+
+    python -m benchmarks.memory_join
+
+A bank of one camera, 12,000 entries of depth 2048; windows of 2,000 and 8,500 entries, as float32
+rows of 2057. `in memory` keeps cameras as float32; `mapped` converts from the file each time.
+Writes what it prints to benchmarks/results/memory_join.txt.
+"""
+
+import os
+import pathlib
+import platform
+import tempfile
+import time
+
+import numpy as np
+
+import context_rcnn  # noqa: F401
+from benchmarks.timing import medians
+
+RESULTS = pathlib.Path(__file__).parent / "results" / "memory_join.txt"
+ENTRIES, DEPTH, INTERVAL = 12_000, 2048, 200
+
+
+def write_bank(folder: str, dtype: str) -> None:
+    """One camera, an image every `INTERVAL` seconds."""
+    from context_rcnn.memory_bank.entries import Entries
+    from context_rcnn.memory_bank.manifest import BankInfo
+    from context_rcnn.memory_bank.writer import BankWriter
+
+    rng = np.random.default_rng(0)
+    with BankWriter(folder, BankInfo("benchmark", "detections", DEPTH, dtype), 1) as writer:
+        entries = Entries.make(
+            image_ids=[f"im{i:06}" for i in range(ENTRIES)],
+            seconds=[1_500_000_000 + INTERVAL * i for i in range(ENTRIES)],
+            boxes=np.tile(np.float32([0.1, 0.2, 0.5, 0.6]), (ENTRIES, 1)),
+            features=rng.random((ENTRIES, DEPTH), np.float32),
+        )
+        writer.add("camera", entries)
+
+
+def main() -> None:
+    from context_rcnn.memory_bank.join import MemoryJoin
+    from context_rcnn.memory_bank.window import WindowOptions
+
+    lines = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    say(f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}")
+    say(f"{'dtype':9} {'window':>6} {'kept':10} {'ms':>8} {'+-':>6} {'copy ms':>8} {'share':>6}")
+    middle = 1_500_000_000 + INTERVAL * ENTRIES // 2
+    for dtype in ("float16", "bfloat16", "float32", "int8"):
+        with tempfile.TemporaryDirectory() as folder:
+            write_bank(folder, dtype)
+            for rows in (2000, 8500):
+                source = np.random.default_rng(1).random((rows, DEPTH + 9), np.float32)
+                target = np.empty_like(source)
+                joins = {
+                    "in memory": MemoryJoin(folder, WindowOptions("month"), max_entries=rows),
+                    "mapped": MemoryJoin(
+                        folder, WindowOptions("month"), max_entries=rows, cache_bytes=0
+                    ),
+                }
+                functions = {
+                    name: lambda join=join: join.read("camera", middle, "keyframe")
+                    for name, join in joins.items()
+                }
+                functions["copy"] = lambda t=target, s=source: np.copyto(t, s)
+                times = medians(functions, rounds=31, warmup=5)
+                copy = times["copy"][0]
+                for name in joins:
+                    median, spread = times[name]
+                    say(
+                        f"{dtype:9} {rows:6} {name:10} {1e3 * median:8.2f} {1e3 * spread:6.2f} "
+                        f"{1e3 * copy:8.2f} {copy / median:6.2f}"
+                    )
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -52,7 +52,9 @@ class WorkerCheckpointManager(tf.train.CheckpointManager):
 
     def restore_or_initialize(self) -> str | None:
         """Restores the run's latest checkpoint, or lets the task initialise."""
-        latest = tf.train.latest_checkpoint(self._model_dir)
+        # Without a folder (evaluation names its checkpoint itself) TensorFlow would look into the
+        # current one.
+        latest = tf.train.latest_checkpoint(self._model_dir) if self._model_dir else None
         if latest is None:
             if self._init_fn is not None:
                 self._init_fn()
@@ -396,7 +398,10 @@ def run(
         tf_keras.mixed_precision.set_global_policy(prefix.get(dtype, "") + dtype)
     if chief:
         tf.io.gfile.makedirs(model_dir)
-        schema.save_experiment(config, os.path.join(model_dir, "params.yaml"))
+        params = os.path.join(model_dir, "params.yaml")
+        # An evaluation in the folder of a training run leaves that run's settings alone.
+        if "train" in mode or not tf.io.gfile.exists(params):
+            schema.save_experiment(config, params)
     task = DetectionTask(
         config.task,
         model_dir,

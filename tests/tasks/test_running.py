@@ -106,6 +106,25 @@ def test_evaluating_an_empty_folder_is_an_error(config_file, tmp_path):
         running.run(load(config_file), mode="eval", model_dir=str(tmp_path))
 
 
+def test_evaluating_looks_only_where_it_is_told(finished_run, config_file, tmp_path, monkeypatch):
+    """Not into the current folder, though it holds a checkpoint (of another model, here)."""
+    monkeypatch.chdir(finished_run[0])
+    config = load(config_file, "task.model.backbone.model_id=18")
+    with pytest.raises(ValueError, match="no checkpoint in the folder"):
+        running.run(config, mode="eval", model_dir=str(tmp_path))
+
+
+def test_an_evaluation_leaves_the_settings_of_the_run_alone(finished_run, config_file, tmp_path):
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished_run[0], folder)
+    before = (folder / "params.yaml").read_bytes()
+    config = load(config_file, "task.validation_data.sample_1_of_n=9")
+    running.run(config, mode="eval", model_dir=str(folder))
+    assert (folder / "params.yaml").read_bytes() == before
+
+
 def test_a_checkpoint_of_another_model_is_refused(finished_run, config_file):
     folder, _ = finished_run
     config = load(config_file, "task.model.backbone.model_id=18")

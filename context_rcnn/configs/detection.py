@@ -133,7 +133,8 @@ class Data(hyperparams.Config):
     Attributes:
         input_path: a file pattern, or several separated by commas.
         is_training: shuffle, repeat and flip.
-        global_batch_size: images a step, over all replicas.
+        global_batch_size: clips a step, over all replicas; a clip is one image unless `task.clip`
+            says otherwise.
         seed: of the order and the flips.
         shuffle_buffer_size: examples held while shuffling.
         flip_probability: of a horizontal flip in training.
@@ -205,13 +206,106 @@ class Memory(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class ShortTerm(hyperparams.Config):
+    """Attention to the boxes of nearby frames.
+
+    Attributes:
+        window: frames that a keyframe sees, itself in the middle: 1 is attention within the frame,
+            3 the paper's; 0 switches it off. In training, clips must be as long at least.
+        heads: attention blocks side by side, averaged.
+        layers: one after the other.
+    """
+
+    window: int = 0
+    heads: int = 1
+    layers: int = 1
+
+
+@dataclasses.dataclass
+class LongTerm(hyperparams.Config):
+    """Attention to the memory bank.
+
+    Attributes:
+        enabled: have it.
+        heads, layers: as in `ShortTerm`.
+        entry_size: length of the bank's entries; 0 takes it from the bank.
+        extractor: hash of the extractor that made the bank; empty takes it from the bank. A run
+            keeps both in its params.yaml, and later refuses banks that do not fit.
+    """
+
+    enabled: bool = True
+    heads: int = 1
+    layers: int = 1
+    entry_size: int = 0
+    extractor: str = ""
+
+
+@dataclasses.dataclass
+class ContextRcnn(hyperparams.Config):
+    """Context R-CNN's attention.
+
+    Attributes:
+        variant: `paper`, or as the `released` code computes it.
+        depth: of queries, keys and values.
+        temperature: of the softmax.
+        norm_order: of the released projections: `dense_first` (its TensorFlow 1 models) or
+            `norm_first` (its TensorFlow 2 ones).
+        position: what the context is added to: the second stage's `features`, or the `crops` that
+            the second stage starts from.
+        combine: short and long term in `sequence` (the paper) or in `parallel`.
+        repeat_input: the later released code adds the boxes it asks with twice to what the bank
+            says, and halves them after short-term attention; only for its checkpoints.
+    """
+
+    variant: str = "paper"
+    depth: int = 2048
+    temperature: float = 0.01
+    norm_order: str = "dense_first"
+    position: str = "features"
+    combine: str = "sequence"
+    repeat_input: bool = False
+    short_term: ShortTerm = dataclasses.field(default_factory=ShortTerm)
+    long_term: LongTerm = dataclasses.field(default_factory=LongTerm)
+
+
+@dataclasses.dataclass
+class Temporal(hyperparams.OneOfConfig):
+    """What the detector remembers, and how.
+
+    Attributes:
+        type: `none` (the still-image detector) or `context_rcnn`.
+    """
+
+    type: str = "none"
+    none: hyperparams.Config = dataclasses.field(default_factory=hyperparams.Config)
+    context_rcnn: ContextRcnn = dataclasses.field(default_factory=ContextRcnn)
+
+
+@dataclasses.dataclass
+class Clip(hyperparams.Config):
+    """Short runs of frames of one burst, in place of single images.
+
+    Attributes:
+        frames: of a clip; 1 trains on single images. In training, every labelled frame teaches.
+        spacing: every so many-th frame of the burst.
+    """
+
+    frames: int = 1
+    spacing: int = 1
+
+
+@dataclasses.dataclass
 class DetectionTask(config_definitions.TaskConfig):
     """A detector, what it learns from, and what it is measured on.
 
     Attributes:
         label_map: Object Detection API label map; empty takes `label_map.pbtxt` beside the data.
         init_checkpoint: a checkpoint, or a folder with one, to start from.
-        init_checkpoint_modules: `backbone` (an ImageNet checkpoint of tf-models-official) or `all`.
+        init_checkpoint_modules: `backbone` (an ImageNet checkpoint of tf-models-official),
+            `detector` (all but the memory: a trained still-image detector) or `all`.
+        temporal: what the detector remembers.
+        clip: frames that it sees together.
+        memory: the bank that keyframes are joined with.
     """
 
     model: FasterRcnn = dataclasses.field(default_factory=FasterRcnn)
@@ -219,6 +313,8 @@ class DetectionTask(config_definitions.TaskConfig):
     train_data: Data = dataclasses.field(default_factory=lambda: Data(is_training=True))
     validation_data: Data = dataclasses.field(default_factory=Data)
     evaluation: Evaluation = dataclasses.field(default_factory=Evaluation)
+    temporal: Temporal = dataclasses.field(default_factory=Temporal)
+    clip: Clip = dataclasses.field(default_factory=Clip)
     memory: Memory = dataclasses.field(default_factory=Memory)
     label_map: str = ""
     init_checkpoint: str = ""

@@ -1,24 +1,29 @@
-"""The still-image input: TFRecords of examples to batches, deterministic and with static shapes.
+"""The detector's input: TFRecords of examples to batches, deterministic and with static shapes.
 
-Batches are dicts:
-    image        uint8   [batch, height, width, 3], padded at the bottom and right
-    image_shape  float32 [batch, 2], height and width of what is not padding
-    key          int64   [batch], a hash of the image id; `image_key` computes the same
-    valid        bool    [batch], False for the images that fill up the last batch
-    boxes        float32 [batch, max_boxes, 4], y1 x1 y2 x2 in pixels of `image`
-    classes      int64   [batch, max_boxes], from 1
-    box_valid    bool    [batch, max_boxes]
-and, where a memory bank is joined, what `memory_bank.join` adds (`context_features`, ...).
+A batch is of clips: `frames` images each, one by default. Rows of images lie clip after clip:
+
+    image        uint8   [clips * frames, height, width, 3], padded at the bottom and right
+    image_shape  float32 [clips * frames, 2], height and width of what is not padding
+    key          int64   [clips * frames], a hash of the image id; `image_key` computes the same
+    valid        bool    [clips * frames], whether it teaches (training) or counts (evaluation)
+    boxes        float32 [clips * frames, max_boxes, 4], y1 x1 y2 x2 in pixels of `image`
+    classes      int64   [clips * frames, max_boxes], from 1
+    box_valid    bool    [clips * frames, max_boxes]
+    clip_valid   bool    [clips, frames], False where the burst has no such frame: `clips`
+and, where a memory bank is joined, what `memory_bank.join` adds for the clip's keyframe
+(`context_features` [clips, ...], ...).
 """
 
 import dataclasses
+import functools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
 from context_rcnn.data import examples
+from context_rcnn.data.clips import STILL, ClipOptions, read_clips
 from context_rcnn.data.records import LabelState
 
 # Only images whose every object has a box, or that are known to be empty, say what is background.
@@ -27,7 +32,7 @@ TEACHING_STATES = (LabelState.EMPTY, LabelState.BOXES)
 
 @dataclasses.dataclass(frozen=True)
 class ImageInput:
-    """How an example becomes a row of a batch.
+    """How a clip of records becomes a row of a batch.
 
     Attributes:
         image_size: Height and width of the network's input.
@@ -41,7 +46,21 @@ class ImageInput:
     max_boxes: int = 100
     join: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]] | None = None
 
-    def __call__(self, example: dict[str, tf.Tensor], flip: tf.Tensor) -> dict[str, tf.Tensor]:
+    def __call__(
+        self, records: tf.Tensor, clip_valid: tf.Tensor, keyframe: int, flip: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """A row of serialized records [frames]; all its frames are mirrored, or none."""
+        frames = [examples.parse_example(record) for record in tf.unstack(records)]
+        images = [self.image(frame, flip) for frame in frames]
+        row = {name: tf.stack([image[name] for image in images]) for name in images[0]}
+        key = frames[keyframe]
+        memory = self.join(key, flip) if self.join else {}
+        memory = {name: value for name, value in memory.items() if name not in key}
+        teaches = tf.stack([_has_state(frame, TEACHING_STATES) for frame in frames])
+        return memory | row | {"valid": clip_valid & teaches, "clip_valid": clip_valid}
+
+    def image(self, example: dict[str, tf.Tensor], flip: tf.Tensor) -> dict[str, tf.Tensor]:
+        """One frame and its labels."""
         image = tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)
         image.set_shape([None, None, 3])
         image, shape = resize(image, self.image_size, self.keep_aspect_ratio)
@@ -59,12 +78,10 @@ class ImageInput:
             padding = [[0, self.max_boxes - count]]
         # A box without area, as old records sometimes hold, teaches nothing.
         has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
-        memory = self.join(example, flip) if self.join else {}
-        return {name: value for name, value in memory.items() if name not in example} | {
+        return {
             "image": tf.ensure_shape(image, [*self.image_size, 3]),
             "image_shape": tf.ensure_shape(shape, [2]),
             "key": image_key(example["image_id"]),
-            "valid": tf.constant(True),
             "boxes": tf.ensure_shape(tf.pad(boxes, [*padding, [0, 0]]), [self.max_boxes, 4]),
             "classes": tf.ensure_shape(tf.pad(example["classes"], padding), [self.max_boxes]),
             "box_valid": tf.ensure_shape(tf.pad(has_area, padding), [self.max_boxes]),
@@ -157,13 +174,14 @@ def read_examples(files: Sequence[str], states: Sequence[int] | None) -> tf.data
 
 def training_batches(
     files: Sequence[str],
-    to_row: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
+    to_row: ImageInput,
     *,
     batch_size: int,
     seed: int,
     shuffle_buffer_size: int,
     flip_probability: float,
     empty_fraction: float = -1.0,
+    clip: ClipOptions = STILL,
     shard: tuple[int, int] = (1, 0),
     shard_files: bool = False,
     cache: bool = False,
@@ -175,12 +193,13 @@ def training_batches(
 
     Args:
         files: TFRecord files.
-        to_row: from a parsed example and "flip it?" to a row.
-        batch_size: of this host.
+        to_row: from a clip to a row.
+        batch_size: clips a batch of this host.
         seed: of order and flips.
-        shuffle_buffer_size: examples held while shuffling.
-        flip_probability: of each image.
-        empty_fraction: share of empty images; negative takes what there is.
+        shuffle_buffer_size: clips held while shuffling.
+        flip_probability: of each clip.
+        empty_fraction: share of clips with an empty keyframe; negative takes what there is.
+        clip: frames around each keyframe.
         shard: number of hosts, and which of them this is.
         shard_files: hosts read different files.
         cache: keep the encoded examples in memory.
@@ -194,11 +213,11 @@ def training_batches(
             )
         files = files[host::hosts]
     if empty_fraction < 0:
-        dataset = _shuffled(files, TEACHING_STATES, seed, shuffle_buffer_size, cache)
+        dataset = _shuffled(files, TEACHING_STATES, clip, seed, shuffle_buffer_size, cache)
     else:
         dataset = tf.data.Dataset.sample_from_datasets(
             [
-                _shuffled(files, [state], seed, shuffle_buffer_size, cache)
+                _shuffled(files, [state], clip, seed, shuffle_buffer_size, cache)
                 for state in (LabelState.EMPTY, LabelState.BOXES)
             ],
             weights=[empty_fraction, 1.0 - empty_fraction],
@@ -208,27 +227,32 @@ def training_batches(
     if not shard_files:
         dataset = dataset.shard(hosts, host)
 
-    def row(index, record):
+    def row(index, clip_of):
         lot = tf.random.stateless_uniform([], seed=[seed, index])
-        return to_row(examples.parse_example(record), lot < flip_probability)
+        return to_row(*clip_of, clip.keyframe, lot < flip_probability)
 
     return _batched(dataset.map(row, tf.data.AUTOTUNE, deterministic=True), batch_size)
 
 
 def _shuffled(
-    files: Sequence[str], states: Sequence[int], seed: int, buffer_size: int, cache: bool
+    files: Sequence[str],
+    states: Sequence[int],
+    clip: ClipOptions,
+    seed: int,
+    buffer_size: int,
+    cache: bool,
 ) -> tf.data.Dataset:
-    """Endless serialized examples with these label states, in an order that the seed decides."""
+    """Endless clips whose keyframes have these label states, in an order that the seed decides."""
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
     if not cache:
         dataset = dataset.shuffle(len(files), seed=seed)
     dataset = dataset.interleave(
-        tf.data.TFRecordDataset,
+        lambda file: read_clips(file, clip),
         cycle_length=min(16, len(files)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    dataset = dataset.filter(lambda record: _has_state(examples.parse_example(record), states))
+    dataset = dataset.filter(functools.partial(_keyframe_has, clip, states))
     if cache:
         dataset = dataset.cache()
     return dataset.shuffle(buffer_size, seed=seed).repeat()
@@ -236,24 +260,32 @@ def _shuffled(
 
 def evaluation_batches(
     files: Sequence[str],
-    to_row: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]],
+    to_row: ImageInput,
     *,
     batch_size: int,
     steps: int,
+    clip: ClipOptions = STILL,
     shard: tuple[int, int] = (1, 0),
     sample_1_of_n: int = 1,
 ) -> tf.data.Dataset:
     """Exactly `steps` full batches in file order, filled up with rows whose `valid` is False.
 
-    Every host gives the same number of batches, so that none waits for another.
+    Of each clip only the keyframe is `valid`: it alone has all its neighbours. Every host gives the
+    same number of batches, so that none waits for another.
     """
     hosts, host = shard
-    dataset = read_examples(files, TEACHING_STATES)
+    dataset = tf.data.Dataset.from_tensor_slices(list(files))
+    dataset = dataset.flat_map(lambda file: read_clips(file, clip))
+    dataset = dataset.filter(functools.partial(_keyframe_has, clip, TEACHING_STATES))
     dataset = dataset.shard(sample_1_of_n, 0) if sample_1_of_n > 1 else dataset
     dataset = dataset.shard(hosts, host) if hosts > 1 else dataset
-    dataset = dataset.map(
-        lambda example: to_row(example, tf.constant(False)), tf.data.AUTOTUNE, deterministic=True
-    )
+    is_keyframe = tf.constant([i == clip.keyframe for i in range(clip.frames)])
+
+    def row(records, clip_valid):
+        row = to_row(records, clip_valid, clip.keyframe, tf.constant(False))
+        return row | {"valid": row["valid"] & is_keyframe}
+
+    dataset = dataset.map(row, tf.data.AUTOTUNE, deterministic=True)
     filling = tf.data.Dataset.from_tensors(
         tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), dataset.element_spec)
     )
@@ -267,7 +299,25 @@ def _batched(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
     # when it wakes: an evaluation could end minutes after its last image. Without it, as many
     # images are read at once as there are processors.
     options.autotune.enabled = False
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(4).with_options(options)
+    dataset = dataset.batch(batch_size, drop_remainder=True).map(_frame_after_frame)
+    return dataset.prefetch(4).with_options(options)
+
+
+def _frame_after_frame(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """[clips, frames, ...] to [clips * frames, ...], of all that frames have."""
+    clips, frames = batch["clip_valid"].shape
+    of_frames = [name for name in batch if not name.startswith(("clip_", "context_"))]
+    flat = {
+        name: tf.reshape(batch[name], [clips * frames, *batch[name].shape[2:]])
+        for name in of_frames
+    }
+    return dict(batch) | flat
+
+
+def _keyframe_has(
+    clip: ClipOptions, states: Sequence[int], records: tf.Tensor, clip_valid: tf.Tensor
+) -> tf.Tensor:
+    return _has_state(examples.parse_example(records[clip.keyframe]), states)
 
 
 def _has_state(example: dict[str, tf.Tensor], states: Sequence[int]) -> tf.Tensor:

@@ -16,6 +16,7 @@ def build_faster_rcnn(
     weight_decay: float = 0.0,
     map_memory: tf_keras.layers.Layer | None = None,
     box_memory: tf_keras.layers.Layer | None = None,
+    memory_on_crops: bool = False,
 ) -> TwoStageDetector:
     """Builds a Faster R-CNN, C4 or on a feature pyramid, with a memory at either port or none."""
     if config.num_classes < 1:
@@ -102,6 +103,7 @@ def build_faster_rcnn(
         },
         map_memory=map_memory,
         box_memory=box_memory,
+        memory_on_crops=memory_on_crops,
     )
     # The whole classification network, under the name its ImageNet checkpoints use.
     model.checkpoint_items = {"backbone": resnet}

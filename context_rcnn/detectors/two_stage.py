@@ -1,5 +1,6 @@
 """The two-stage detector, with the two places where a memory may enter."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -112,6 +113,7 @@ class TwoStageDetector(tf_keras.Model):
         proposal_sampling: arguments of `targets.proposal_targets`.
         map_memory: the port on feature maps.
         box_memory: the port on box features.
+        memory_on_crops: the box port comes before the second stage's features, on the crops.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class TwoStageDetector(tf_keras.Model):
         proposal_sampling: Mapping[str, Any],
         map_memory: tf_keras.layers.Layer | None = None,
         box_memory: tf_keras.layers.Layer | None = None,
+        memory_on_crops: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -138,6 +141,7 @@ class TwoStageDetector(tf_keras.Model):
         self.box_predictor = box_predictor
         self.map_memory = map_memory or IdentityPort(name="map_memory")
         self.box_memory = box_memory or IdentityPort(name="box_memory")
+        self._memory_on_crops = memory_on_crops
         self._proposer = proposer
         self._detector = detector
         # Kept in a tuple of plain arrays, so that Keras does not take the anchors for weights.
@@ -169,8 +173,7 @@ class TwoStageDetector(tf_keras.Model):
         proposals, outputs["rpn"] = self.propose(maps, image_shape, training=training)
         if groundtruth is not None:
             proposals, outputs["targets"] = self.sample(proposals, groundtruth)
-        boxes = self.box_features(maps, proposals, training=training)
-        boxes = self.box_memory(boxes, proposals=proposals, memory=memory, training=training)
+        boxes = self.box_features(maps, proposals, memory, training=training)
         outputs["class_logits"], outputs["box_offsets"] = self.box_predictor(boxes)
         if not training:
             outputs |= self.detect(
@@ -227,10 +230,17 @@ class TwoStageDetector(tf_keras.Model):
         self,
         maps: Mapping[str, tf.Tensor],
         proposals: Proposals,
+        memory: Mapping[str, tf.Tensor] | None = None,
         training: bool | None = None,
     ) -> tf.Tensor:
-        """Returns second-stage features [batch, proposals, 7, 7, depth]."""
-        return self.box_head(self.box_head.crop(maps, proposals.boxes), training=training)
+        """Returns second-stage features [batch, proposals, 7, 7, depth], memories added."""
+        recall = functools.partial(
+            self.box_memory, proposals=proposals, memory=memory, training=training
+        )
+        crops = self.box_head.crop(maps, proposals.boxes)
+        if self._memory_on_crops:
+            return self.box_head(recall(crops), training=training)
+        return recall(self.box_head(crops, training=training))
 
     def detect(
         self,

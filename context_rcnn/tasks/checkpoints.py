@@ -1,5 +1,7 @@
 """Loading checkpoints: all of what was asked for, or an error with the names."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -16,14 +18,26 @@ def find_checkpoint(path: str, field: str) -> str:
     return path
 
 
-def restore(path: str, field: str, **roots: tf.Module) -> None:
+def restore(path: str, field: str, *, new: Sequence[tf.Variable] = (), **roots: tf.Module) -> None:
     """Fills every variable of `roots` from a checkpoint saved with the same names.
+
+    Args:
+        path: of the checkpoint.
+        field: the setting that asked for it, for messages.
+        new: variables that keep their values if the checkpoint does not have them.
+        **roots: modules by the names they were saved under.
 
     Raises:
         ValueError: with the names, where variables are missing in the checkpoint or have another
             shape there.
     """
-    variables = [v for root in roots.values() for v in root.variables if v.dtype.is_floating]
+    keep = {id(v) for v in new}
+    variables = [
+        v
+        for root in roots.values()
+        for v in root.variables
+        if v.dtype.is_floating and id(v) not in keep
+    ]
     # What the checkpoint does not fill stays NaN.
     for variable in variables:
         variable.assign(tf.fill(variable.shape, tf.constant(np.nan, variable.dtype)))

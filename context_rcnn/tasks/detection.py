@@ -13,19 +13,20 @@ from tqdm import tqdm
 from context_rcnn.configs import detection as configs
 from context_rcnn.data import input as input_lib
 from context_rcnn.data import label_map
+from context_rcnn.data.clips import ClipOptions
 from context_rcnn.detectors import losses, targets
-from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.evaluation import coco, drawing, results
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
 from context_rcnn.memory_bank.join import MemoryJoin
 from context_rcnn.memory_bank.window import WindowOptions
+from context_rcnn.models.build import build_model, temporal_window
 from context_rcnn.tasks import checkpoints
 
 LOSSES = ("objectness", "proposal_boxes", "classes", "boxes")
 
 
 class DetectionTask(base_task.Task):
-    """Faster R-CNN on still images, as a tf-models-official task.
+    """A two-stage detector, with a memory or without, as a tf-models-official task.
 
     Args:
         params: the settings.
@@ -54,6 +55,31 @@ class DetectionTask(base_task.Task):
         self._evaluation_images: list[Image] | None = None
         self._join: MemoryJoin | None = None
         self.class_names = dict(class_names) if class_names else self._read_label_map()
+        self._check_memory()
+
+    def _check_memory(self) -> None:
+        """Holds the model's long-term memory against the bank, or takes it from there."""
+        params = self.task_config
+        if params.temporal.type != "context_rcnn" or not params.temporal.get().long_term.enabled:
+            return
+        long_term, join = params.temporal.get().long_term, self._memory_join()
+        where = "task.temporal.context_rcnn.long_term"
+        if join is None:
+            if not long_term.entry_size:
+                raise ValueError(
+                    f"{where} attends to a memory bank: set task.memory.bank, or {where}.enabled "
+                    "to false"
+                )
+            return
+        found = {"entry_size": join.entry_size, "extractor": join.bank.info.extractor_hash}
+        for name, value in found.items():
+            expected = getattr(long_term, name)
+            if expected and expected != value:
+                raise ValueError(
+                    f"{where}.{name} is {expected}, but the bank {params.memory.bank} has {value}: "
+                    "the model needs a bank made by the extractor it was trained with"
+                )
+            setattr(long_term, name, value)
 
     def _read_label_map(self) -> dict[int, str]:
         params = self.task_config
@@ -84,10 +110,7 @@ class DetectionTask(base_task.Task):
             )
         model_config = configs.FasterRcnn(**params.model.as_dict())
         model_config.num_classes = max(self.class_names)
-        model = build_faster_rcnn(model_config, weight_decay=params.losses.weight_decay)
-        height, width = model_config.image_size
-        model(tf.zeros([1, height, width, 3]), tf.constant([[height, width]], tf.float32))
-        return model
+        return build_model(model_config, params.temporal, weight_decay=params.losses.weight_decay)
 
     def initialize(self, model: tf_keras.Model) -> None:
         """Loads `init_checkpoint`, where a run starts afresh."""
@@ -97,11 +120,13 @@ class DetectionTask(base_task.Task):
         path = checkpoints.find_checkpoint(params.init_checkpoint, "task.init_checkpoint")
         if params.init_checkpoint_modules == "backbone":
             checkpoints.restore(path, "task.init_checkpoint", **model.checkpoint_items)
-        elif params.init_checkpoint_modules == "all":
-            checkpoints.restore(path, "task.init_checkpoint", model=model)
+        elif params.init_checkpoint_modules in ("all", "detector"):
+            memory = [*model.map_memory.variables, *model.box_memory.variables]
+            new = memory if params.init_checkpoint_modules == "detector" else []
+            checkpoints.restore(path, "task.init_checkpoint", new=new, model=model)
         else:
             raise ValueError(
-                "task.init_checkpoint_modules must be backbone or all, got "
+                "task.init_checkpoint_modules must be backbone, detector or all, got "
                 f"{params.init_checkpoint_modules!r}"
             )
 
@@ -133,6 +158,7 @@ class DetectionTask(base_task.Task):
                 shuffle_buffer_size=params.shuffle_buffer_size,
                 flip_probability=params.flip_probability,
                 empty_fraction=params.empty_fraction,
+                clip=self._clip(training=True),
                 shard=shard,
                 shard_files=params.shard_files,
                 cache=params.cache,
@@ -143,9 +169,22 @@ class DetectionTask(base_task.Task):
             batch_size=batch_size,
             # A global step takes one batch for each replica.
             steps=self.evaluation_steps() * context.num_replicas_in_sync // shard[0],
+            clip=self._clip(training=False),
             shard=shard,
             sample_1_of_n=params.sample_1_of_n,
         )
+
+    def _clip(self, training: bool) -> ClipOptions:
+        """Clips to learn from, or a keyframe's window to evaluate it with."""
+        clip, window = self.task_config.clip, temporal_window(self.task_config.temporal)
+        if not training:
+            return ClipOptions(window, clip.spacing)
+        if clip.frames < window:
+            raise ValueError(
+                f"task.clip.frames is {clip.frames}, fewer than the {window} frames of the window "
+                f"of {self.task_config.temporal.type}: its boxes would never see a neighbour"
+            )
+        return ClipOptions(clip.frames, clip.spacing)
 
     def _memory_join(self) -> MemoryJoin | None:
         """What joins keyframes with the memory bank of the settings, if there is one."""
@@ -183,6 +222,7 @@ class DetectionTask(base_task.Task):
             "boxes": first[..., None] * box,
             "classes": tf.cast(first, tf.int64),
             "box_valid": first > 0,
+            "clip_valid": tf.ones([batch_size, 1], tf.bool),
         }
 
     def evaluation_images(self) -> list[Image]:
@@ -260,6 +300,10 @@ class DetectionTask(base_task.Task):
                 memory=memory_of(inputs),
                 training=True,
             )
+            teaches = inputs["valid"][:, None]
+            outputs["targets"] = outputs["targets"]._replace(
+                valid=outputs["targets"].valid & teaches
+            )
             anchors = targets.anchor_targets(
                 model.anchors,
                 inputs["boxes"],
@@ -269,6 +313,7 @@ class DetectionTask(base_task.Task):
                 positive_iou=params.positive_iou,
                 negative_iou=params.negative_iou,
             )
+            anchors = anchors._replace(valid=anchors.valid & teaches)
             values = self.build_losses({"anchor_targets": anchors}, outputs, model.losses)
             # Replicas add up their gradients, so each gives its share of the global mean.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -377,10 +422,9 @@ class DetectionTask(base_task.Task):
             tf.summary.image(f"detections/{i}", tf.keras.utils.img_to_array(picture)[None] / 255)
 
 
-def memory_of(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor] | None:
+def memory_of(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """The part of a batch that is memory, for the detector's ports."""
-    memory = {name: value for name, value in inputs.items() if name.startswith("context_")}
-    return memory or None
+    return {name: value for name, value in inputs.items() if name.startswith(("context_", "clip_"))}
 
 
 def _describe_join(join: MemoryJoin) -> str:

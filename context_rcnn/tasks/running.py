@@ -396,12 +396,6 @@ def run(
         prefix = {"float16": "mixed_", "bfloat16": "mixed_"}
         dtype = config.runtime.mixed_precision_dtype
         tf_keras.mixed_precision.set_global_policy(prefix.get(dtype, "") + dtype)
-    if chief:
-        tf.io.gfile.makedirs(model_dir)
-        params = os.path.join(model_dir, "params.yaml")
-        # An evaluation in the folder of a training run leaves that run's settings alone.
-        if "train" in mode or not tf.io.gfile.exists(params):
-            schema.save_experiment(config, params)
     task = DetectionTask(
         config.task,
         model_dir,
@@ -410,6 +404,11 @@ def run(
         start_step=_latest_step(model_dir) if "train" in mode else 0,
     )
     if chief:
+        tf.io.gfile.makedirs(model_dir)
+        params = os.path.join(model_dir, "params.yaml")
+        # An evaluation in the folder of a training run leaves that run's settings alone.
+        if "train" in mode or not tf.io.gfile.exists(params):
+            schema.save_experiment(config, params)
         print(
             f"{mode}: {type(strategy).__name__}, {strategy.num_replicas_in_sync} replicas, "
             f"{len(task.class_names)} classes, run folder {model_dir}",

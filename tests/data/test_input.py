@@ -169,12 +169,12 @@ def test_keeping_the_aspect_ratio_pads_and_scales_boxes():
     example = examples.parse_example(
         make_example("a", [[0.0, 0.0, 1.0, 0.5]], [2], size=(20, 40))  # twice as high as wide
     )
-    row = to_row(example, tf.constant(False))
+    row = to_row.image(example, tf.constant(False))
     np.testing.assert_array_equal(row["image_shape"], [32, 16])
     assert not row["image"].numpy()[:, 16:].any()
     np.testing.assert_allclose(row["boxes"][0], [0, 0, 32, 8])
     assert row["box_valid"].numpy().tolist() == [True, False, False]
-    flipped = to_row(example, tf.constant(True))
+    flipped = to_row.image(example, tf.constant(True))
     np.testing.assert_allclose(flipped["boxes"][0], [0, 8, 32, 16])
     assert flipped["image"].numpy()[5, 14, 0] > 200 and not flipped["image"].numpy()[:, 16:].any()
 
@@ -182,7 +182,7 @@ def test_keeping_the_aspect_ratio_pads_and_scales_boxes():
 def test_stretching_uses_the_whole_canvas():
     from context_rcnn.data import examples
 
-    row = input_lib.ImageInput((32, 48))(
+    row = input_lib.ImageInput((32, 48)).image(
         examples.parse_example(make_example("a", size=(20, 40))), tf.constant(False)
     )
     np.testing.assert_array_equal(row["image_shape"], [32, 48])

@@ -1,0 +1,53 @@
+"""From a task's settings to its model: the one place that knows all temporal models."""
+
+import tensorflow as tf
+
+from context_rcnn.configs import detection as configs
+from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
+from context_rcnn.detectors.two_stage import TwoStageDetector
+from context_rcnn.models.context_rcnn import build_context_rcnn
+
+BUILDERS = {
+    "context_rcnn": build_context_rcnn,
+}
+
+
+def build_model(
+    model: configs.FasterRcnn, temporal: configs.Temporal, *, weight_decay: float = 0.0
+) -> TwoStageDetector:
+    """Builds the detector and all its variables."""
+    if temporal.type == "none":
+        detector = build_faster_rcnn(model, weight_decay=weight_decay)
+    elif temporal.type in BUILDERS:
+        build = BUILDERS[temporal.type]
+        detector = build(model, temporal.get(), weight_decay=weight_decay)
+    else:
+        choices = ", ".join(["none", *BUILDERS])
+        raise ValueError(f"task.temporal.type must be one of {choices}, got {temporal.type!r}")
+    height, width = model.image_size
+    detector(
+        tf.zeros([1, height, width, 3]),
+        tf.constant([[height, width]], tf.float32),
+        memory=_empty_memory(temporal),
+    )
+    return detector
+
+
+def temporal_window(temporal: configs.Temporal) -> int:
+    """Frames around a keyframe, itself included, that the model looks at."""
+    if temporal.type == "context_rcnn":
+        return max(1, temporal.get().short_term.window)
+    return 1
+
+
+def _empty_memory(temporal: configs.Temporal) -> dict[str, tf.Tensor]:
+    """A memory without entries, of the right depth."""
+    if temporal.type != "context_rcnn" or not temporal.get().long_term.enabled:
+        return {}
+    size = temporal.get().long_term.entry_size
+    if not size:
+        raise ValueError("task.temporal.context_rcnn.long_term.entry_size must be set")
+    return {
+        "context_features": tf.zeros([1, 1, size]),
+        "context_valid": tf.zeros([1, 1], tf.bool),
+    }

@@ -48,7 +48,7 @@ def load_experiment(
     if overrides:
         layers.append(("--params_override", _read_overrides(overrides)))
     for source, values in layers:
-        _check(values, config.as_dict(), source, "")
+        _check(values, config, source, "")
         config.override(values, is_strict=True)
     config.name = name
     config.validate()
@@ -91,7 +91,9 @@ def _read_overrides(overrides: str) -> dict[str, Any]:
     return values
 
 
-def _check(values: Mapping[str, Any], defaults: Mapping[str, Any], source: str, prefix: str):
+def _check(values: Mapping[str, Any], config: hyperparams.Config, source: str, prefix: str):
+    # Not `as_dict`: of several alternatives it only has the one that is chosen.
+    defaults = {key: default for key, default in vars(config).items() if not key.startswith("_")}
     for key, value in values.items():
         name = f"{prefix}{key}"
         if key not in defaults:
@@ -99,7 +101,7 @@ def _check(values: Mapping[str, Any], defaults: Mapping[str, Any], source: str, 
             hint = f"; did you mean {prefix}{near[0]}?" if near else ""
             raise ValueError(f"{source}: there is no setting {name}{hint}")
         default = defaults[key]
-        if isinstance(default, Mapping):
+        if isinstance(default, hyperparams.Config):
             if not isinstance(value, Mapping):
                 raise ValueError(f"{source}: {name} is a group of settings, got {value!r}")
             _check(value, default, source, f"{name}.")

@@ -41,21 +41,21 @@ class MaskedBatchNorm(tf_keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, rows: tf.Tensor, valid: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Normalises rows [..., depth]; valid [...] is bool. Invalid rows come back as they may."""
+        """Normalises rows [..., depth]; valid [...] is bool. Invalid rows count as zeros."""
+        # tf.where rather than a product: an invalid row may hold anything, NaN included.
+        rows = tf.where(valid[..., None], tf.cast(rows, tf.float32), 0.0)
         if training and self.trainable:
             mean, variance = self._update(rows, valid)
         else:
             mean, variance = self.moving_mean, self.moving_variance
         scale = tf.math.rsqrt(variance + self._epsilon) * self.gamma
-        normal = (tf.cast(rows, tf.float32) - mean) * scale + self.beta
+        normal = (rows - mean) * scale + self.beta
         return tf.cast(normal, self.compute_dtype)
 
     def _update(self, rows: tf.Tensor, valid: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Statistics of this batch; moves the moving ones towards them."""
         axes = list(range(len(rows.shape) - 1))
         weights = tf.cast(valid, tf.float32)[..., None]
-        # tf.where rather than a product: an invalid row may hold anything, NaN included.
-        rows = tf.where(weights > 0, tf.cast(rows, tf.float32), 0.0)
         count = self._total(tf.reduce_sum(weights))
         divisor = tf.maximum(count, 1.0)
         mean = self._total(tf.reduce_sum(rows, axes)) / divisor

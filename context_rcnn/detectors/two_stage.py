@@ -1,7 +1,7 @@
 """The two-stage detector, with the two places where a memory may enter."""
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -232,10 +232,14 @@ class TwoStageDetector(tf_keras.Model):
         proposals: Proposals,
         memory: Mapping[str, tf.Tensor] | None = None,
         training: bool | None = None,
+        port: Callable[..., tf.Tensor] | None = None,
     ) -> tf.Tensor:
-        """Returns second-stage features [batch, proposals, 7, 7, depth], memories added."""
+        """Returns second-stage features [batch, proposals, 7, 7, depth], memories added.
+
+        `port` is called in place of `box_memory`, by those who want to see what passes it.
+        """
         recall = functools.partial(
-            self.box_memory, proposals=proposals, memory=memory, training=training
+            port or self.box_memory, proposals=proposals, memory=memory, training=training
         )
         crops = self.box_head.crop(maps, proposals.boxes)
         if self._memory_on_crops:
@@ -274,6 +278,11 @@ class TwoStageDetector(tf_keras.Model):
             "detection_classes": tf.where(kept, detections["detection_classes"], 0),
             "num_detections": detections["num_detections"],
         }
+
+    @property
+    def proposal_count(self) -> int:
+        """Proposals an image, padding included."""
+        return self._proposer.get_config()["num_proposals"]
 
     @property
     def anchors(self) -> tf.Tensor:

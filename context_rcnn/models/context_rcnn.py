@@ -88,7 +88,23 @@ class ContextMemory(tf_keras.layers.Layer):
         self.short_term: AttentionStack | None = None
         self.long_term: AttentionStack | None = None
 
+    @property
+    def window(self) -> int:
+        """Frames of short-term attention, 0 if there is none."""
+        return self._config.short_term.window
+
+    @property
+    def blocks(self) -> int:
+        """Attention blocks that have keys and values of their own of a bank."""
+        return self._config.long_term.heads * self._config.long_term.layers
+
+    @property
+    def depth(self) -> int:
+        """Depth of keys and values."""
+        return self._config.depth
+
     def build(self, input_shape):
+        self.feature_depth = input_shape[-1]
         depth, short, long = input_shape[-1], self._config.short_term, self._config.long_term
         if short.window:
             self.short_term = AttentionStack(

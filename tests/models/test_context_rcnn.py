@@ -39,9 +39,10 @@ def plain_weights(context, plain):
         target.assign(source)
 
 
-@pytest.mark.parametrize("kind", ["c4", "fpn"])
-@pytest.mark.parametrize("position", ["features", "crops"])
-@pytest.mark.parametrize("variant", ["paper", "released"])
+@pytest.mark.parametrize(
+    ("kind", "position", "variant"),
+    [("c4", "features", "paper"), ("c4", "crops", "released"), ("fpn", "features", "released")],
+)
 def test_without_memory_it_is_exactly_the_single_frame_detector(
     build, frames, bank, kind, position, variant
 ):

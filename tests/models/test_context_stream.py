@@ -1,0 +1,241 @@
+"""Online is offline with the past alone, and the laws of all streaming models."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from context_rcnn.inference.extractor import Extractor
+from context_rcnn.memory_bank import encoding
+from context_rcnn.models.context_stream import ContextStream
+
+DEPTH = 64  # of the tiny extractor's features
+LONG = {"long_term": {"entry_size": DEPTH + encoding.SIZE}}
+MINUTE, START = 60, 1_500_000_000
+SECONDS = START + np.cumsum([0, 1, 1, 40 * 86400, 1, MINUTE])  # a long pause before the fourth
+
+
+@pytest.fixture(scope="module")
+def extractor(build):
+    return Extractor(
+        build(),
+        image_size=(64, 128),
+        keep_aspect_ratio=False,
+        source="detections",
+        class_names={1: "a", 2: "b", 3: "c"},
+        max_boxes=2,
+    )
+
+
+@pytest.fixture(scope="module")
+def models(build):
+    return {
+        "long": build(context_rcnn=LONG),
+        "short": build(context_rcnn={"short_term": {"window": 3}, "long_term": {"enabled": False}}),
+        "both": build(context_rcnn={**LONG, "short_term": {"window": 3}, "variant": "released"}),
+    }
+
+
+@pytest.fixture(scope="module")
+def stream(models, extractor):
+    """`stream("long", capacity=5)`, made once for the same arguments."""
+    made = {}
+
+    def make(kind, **options):
+        key = (kind, *sorted(options.items()))
+        if key not in made:
+            made[key] = ContextStream(
+                models[kind], extractor.extract_from_images, **{"capacity": 8, **options}
+            )
+            made[key].compiled = tf.function(made[key].step)
+        return made[key]
+
+    return make
+
+
+def run(stream, images, seconds=SECONDS, cameras=None, state=None, valid=None):
+    """Runs images [frames, batch, ...] one frame after the other."""
+    images = images if images.ndim == 5 else images[:, None]
+    batch = images.shape[1]
+    state = stream.initial_state(batch) if state is None else state
+    outputs = []
+    for t, frame in enumerate(images):
+        out, state = stream.compiled(
+            tf.constant(frame),
+            tf.tile(tf.constant([[64.0, 128.0]]), [batch, 1]),
+            tf.constant([7] * batch if cameras is None else cameras[t], tf.int64),
+            tf.constant(np.broadcast_to(seconds[t], [batch]), tf.int64),
+            tf.constant([True] * batch if valid is None else valid[t]),
+            state,
+        )
+        outputs.append({name: value.numpy() for name, value in out.items()})
+    return outputs, state
+
+
+def assert_same(a, b, **tolerance):
+    for name in a:
+        np.testing.assert_allclose(a[name], b[name], err_msg=name, **tolerance)
+
+
+@pytest.mark.parametrize(("kind", "top_k"), [("long", 1), ("both", 2)])
+def test_each_frame_is_detected_as_with_a_bank_of_its_past(
+    stream, models, extractor, frames, kind, top_k
+):
+    images, shapes = frames
+    online, state = run(stream(kind, top_k=top_k, horizon="day"), images)
+    found = {k: v.numpy() for k, v in extractor.extract_from_images(images, shapes).items()}
+    rows = []  # (when, entry), made by NumPy's encoding
+    for t in range(6):
+        for i in range(top_k):
+            code = encoding.encode(found["boxes"][t, i][None], SECONDS[t : t + 1], np.array([True]))
+            if found["scores"][t, i] >= 0:
+                rows.append((SECONDS[t], np.concatenate([found["features"][t, i], code[0]])))
+        past = np.stack([entry for when, entry in rows if when >= SECONDS[t] - 86400])
+        memory = {
+            "context_features": past[None].astype(np.float32),
+            "context_valid": np.ones((1, len(past)), bool),
+        }
+        if kind == "long":
+            offline = models[kind](images[t : t + 1], shapes[:1], memory=memory)
+        else:
+            # The clip of the frame and the two before it, as far as they are of the same burst.
+            clip = [j for j in range(max(0, t - 2), t + 1) if SECONDS[t] - SECONDS[j] < 3600]
+            offline = in_clip(models[kind], images[clip], memory)
+        for name, value in online[t].items():
+            np.testing.assert_allclose(value, offline[name][-1:], rtol=1e-3, atol=1e-3)
+    assert int(np.sum(state["entry_valid"])) == min(len(rows), 8)
+    assert int(state["frame"][0]) == 6
+
+
+def in_clip(model, images, memory):
+    """Detections of the last frame, with the others as `recent` memory worked out by hand."""
+    from context_rcnn.detectors.two_stage import pool_boxes
+
+    shapes = tf.tile(tf.constant([[64.0, 128.0]]), [len(images), 1])
+    maps = model.maps(images, training=False)
+    proposals, _ = model.propose(maps, shapes, training=False)
+    crops = model.box_head.crop(maps, proposals.boxes)
+    pooled = pool_boxes(model.box_head(crops, training=False))
+    if len(images) > 1:
+        memory = memory | {
+            "recent_features": tf.reshape(pooled[:-1], [1, -1, pooled.shape[-1]]),
+            "recent_valid": tf.reshape(proposals.valid[:-1], [1, -1]),
+        }
+    return model(images[-1:], shapes[:1], memory=memory)
+
+
+@pytest.mark.parametrize("kind", ["short", "both"])
+def test_causal_later_frames_do_not_change_earlier_detections(stream, frames, kind):
+    images = frames[0].copy()
+    before, _ = run(stream(kind), images)
+    images[4:] = 255 - images[4:]
+    after, _ = run(stream(kind), images)
+    for t in range(4):
+        assert_same(before[t], after[t], atol=0)
+    assert np.abs(before[4]["detection_scores"] - after[4]["detection_scores"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("eviction", ["oldest", "similar"])
+def test_bounded_the_state_never_grows(stream, frames, eviction):
+    one = stream("long", capacity=2, eviction=eviction)
+    first = one.initial_state(1)
+    _, state = run(one, np.tile(frames[0], (2, 1, 1, 1)), START + np.arange(12))
+    assert {k: (v.shape, v.dtype) for k, v in state.items()} == {
+        k: (v.shape, v.dtype) for k, v in first.items()
+    }
+    assert np.sum(state["entry_valid"]) == 2
+    if eviction == "oldest":
+        assert sorted(state["entry_frame"][0].numpy()) == [10, 11]
+
+
+def test_chunk_invariant_and_restorable(stream, frames, tmp_path):
+    one = stream("both")
+    whole, last = run(one, frames[0])
+    first, state = run(one, frames[0][:2])
+    np.savez(tmp_path / "state.npz", **{k: v.numpy() for k, v in state.items()})
+    with np.load(tmp_path / "state.npz") as file:
+        state = {name: tf.constant(file[name]) for name in file.files}
+    second, end = run(one, frames[0][2:], SECONDS[2:], state=state)
+    for a, b in zip(whole, first + second, strict=True):
+        assert_same(a, b, atol=0)
+    assert_same({k: v.numpy() for k, v in last.items()}, end, atol=0)
+
+
+def test_batch_invariant_a_camera_does_not_know_its_neighbours(stream, frames):
+    one = stream("both")
+    side_by_side = np.stack([frames[0], frames[0][::-1]], axis=1)
+    both, _ = run(one, side_by_side, cameras=[[1, 2]] * 6)
+    for row, images in enumerate((frames[0], frames[0][::-1])):
+        alone, _ = run(one, images)
+        for t in range(6):
+            assert_same(alone[t], {k: v[row : row + 1] for k, v in both[t].items()}, atol=1e-3)
+
+
+def test_another_camera_begins_with_an_empty_memory(stream, frames):
+    one = stream("both")
+    out, state = run(one, frames[0], cameras=[[1]] * 3 + [[2]] * 3)
+    fresh, expected = run(one, frames[0][3:], SECONDS[3:], cameras=[[2]] * 3)
+    for a, b in zip(out[3:], fresh, strict=True):
+        assert_same(a, b, atol=0)
+    assert_same({k: v.numpy() for k, v in state.items()}, expected, atol=0)
+
+
+def test_rows_without_a_frame_keep_their_state_and_detect_nothing(stream, frames):
+    one = stream("both")
+    there, _ = run(one, frames[0][:3])
+    gaps = frames[0][[0, 5, 1, 2]]
+    seconds = SECONDS[[0, 5, 1, 2]]
+    out, state = run(one, gaps, seconds, valid=[[True], [False], [True], [True]])
+    assert (out[1]["detection_scores"] == -1).all() and out[1]["num_detections"] == [0]
+    for a, b in zip(there, [out[0], *out[2:]], strict=True):
+        assert_same(a, b, atol=0)
+    assert int(state["frame"][0]) == 3
+
+
+def test_the_most_similar_entry_makes_room(stream, frames):
+    one = stream("long", capacity=2, eviction="similar")
+    a, b = frames[0][0], frames[0][1]
+    _, state = run(one, np.stack([a, b, a, a, a]), START + np.arange(5))
+    assert 1 in state["entry_frame"][0].numpy()  # b stays, a takes the place of a
+    _, state = run(stream("long", capacity=2), np.stack([a, b, a, a, a]), START + np.arange(5))
+    assert 1 not in state["entry_frame"][0].numpy()
+
+
+def test_undated_frames_see_all_and_are_seen(stream, frames):
+    one = stream("long", horizon="minute")
+    seconds = np.array([START, -1, START + 10_000, START + 10_001])
+    _, state = run(one, frames[0][:4], seconds)
+    seen = one._seen(tf.constant([START + 10_001], tf.int64), state)["context_valid"].numpy()
+    assert list(seen[0, :4]) == [False, True, True, True]
+    assert one._seen(tf.constant([-1], tf.int64), state)["context_valid"].numpy()[0, :4].all()
+
+
+def test_a_step_compiles_with_static_shapes(stream, frames):
+    one = stream("both")
+    args = (
+        tf.constant(frames[0][:1]),
+        tf.constant([[64.0, 128.0]]),
+        tf.constant([7], tf.int64),
+        tf.constant([START], tf.int64),
+        tf.constant([True]),
+        one.initial_state(1),
+    )
+    plain, state = one.compiled(*args)
+    fast, compiled = tf.function(one.step, jit_compile=True)(*args)
+    assert_same(plain, fast, rtol=1e-3, atol=1e-3)
+    assert_same({k: v.numpy() for k, v in state.items()}, compiled, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"eviction": "random"}, "eviction must be one of oldest, similar"),
+        ({"horizon": "year"}, "horizon must be one of"),
+        ({"top_k": 9}, "capacity 8 must hold the top_k 9"),
+        ({"variant": "own"}, "variant 'own'"),
+    ],
+)
+def test_options_that_make_no_sense_are_named(models, extractor, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        ContextStream(models["long"], extractor.extract_from_images, **{"capacity": 8, **wrong})
+    with pytest.raises(ValueError, match="needs an extractor"):
+        ContextStream(models["long"], None)

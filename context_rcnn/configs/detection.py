@@ -160,18 +160,69 @@ class Data(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class MajorityVote(hyperparams.Config):
+    """In a burst, the most frequent class wins (`evaluation/majority_vote.py`).
+
+    Attributes:
+        window: frames that vote on the keyframe in their middle.
+        score_threshold: detections below it neither vote nor change.
+    """
+
+    window: int = 3
+    score_threshold: float = 0.5
+
+
+@dataclasses.dataclass
+class RepeatDetections(hyperparams.Config):
+    """Boxes that come back in the same place are removed (`evaluation/repeat_detections.py`).
+
+    Attributes:
+        iou: from which two boxes are the same, 0.5 to 1.
+        min_occurrences: images with that box which make it suspicious; less on small sets.
+        min_score: detections below it take no part.
+        min_area, max_area: shares of the image; smaller and larger boxes take no part.
+        any_class: compare boxes of different classes, too.
+        excluded_classes: ids of the label map; these classes take no part.
+    """
+
+    iou: float = 0.9
+    min_occurrences: int = 20
+    min_score: float = 0.1
+    min_area: float = 0.0
+    max_area: float = 0.2
+    any_class: bool = False
+    excluded_classes: list[int] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
+class PostProcessing(hyperparams.OneOfConfig):
+    """What is done to the detections of a run before they are measured and written.
+
+    Attributes:
+        type: `none`, `majority_vote` or `repeat_detections`.
+    """
+
+    type: str = "none"
+    none: hyperparams.Config = dataclasses.field(default_factory=hyperparams.Config)
+    majority_vote: MajorityVote = dataclasses.field(default_factory=MajorityVote)
+    repeat_detections: RepeatDetections = dataclasses.field(default_factory=RepeatDetections)
+
+
+@dataclasses.dataclass
 class Evaluation(hyperparams.Config):
-    """What is reported besides COCO's numbers.
+    """How detections are measured.
 
     Attributes:
         recalls: false positives per 1000 empty images are counted at these recalls.
         images: images with boxes drawn for TensorBoard and the contact sheet.
         draw_threshold: boxes below this score are not drawn.
+        post_processing: what is done to the detections before.
     """
 
     recalls: list[float] = dataclasses.field(default_factory=lambda: [0.5, 0.8, 0.9, 0.95])
     images: int = 24
     draw_threshold: float = 0.3
+    post_processing: PostProcessing = dataclasses.field(default_factory=PostProcessing)
 
 
 @dataclasses.dataclass
@@ -269,16 +320,33 @@ class ContextRcnn(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class StSpatial(hyperparams.Config):
+    """Box features averaged with those in the same place of nearby frames.
+
+    Attributes:
+        window: frames that are averaged, the keyframe in their middle. In training, clips must be
+            as long at least.
+        decay: a frame weighs decay ** (its distance from the keyframe in frames): 1 is the plain
+            mean, 0 the single-frame detector.
+    """
+
+    window: int = 3
+    decay: float = 0.5
+
+
+@dataclasses.dataclass
 class Temporal(hyperparams.OneOfConfig):
     """What the detector remembers, and how.
 
     Attributes:
-        type: `none` (the still-image detector) or `context_rcnn`.
+        type: `none` (the still-image detector), `context_rcnn`, or a baseline of its paper:
+            `st_spatial`.
     """
 
     type: str = "none"
     none: hyperparams.Config = dataclasses.field(default_factory=hyperparams.Config)
     context_rcnn: ContextRcnn = dataclasses.field(default_factory=ContextRcnn)
+    st_spatial: StSpatial = dataclasses.field(default_factory=StSpatial)
 
 
 @dataclasses.dataclass

@@ -292,14 +292,41 @@ def evaluation_batches(
     return _batched(dataset.concatenate(filling.repeat()).take(steps * batch_size), batch_size)
 
 
-def _batched(dataset: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+def chosen_batches(
+    files: Sequence[str],
+    to_row: ImageInput,
+    keys: Sequence[int],
+    *,
+    batch_size: int,
+    clip: ClipOptions = STILL,
+) -> tf.data.Dataset:
+    """The keyframes with these keys in file order; the last batch may be smaller."""
+    wanted = tf.constant(list(keys), tf.int64)
+
+    def is_wanted(records, clip_valid):
+        example = examples.parse_example(records[clip.keyframe])
+        return tf.reduce_any(image_key(example["image_id"]) == wanted)
+
+    dataset = tf.data.Dataset.from_tensor_slices(list(files))
+    dataset = dataset.flat_map(lambda file: read_clips(file, clip)).filter(is_wanted)
+    dataset = dataset.map(
+        lambda records, valid: to_row(records, valid, clip.keyframe, tf.constant(False)),
+        tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return _batched(dataset, batch_size, drop_remainder=False)
+
+
+def _batched(
+    dataset: tf.data.Dataset, batch_size: int, drop_remainder: bool = True
+) -> tf.data.Dataset:
     """Full batches, a few ahead of the step that takes them."""
     options = tf.data.Options()
     # TensorFlow 2.20's tuner sleeps for up to a minute at a time, and an iterator is only deleted
     # when it wakes: an evaluation could end minutes after its last image. Without it, as many
     # images are read at once as there are processors.
     options.autotune.enabled = False
-    dataset = dataset.batch(batch_size, drop_remainder=True).map(_frame_after_frame)
+    dataset = dataset.batch(batch_size, drop_remainder=drop_remainder).map(_frame_after_frame)
     return dataset.prefetch(4).with_options(options)
 
 
@@ -308,7 +335,7 @@ def _frame_after_frame(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     clips, frames = batch["clip_valid"].shape
     of_frames = [name for name in batch if not name.startswith(("clip_", "context_"))]
     flat = {
-        name: tf.reshape(batch[name], [clips * frames, *batch[name].shape[2:]])
+        name: tf.reshape(batch[name], [clips * frames if clips else -1, *batch[name].shape[2:]])
         for name in of_frames
     }
     return dict(batch) | flat

@@ -1,6 +1,7 @@
 """What is in the images that a detector is measured on."""
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,11 @@ from context_rcnn.data import input as input_lib
 
 @dataclasses.dataclass(frozen=True)
 class Image:
-    """One labelled image. Without boxes it is known to be empty."""
+    """One labelled image. Without boxes it is known to be empty.
+
+    `place` is that of its record among all records, unlabelled ones included: within a burst, whose
+    records lie side by side in time order, a difference of places is a number of frames.
+    """
 
     id: str
     key: int  # `input.image_key` of the id; detections come back under it
@@ -20,23 +25,30 @@ class Image:
     height: int
     boxes: np.ndarray  # float64 [boxes, 4], normalised y1 x1 y2 x2
     classes: np.ndarray  # int64 [boxes], from 1
+    burst: str = ""  # "" where unknown
+    place: int = 0
 
 
 def read_groundtruth(
     files: Sequence[str], *, num_classes: int, sample_1_of_n: int = 1
 ) -> list[Image]:
     """Reads the labels of all images that `input.evaluation_batches` gives, in the same order."""
-    dataset = input_lib.read_examples(files, input_lib.TEACHING_STATES)
-    dataset = dataset.shard(sample_1_of_n, 0) if sample_1_of_n > 1 else dataset
 
     def labels(example):
-        kept = ("image_id", "camera", "width", "height", "boxes", "classes")
-        return {name: example[name] for name in kept} | {
+        kept = ("image_id", "camera", "seq_id", "label_state", "width", "height")
+        return {name: example[name] for name in (*kept, "boxes", "classes")} | {
             "key": input_lib.image_key(example["image_id"])
         }
 
+    dataset = input_lib.read_examples(files, None)
+    rows = dataset.map(labels, tf.data.AUTOTUNE, deterministic=True).as_numpy_iterator()
+    teaching = (
+        (place, row)
+        for place, row in enumerate(rows)
+        if row["label_state"] in input_lib.TEACHING_STATES
+    )
     images, ids = [], {}
-    for row in dataset.map(labels, tf.data.AUTOTUNE, deterministic=True).as_numpy_iterator():
+    for place, row in itertools.islice(teaching, 0, None, sample_1_of_n):
         image = Image(
             id=row["image_id"].decode("utf-8", "replace"),
             key=int(row["key"]),
@@ -45,6 +57,8 @@ def read_groundtruth(
             height=int(row["height"]),
             boxes=row["boxes"].astype(np.float64),
             classes=row["classes"].astype(np.int64),
+            burst=row["seq_id"].decode("utf-8", "replace"),
+            place=place,
         )
         if image.key in ids:
             raise ValueError(

@@ -1,5 +1,6 @@
 """Loading checkpoints: all of what was asked for, or an error with the names."""
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,14 @@ def find_checkpoint(path: str, field: str) -> str:
     if not tf.io.gfile.exists(path + ".index"):
         raise ValueError(f"{field}: there is no checkpoint {path!r} (no file {path}.index)")
     return path
+
+
+def of_run(model_dir: str, best_subdir: str, checkpoint: str = "") -> str:
+    """The checkpoint to use of a training run: the one given, or its best, or else its latest."""
+    best = os.path.join(model_dir, best_subdir)
+    if not checkpoint:
+        checkpoint = best if tf.train.latest_checkpoint(best) else model_dir
+    return find_checkpoint(checkpoint, "--checkpoint")
 
 
 def restore(path: str, field: str, *, new: Sequence[tf.Variable] = (), **roots: tf.Module) -> None:

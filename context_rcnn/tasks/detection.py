@@ -17,6 +17,7 @@ from context_rcnn.data.clips import ClipOptions
 from context_rcnn.detectors import losses, targets
 from context_rcnn.evaluation import coco, drawing, results
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
+from context_rcnn.evaluation.post_processing import build_post_processing
 from context_rcnn.memory_bank.join import MemoryJoin
 from context_rcnn.memory_bank.window import WindowOptions
 from context_rcnn.models.build import build_model, temporal_window
@@ -56,13 +57,16 @@ class DetectionTask(base_task.Task):
         self._join: MemoryJoin | None = None
         self.class_names = dict(class_names) if class_names else self._read_label_map()
         self._check_memory()
+        self._post_process = build_post_processing(
+            params.evaluation.post_processing, spacing=params.clip.spacing
+        )
 
     def _check_memory(self) -> None:
         """Holds the model's long-term memory against the bank, or takes it from there."""
         params = self.task_config
         if params.temporal.type != "context_rcnn" or not params.temporal.get().long_term.enabled:
             return
-        long_term, join = params.temporal.get().long_term, self._memory_join()
+        long_term, join = params.temporal.get().long_term, self.memory_join()
         where = "task.temporal.context_rcnn.long_term"
         if join is None:
             if not long_term.entry_size:
@@ -144,11 +148,7 @@ class DetectionTask(base_task.Task):
                 f"the {context.num_replicas_in_sync} replicas"
             )
         batch_size = context.get_per_replica_batch_size(params.global_batch_size)
-        model = self.task_config.model
-        join = self._memory_join()
-        to_row = input_lib.ImageInput(
-            tuple(model.image_size), model.keep_aspect_ratio, params.max_boxes, join
-        )
+        to_row = self.image_input(params)
         if params.is_training:
             return input_lib.training_batches(
                 files,
@@ -158,7 +158,7 @@ class DetectionTask(base_task.Task):
                 shuffle_buffer_size=params.shuffle_buffer_size,
                 flip_probability=params.flip_probability,
                 empty_fraction=params.empty_fraction,
-                clip=self._clip(training=True),
+                clip=self.clip(training=True),
                 shard=shard,
                 shard_files=params.shard_files,
                 cache=params.cache,
@@ -169,12 +169,12 @@ class DetectionTask(base_task.Task):
             batch_size=batch_size,
             # A global step takes one batch for each replica.
             steps=self.evaluation_steps() * context.num_replicas_in_sync // shard[0],
-            clip=self._clip(training=False),
+            clip=self.clip(training=False),
             shard=shard,
             sample_1_of_n=params.sample_1_of_n,
         )
 
-    def _clip(self, training: bool) -> ClipOptions:
+    def clip(self, training: bool) -> ClipOptions:
         """Clips to learn from, or a keyframe's window to evaluate it with."""
         clip, window = self.task_config.clip, temporal_window(self.task_config.temporal)
         if not training:
@@ -186,27 +186,37 @@ class DetectionTask(base_task.Task):
             )
         return ClipOptions(clip.frames, clip.spacing)
 
-    def _memory_join(self) -> MemoryJoin | None:
+    def image_input(self, params: configs.Data) -> input_lib.ImageInput:
+        """What makes rows of a batch of this input."""
+        model = self.task_config.model
+        return input_lib.ImageInput(
+            tuple(model.image_size), model.keep_aspect_ratio, params.max_boxes, self.memory_join()
+        )
+
+    def memory_join(self) -> MemoryJoin | None:
         """What joins keyframes with the memory bank of the settings, if there is one."""
-        memory = self.task_config.memory
-        if not memory.bank:
-            return None
-        if self._join is None:
-            self._join = MemoryJoin(
-                memory.bank,
-                WindowOptions(
-                    memory.horizon,
-                    memory.calendar,
-                    memory.causal,
-                    memory.include_keyframe,
-                    memory.policy,
-                ),
-                max_entries=memory.max_entries,
-                variant=memory.variant,
-                strict=memory.strict,
-                cache_bytes=memory.cache_megabytes << 20,
-            )
+        if self._join is None and self.task_config.memory.bank:
+            self._join = self.make_join()
         return self._join
+
+    def make_join(self, with_image_ids: bool = False) -> MemoryJoin:
+        """A join with the bank of the settings, of its own."""
+        memory = self.task_config.memory
+        return MemoryJoin(
+            memory.bank,
+            WindowOptions(
+                memory.horizon,
+                memory.calendar,
+                memory.causal,
+                memory.include_keyframe,
+                memory.policy,
+            ),
+            max_entries=memory.max_entries,
+            variant=memory.variant,
+            with_image_ids=with_image_ids,
+            strict=memory.strict,
+            cache_bytes=memory.cache_megabytes << 20,
+        )
 
     def dummy_inputs(self, batch_size: int) -> dict[str, tf.Tensor]:
         """A batch of the right shapes, with one box an image: to compile and to time with."""
@@ -392,12 +402,18 @@ class DetectionTask(base_task.Task):
             )
         params = self.task_config.evaluation
         metrics = {"step": int(global_step.numpy()) if global_step is not None else None}
+        detections, changes = self._post_process(images, detections)
+        if params.post_processing.type != "none":
+            metrics["post_processing"] = {"type": params.post_processing.type, **changes}
         metrics |= results.measure(images, detections, self.class_names, params.recalls)
         if self._is_chief and self.logging_dir:
             folder = os.path.join(self.logging_dir, "evaluation", f"step-{metrics['step']}")
             results.write_results(folder, metrics, images, detections, self.class_names)
             self._draw(folder, images, detections)
             print(results.as_table(metrics))
+            if changes:
+                counts = ", ".join(f"{n} {name.replace('_', ' ')}" for name, n in changes.items())
+                print(f"{params.post_processing.type}: {counts}")
             print(f"evaluation written to {folder}")
             if self._join is not None:
                 print(_describe_join(self._join))

@@ -1,0 +1,56 @@
+"""What is done to a run's detections before they are measured, as the settings ask for."""
+
+from collections.abc import Callable, Sequence
+
+from context_rcnn.configs import detection as configs
+from context_rcnn.evaluation.coco import Detections
+from context_rcnn.evaluation.groundtruth import Image
+from context_rcnn.evaluation.majority_vote import MajorityVoteOptions, majority_vote
+from context_rcnn.evaluation.repeat_detections import (
+    RepeatDetectionOptions,
+    remove_repeat_detections,
+)
+
+TYPES = ("none", "majority_vote", "repeat_detections")
+
+# From images and detections to detections, and counts of what was changed.
+PostProcessing = Callable[[Sequence[Image], Detections], tuple[Detections, dict[str, int]]]
+
+
+def build_post_processing(config: configs.PostProcessing, *, spacing: int = 1) -> PostProcessing:
+    """Returns what the settings ask for; what makes no sense is an error before any run.
+
+    Args:
+        config: `task.evaluation.post_processing`.
+        spacing: of the frames of a window within their burst, `task.clip.spacing`.
+    """
+    if config.type == "none":
+        return lambda images, detections: (detections, {})
+    if config.type == "majority_vote":
+        vote = config.majority_vote
+        return _majority_vote(MajorityVoteOptions(vote.window, vote.score_threshold, spacing))
+    if config.type == "repeat_detections":
+        settings = config.repeat_detections.as_dict()
+        settings["excluded_classes"] = tuple(settings["excluded_classes"])
+        return _repeat_detections(RepeatDetectionOptions(**settings))
+    raise ValueError(
+        f"task.evaluation.post_processing.type must be one of {', '.join(TYPES)}, got "
+        f"{config.type!r}"
+    )
+
+
+def _majority_vote(options: MajorityVoteOptions) -> PostProcessing:
+    def process(images, detections):
+        voted, changed = majority_vote(images, detections, options)
+        return voted, {"detections_with_another_class": changed}
+
+    return process
+
+
+def _repeat_detections(options: RepeatDetectionOptions) -> PostProcessing:
+    def process(images, detections):
+        left, repeats = remove_repeat_detections(images, detections, options)
+        removed = int(repeats.suspect.sum())
+        return left, {"suspicious_places": repeats.groups, "removed_detections": removed}
+
+    return process

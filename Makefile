@@ -36,6 +36,8 @@ lint: install
 bench: install
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.memory_join
+	$(BIN)/python -m benchmarks.bank_build
+	$(BIN)/python -m benchmarks.bank_scale
 
 clean:
 	rm -rf demo build *.egg-info

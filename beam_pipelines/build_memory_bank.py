@@ -1,37 +1,49 @@
-"""Builds the memory bank of every camera: a frozen extractor over examples, stored once a camera.
+"""Builds the memory bank of every camera: a frozen extractor over images, stored once a camera.
 
-The same command goes on after a crash, and after images were added: examples files that have not
-changed are not run through the extractor again, and bank files whose cameras have not changed are
-not written again. Equal inputs give equal bytes with any number of workers.
+The images are those of examples files, or of an archive as it lies: a folder of photographs, COCO
+Camera Traps JSON, CityCam. The same command goes on after a crash, and after images were added:
+what has not changed is neither run through the extractor nor written again. Equal inputs give equal
+bytes with any number of workers.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
 import logging
-import os
-import shutil
 import sys
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
+from apache_beam.io.filesystems import FileSystems
 
 from beam_pipelines.extraction import (
     FAILURES,
     STAGE,
     BuildOptions,
     ExtractPart,
+    FinishedPart,
     Part,
     count,
     describe_extractor,
 )
+from beam_pipelines.files import at_hand, files_of, matches, read_text, write_text
 from beam_pipelines.running import make_pipeline_options, run_command
-from beam_pipelines.tfrecord import write_text
+from beam_pipelines.shards import (
+    check_output_dir,
+    reader_failures,
+    remove_leftovers,
+    save_reader_failures,
+)
+from beam_pipelines.sources import ArchivePiece, Piece, examples_files, plan_archive
+from context_rcnn.data import flags
+from context_rcnn.data.archive import ArchiveOptions
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
+from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.summary import format_cameras_found
 from context_rcnn.memory_bank import writer as bank_writer
 from context_rcnn.memory_bank.curation import (
     POLICIES,
@@ -39,11 +51,13 @@ from context_rcnn.memory_bank.curation import (
     FrameOptions,
     curate,
 )
-from context_rcnn.memory_bank.entries import Entries, concatenate
 from context_rcnn.memory_bank.features import DTYPES
-from context_rcnn.memory_bank.maintenance import DUPLICATE
+from context_rcnn.memory_bank.files import TEMP_MARK
+from context_rcnn.memory_bank.maintenance import merged_camera
 from context_rcnn.memory_bank.manifest import (
     COMPRESSIONS,
+    FILE_NAME,
+    PROGRESS,
     BankInfo,
     CameraInfo,
     Manifest,
@@ -54,11 +68,14 @@ from context_rcnn.memory_bank.manifest import (
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.writer import ShardWriter
 
-PARTS, SHARDS = os.path.join("_progress", "parts"), os.path.join("_progress", "shards")
+PARTS, SHARDS = f"{PROGRESS}/parts", f"{PROGRESS}/shards"
 _LOG = logging.getLogger(__name__)
 
 _EPILOG = """\
 examples:
+  A folder of photographs, one folder a camera, as it lies:
+    context-rcnn remember --input_folder=photos --extractor=extractor --output_dir=bank
+
   The paper's Snapshot Serengeti bank: the best box of every frame, empty frames too:
     context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank
 
@@ -67,7 +84,9 @@ examples:
     context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank \\
         --max_entries=8500 --policy=diverse
 
-All other flags go to Beam: --runner, --direct_num_workers, ... All workers must see the same paths.
+All other flags go to Beam: --runner, --direct_num_workers, ... Examples, extractor and bank may be
+on any storage that Beam knows (gs://, hdfs://, ...); photographs must be under the same path on all
+workers. docs/scaling.md has the commands for each runner.
 """
 
 
@@ -77,45 +96,64 @@ class WriteBankShard(beam.DoFn):
     def __init__(self, options: BuildOptions):
         self._options = options
 
-    def process(self, shard: int, parts: list[Part]) -> Iterator[str]:
+    def process(self, shard: int, parts: list[FinishedPart]) -> Iterator[str]:
         options = self._options
-        banks = [Bank.open(part.folder) for part in sorted(parts, key=lambda part: part.source)]
-        names = sorted(
-            {
-                name
-                for bank in banks
-                for name in bank.cameras
-                if shard_of(name, options.num_shards) == shard
-            }
-        )
+        by_camera: dict[str, list[FinishedPart]] = defaultdict(list)
+        for part in sorted(parts, key=lambda part: part.part.piece.name):
+            for name in part.cameras:
+                if shard_of(name, options.num_shards) == shard:
+                    by_camera[name].append(part)
         content = [
-            (name, [bank.manifest.cameras[name].hash for bank in banks if name in bank])
-            for name in names
+            (name, [part.cameras[name] for part in by_camera[name]]) for name in sorted(by_camera)
         ]
-        drops = [[dict(b.manifest.cameras[n].dropped) for b in banks if n in b] for n in names]
-        key = repr((options.info, options.cameras, options.num_shards, content, drops))
+        key = repr((options.info, options.cameras, options.num_shards, content))
         fingerprint = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-        place = os.path.join(options.output_dir, SHARDS, f"{shard_name(shard, options.num_shards)}")
-        path = os.path.join(options.output_dir, shard_name(shard, options.num_shards))
-        text = _read(place + ".json")
+        name = shard_name(shard, options.num_shards)
+        place = FileSystems.join(options.output_dir, SHARDS, f"{name}.json")
+        text = read_text(place)
         result = json.loads(text) if text else {}
-        if result.get("fingerprint") == fingerprint and _size(path) == result["bytes"]:
+        if result.get("fingerprint") == fingerprint and self._is_there(shard, result):
             count("bank_files_already_complete")
         else:
-            result = {"fingerprint": fingerprint, "shard": shard} | self._write(shard, names, banks)
-            write_text(place + ".json", json.dumps(result))
+            result = {"fingerprint": fingerprint, "shard": shard} | self._write(shard, by_camera)
+            write_text(place, json.dumps(result))
         yield json.dumps(result)
 
-    def _write(self, shard: int, names: list[str], banks: list[Bank]) -> dict[str, Any]:
+    def _is_there(self, shard: int, result: dict[str, Any]) -> bool:
+        """Whether the file in the bank is the one with this result, not one before or after it."""
+        options = self._options
+        name = shard_name(shard, options.num_shards)
+        files = files_of(options.output_dir)
+        sizes = [files.size(FileSystems.join(options.output_dir, n)) for n in (name, FILE_NAME)]
+        if sizes[0] != result["bytes"] or sizes[1] is None:
+            return False
+        manifest = read_manifest(options.output_dir, files)
+        hashes = {n: info.hash for n, info in manifest.cameras.items() if info.shard == shard}
+        return (
+            manifest.info == options.info
+            and len(manifest.shard_bytes) == options.num_shards
+            and hashes == {name: fields["hash"] for name, fields in result["cameras"].items()}
+        )
+
+    def _write(self, shard: int, by_camera: dict[str, list[FinishedPart]]) -> dict[str, Any]:
         options, cameras, failures = self._options, {}, []
-        with bank_writer.staged(options.output_dir, shard_name(shard, options.num_shards)) as file:
+        name = shard_name(shard, options.num_shards)
+        with (
+            contextlib.ExitStack() as fetched,
+            bank_writer.staged(options.output_dir, name, files_of(options.output_dir)) as file,
+        ):
             writer = ShardWriter(file, options.info, shard)
-            for name in names:
-                here = [bank for bank in banks if name in bank]
-                entries, dropped, twice = _merged(here, name)
-                failures += [failure.to_json() for failure in twice]
+            folders = {}
+            for camera in sorted(by_camera):
+                for part in by_camera[camera]:
+                    folder = part.part.folder
+                    if folder not in folders:
+                        folders[folder] = fetched.enter_context(at_hand(folder))
+                banks = [Bank.open(folders[part.part.folder]) for part in by_camera[camera]]
+                entries, dropped, twice = merged_camera(banks, camera)
+                failures += [_in_two_pieces(image, camera).to_json() for image in twice]
                 entries, left_out = curate(entries, options.cameras)
-                cameras[name] = writer.add(name, entries, dropped + left_out)
+                cameras[camera] = writer.add(camera, entries, dropped + left_out)
         return {
             "bytes": writer.bytes,
             "failures": failures,
@@ -124,12 +162,12 @@ class WriteBankShard(beam.DoFn):
 
 
 class Finish(beam.DoFn):
-    """Puts the files in their place, the manifest with them; yields the manifest's path."""
+    """Puts the files in their place, the manifest with them; yields the folder of the bank."""
 
     def __init__(self, options: BuildOptions):
         self._options = options
 
-    def process(self, _: None, parts: list[Part], results: list[str]) -> Iterator[str]:
+    def process(self, _: None, parts: list[FinishedPart], results: list[str]) -> Iterator[str]:
         folder = self._options.output_dir
         shards = sorted(map(json.loads, results), key=lambda result: result["shard"])
         cameras = {
@@ -137,19 +175,38 @@ class Finish(beam.DoFn):
             for shard in shards
             for name, fields in shard["cameras"].items()
         }
-        failures = [
-            Failure.from_json(line)
+        lines = [
+            line
             for part in parts
-            for line in (_read(os.path.join(part.folder, FAILURES)) or "").splitlines()
+            for line in read_text(FileSystems.join(part.part.folder, FAILURES)).splitlines()
         ]
-        failures += [Failure.from_json(line) for shard in shards for line in shard["failures"]]
+        lines += [line for shard in shards for line in shard["failures"]]
+        failures = reader_failures(folder) + [Failure.from_json(line) for line in lines]
         sizes = tuple(shard["bytes"] for shard in shards)
-        bank_writer.commit(
-            folder, Manifest(self._options.info, sizes, dict(sorted(cameras.items())))
-        )
-        write_text(os.path.join(folder, FAILURES), to_jsonl(failures))
-        _forget_parts(folder, {os.path.basename(part.folder) for part in parts})
+        manifest = Manifest(self._options.info, sizes, dict(sorted(cameras.items())))
+        write_text(FileSystems.join(folder, FAILURES), to_jsonl(failures))
+        bank_writer.commit(folder, manifest, files_of(folder))
+        self._forget(folder, [part.part for part in parts])
         yield folder
+
+    def _forget(self, folder: str, parts: list[Part]) -> None:
+        """Removes plans, parts and results that are no longer used, and unfinished files."""
+        planned = [part.piece.shard for part in parts if isinstance(part.piece, ArchivePiece)]
+        remove_leftovers(folder, planned)
+        current = {part.folder for part in parts}
+        inside = [file.path for file in matches(FileSystems.join(folder, PARTS, "*", "*"))]
+        stale = {path.rpartition("/")[0] for path in inside} - current
+        stale.update(path for path in inside if TEMP_MARK in path)
+        shards = range(self._options.num_shards)
+        names = {f"{shard_name(i, self._options.num_shards)}.json" for i in shards}
+        results = FileSystems.join(folder, SHARDS)
+        stale.update(
+            FileSystems.join(results, name)
+            for name in files_of(folder).names(results)
+            if name not in names
+        )
+        for path in sorted(stale):
+            files_of(folder).delete(path)
 
 
 class BuildMemoryBank(beam.PTransform):
@@ -183,10 +240,11 @@ class BuildMemoryBank(beam.PTransform):
 
 
 def build_memory_bank(
-    examples: str,
+    source: str | ArchiveOptions,
     extractor: str,
     output_dir: str,
     *,
+    images: ImageOptions | None = None,
     frames: FrameOptions | None = None,
     cameras: CameraOptions | None = None,
     labelled_only: bool = False,
@@ -200,9 +258,12 @@ def build_memory_bank(
     """Builds or updates the bank in `output_dir`; returns its manifest.
 
     Args:
-        examples: Folder of examples, or a pattern of TFRecord files.
+        source: Folder of examples or a pattern of TFRecord files; or where an archive of images is
+            and how to read it.
         extractor: Folder of a saved extractor.
-        output_dir: Folder of the bank, on a file system that can be mapped.
+        output_dir: Folder of the bank. This, examples and extractor may be on any storage that
+            Beam knows.
+        images: What images of an archive are accepted, and how they are changed.
         frames: Which boxes of a frame are stored; the best one by default.
         cameras: Which entries of a camera are stored; all by default.
         labelled_only: Only images labelled with an object.
@@ -219,8 +280,9 @@ def build_memory_bank(
     """
     if num_shards < 1 or batch_size < 1:
         raise ValueError("num_shards and batch_size must be positive")
+    check_output_dir(output_dir)
+    output_dir = output_dir.rstrip("/") or output_dir
     pipeline_options = make_pipeline_options(pipeline_args)
-    files = _find_examples(examples)
     description = describe_extractor(extractor)
     info = BankInfo(
         description["hash"], description["source"], description["depth"], dtype, compression
@@ -235,73 +297,37 @@ def build_memory_bank(
         num_shards,
         batch_size,
     )
-    for folder in (PARTS, SHARDS):
-        os.makedirs(os.path.join(output_dir, folder), exist_ok=True)
-    bank_writer.recover(output_dir)
-    if os.path.exists(os.path.join(output_dir, "manifest.json")) and not overwrite:
-        found = read_manifest(output_dir).info.extractor_hash
-        if found != info.extractor_hash:
+    files, found = files_of(output_dir), []
+    if isinstance(source, str):
+        pieces = examples_files(source)
+    bank_writer.recover(output_dir, files)
+    if files.size(FileSystems.join(output_dir, FILE_NAME)) is not None and not overwrite:
+        made_by = read_manifest(output_dir, files).info.extractor_hash
+        if made_by != info.extractor_hash:
             raise ValueError(
-                f"{output_dir} holds a bank made by extractor {found}, {extractor} is "
+                f"{output_dir} holds a bank made by extractor {made_by}, {extractor} is "
                 f"{info.extractor_hash}: give another --output_dir, or --overwrite to replace it"
             )
-    parts = [Part(file, _part_folder(file, options)) for file in files]
-    _LOG.info("%d examples files, extractor %s", len(parts), info.extractor_hash)
+    if isinstance(source, ArchiveOptions):
+        pieces, archive = plan_archive(source, images or ImageOptions(), output_dir)
+        _LOG.info("cameras found:\n%s", format_cameras_found(archive.records))
+        found = archive.failures
+    save_reader_failures(output_dir, found)
+    parts = [Part(piece, _part_folder(piece, options)) for piece in pieces]
+    _LOG.info("%d pieces, extractor %s", len(parts), info.extractor_hash)
     with beam.Pipeline(options=pipeline_options) as pipeline:
         _ = pipeline | "Parts" >> beam.Create(parts) | "Build" >> BuildMemoryBank(options)
-    return read_manifest(output_dir)
+    return read_manifest(output_dir, files)
 
 
-def _merged(banks: list[Bank], camera: str) -> tuple[Entries, Counter, list[Failure]]:
-    """A camera's entries of all parts; an image that two have is taken from the first."""
-    parts, dropped, seen, twice = [], Counter(), set(), set()
-    for bank in banks:
-        entries = bank.camera(camera).stored()
-        new = np.array([image not in seen for image in entries.image_ids], bool)
-        twice.update(entries.image_ids[~new])
-        seen.update(entries.image_ids)
-        dropped.update(bank.manifest.cameras[camera].dropped)
-        dropped[DUPLICATE] += int(np.count_nonzero(~new))
-        parts.append(entries.take(new))
-    failures = [
-        Failure(STAGE, Reason.DUPLICATE_IMAGE, "in two files", image_id=image, camera=camera)
-        for image in sorted(twice)
-    ]
-    return concatenate(parts), +dropped, failures
+def _in_two_pieces(image_id: str, camera: str) -> Failure:
+    return Failure(STAGE, Reason.DUPLICATE_IMAGE, "in two files", image_id=image_id, camera=camera)
 
 
-def _find_examples(examples: str) -> list[str]:
-    from context_rcnn.data import input as input_lib
-
-    if os.path.isdir(examples):
-        if not os.path.exists(os.path.join(examples, "manifest.json")):
-            raise ValueError(f"{examples}: no manifest.json; `context-rcnn examples` has not ended")
-        examples = os.path.join(examples, "*.tfrecord")
-    return input_lib.find_files(examples, "--examples")
-
-
-def _part_folder(file: str, options: BuildOptions) -> str:
-    status = os.stat(file)
-    key = repr((os.path.basename(file), status.st_size, status.st_mtime_ns, options.of_parts()))
+def _part_folder(piece: Piece, options: BuildOptions) -> str:
+    key = repr((piece.key, options.of_parts()))
     name = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    return os.path.join(options.output_dir, PARTS, name)
-
-
-def _forget_parts(folder: str, current: set[str]) -> None:
-    parts = os.path.join(folder, PARTS)
-    for name in set(os.listdir(parts)) - current:
-        shutil.rmtree(os.path.join(parts, name), ignore_errors=True)
-
-
-def _read(path: str) -> str | None:
-    if not os.path.exists(path):
-        return None
-    with open(path, encoding="utf-8") as file:
-        return file.read()
-
-
-def _size(path: str) -> int | None:
-    return os.path.getsize(path) if os.path.exists(path) else None
+    return FileSystems.join(options.output_dir, PARTS, name)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -313,7 +339,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--examples", required=True, help="folder of examples, or a file pattern")
+    parser.add_argument("--examples", help="folder of examples, or a file pattern")
     parser.add_argument("--extractor", required=True, help="folder of a saved extractor")
     parser.add_argument("--output_dir", required=True, help="folder of the bank")
     frames = parser.add_argument_group("which boxes of a frame are stored")
@@ -350,6 +376,7 @@ def build_parser() -> argparse.ArgumentParser:
     bank.add_argument("--num_shards", type=int, default=16, help="files (default: 16)")
     bank.add_argument("--batch_size", type=int, default=8, help="images a call (default: 8)")
     bank.add_argument("--overwrite", action="store_true", help="replace another extractor's bank")
+    flags.add_archive_flags(parser)
     return parser
 
 
@@ -359,10 +386,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
+    if bool(args.examples) == bool(args.input_json or args.input_folder or args.citycam_root):
+        raise ValueError(
+            "give either --examples or an archive (--input_folder, --input_json, --citycam_root)"
+        )
     manifest = build_memory_bank(
-        args.examples,
+        args.examples or flags.archive_options(args),
         args.extractor,
         args.output_dir,
+        images=flags.image_options(args),
         frames=FrameOptions(
             top_k=args.top_k,
             bottom_k=args.bottom_k,
@@ -401,7 +433,7 @@ def format_bank(manifest: Manifest, output_dir: str) -> str:
             "",
             f"{totals['entries']} entries of {totals['images']} images and {totals['cameras']} "
             f"cameras, {totals['bytes'] / 1e6:.1f} MB; left out: {dropped}",
-            f"what could not be used is named in {os.path.join(output_dir, FAILURES)}",
+            f"what could not be used is named in {FileSystems.join(output_dir, FAILURES)}",
         ]
     )
 

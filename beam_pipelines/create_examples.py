@@ -17,6 +17,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
 from beam_pipelines import shards
+from beam_pipelines.files import files_of, read_text, write_text
 from beam_pipelines.manifest import (
     FAILURES,
     FORMAT_VERSION,
@@ -28,7 +29,7 @@ from beam_pipelines.manifest import (
 )
 from beam_pipelines.running import Progress, make_pipeline_options, run_command
 from beam_pipelines.shards import Shard, ShardResult
-from beam_pipelines.tfrecord import TEMP_MARK, TFRecordWriter, read_text, whole_file, write_text
+from beam_pipelines.tfrecord import TFRecordWriter
 from context_rcnn.data import flags
 from context_rcnn.data.archive import ArchiveOptions, SplitArchive, read_archive
 from context_rcnn.data.failures import Failure, to_jsonl
@@ -98,7 +99,8 @@ class WriteShard(beam.DoFn):
         from context_rcnn.data.examples import encode_example
 
         summary, failures, progress = Summary(), [], Progress(shard.name, _LOG)
-        with whole_file(FileSystems.join(self._output_dir, shard.file_name)) as file:
+        path = FileSystems.join(self._output_dir, shard.file_name)
+        with files_of(path).create(path) as file:
             writer = TFRecordWriter(file)
             for record in shards.planned_records(self._output_dir, shard):
                 prepared, problems = prepare(record, self._image_root, self._image_options)
@@ -177,7 +179,7 @@ class Finish(beam.DoFn):
         results = sorted(results, key=lambda result: result.shard.name)
         reader_failures = shards.reader_failures(self._output_dir)
         failures = [*reader_failures, *map(Failure.from_json, failure_lines)]
-        shards.remove_leftovers(self._output_dir, [result.shard for result in results], TEMP_MARK)
+        shards.remove_leftovers(self._output_dir, [result.shard for result in results])
         manifest = self._facts | count_shards(results, failures, reader_failures)
         texts = self._texts | {
             FAILURES: to_jsonl(failures),
@@ -235,8 +237,7 @@ def create_examples(
     if overwrite:
         shards.forget_results(output_dir, planned)
     manifest_path = FileSystems.join(output_dir, MANIFEST)
-    if FileSystems.exists(manifest_path):
-        FileSystems.delete([manifest_path])
+    files_of(output_dir).delete(manifest_path)
     _LOG.info("writing %d shards to %s", len(planned), output_dir)
     options = {
         "archive": dataclasses.asdict(archive_options),

@@ -1,35 +1,40 @@
-"""Stage one of a memory bank: an examples file through the frozen extractor, to a part.
+"""Stage one of a memory bank: a piece of the images through the frozen extractor, to a part.
 
-A part is a small bank of its own, uncurated, of the cameras in one examples file. It depends on the
-file, the extractor and the selection of boxes alone, so it need not be made twice.
+A part is a small bank of its own, uncurated, of the cameras in one piece. It depends on the piece,
+the extractor and the selection of boxes alone, so it need not be made twice.
 """
 
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import os
+import tempfile
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.metrics import Metrics
 
+from beam_pipelines.files import at_hand_for_good, files_of, read_text, upload, write_text
 from beam_pipelines.running import Progress
-from beam_pipelines.tfrecord import write_text
+from beam_pipelines.sources import Photograph, Piece
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
-from context_rcnn.data.records import LabelState
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions, select_boxes
 from context_rcnn.memory_bank.entries import Entries, concatenate
-from context_rcnn.memory_bank.manifest import BankInfo
+from context_rcnn.memory_bank.manifest import FILE_NAME, BankInfo, read_manifest, shard_name
 from context_rcnn.memory_bank.writer import BankWriter
 
 FAILURES = "failures.jsonl"
 STAGE = "extract"
 NO_LABELLED_BOX = "not_positive_by_label"
 _LOG = logging.getLogger(__name__)
+_LOADING = threading.Lock()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,72 +69,84 @@ class BuildOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One examples file and the folder its entries go to: a bank of its own, uncurated."""
+    """A piece and the folder its entries go to: a bank of its own, uncurated."""
 
-    source: str
+    piece: Piece
     folder: str
 
 
+@dataclasses.dataclass(frozen=True)
+class FinishedPart:
+    """What later steps need to know of a part.
+
+    Attributes:
+        part: The part.
+        cameras: For each, hash of the content and (reason, count) of what was left out.
+    """
+
+    part: Part
+    cameras: dict[str, tuple[str, tuple[tuple[str, int], ...]]]
+
+
 class ExtractPart(beam.DoFn):
-    """Runs one examples file through the extractor, batch by batch. Yields the part."""
+    """Runs one piece through the extractor, batch by batch. Yields the `FinishedPart`.
+
+    A part is made on the disk of the worker and then copied to its folder, so that workers that
+    are given the same part do not meet, and that the folder can be on any storage.
+    """
 
     def __init__(self, options: BuildOptions):
         self._options = options
 
-    def process(self, part: Part) -> Iterator[Part]:
-        if os.path.exists(os.path.join(part.folder, FAILURES)):
+    def process(self, part: Part) -> Iterator[FinishedPart]:
+        # Written last: a part with this file is complete.
+        if read_text(FileSystems.join(part.folder, FAILURES)) is not None:
             count("parts_already_complete")
         else:
-            failures = self._extract(part)
-            # Written last: a part with this file is complete.
-            write_text(os.path.join(part.folder, FAILURES), to_jsonl(failures))
-        yield part
+            with tempfile.TemporaryDirectory(prefix="context_rcnn-") as folder:
+                failures = self._extract(part, folder)
+                write_text(os.path.join(folder, FAILURES), to_jsonl(failures))
+                upload(folder, [shard_name(0, 1), FILE_NAME, FAILURES], part.folder)
+        manifest = read_manifest(part.folder, files_of(part.folder))
+        cameras = {
+            name: (info.hash, tuple(sorted(info.dropped.items())))
+            for name, info in manifest.cameras.items()
+        }
+        yield FinishedPart(part, cameras)
 
-    def _extract(self, part: Part) -> list[Failure]:
-        import tensorflow as tf
-
-        from context_rcnn.data import examples
-
+    def _extract(self, part: Part, folder: str) -> list[Failure]:
+        """Writes the part to a local folder; returns what could not be used."""
         options, failures = self._options, []
         collected, dropped = defaultdict(list), defaultdict(Counter)
-        seen: set[tuple[str, str]] = set()
-        progress = Progress(os.path.basename(part.source), _LOG)
-        dataset = tf.data.TFRecordDataset(part.source).map(examples.parse_example)
-        for rows in _batches(dataset.as_numpy_iterator(), options.batch_size):
-            rows, problems = _usable(rows, seen)
-            failures += problems
-            for row, outputs in _run(options.extractor, rows, failures):
-                camera = row["camera"].decode()
-                entries, left_out = _entries(row, outputs, options)
-                dropped[camera].update(left_out)
-                collected[camera] += entries
-            progress.step(len(rows))
-            count("images", len(rows))
-        with BankWriter(part.folder, _part_info(options), num_shards=1) as writer:
+        progress = Progress(part.piece.title, _LOG)
+        for batch in _batches(_usable(part.piece, failures), options.batch_size):
+            for photograph, outputs in _run(options.extractor, batch, failures):
+                entries, left_out = _entries(photograph, outputs, options)
+                dropped[photograph.camera].update(left_out)
+                collected[photograph.camera] += entries
+            progress.step(len(batch))
+            count("images", len(batch))
+        with BankWriter(folder, _part_info(options), num_shards=1) as writer:
             for camera in sorted(dropped):
-                entries = collected[camera]
+                entries = collected.pop(camera)
                 whole = concatenate(entries) if entries else _nothing(options)
                 writer.add(camera, whole, dropped[camera])
         return failures
 
 
 def _entries(
-    row: dict[str, Any], outputs: dict[str, np.ndarray], options: BuildOptions
+    photograph: Photograph, outputs: dict[str, np.ndarray], options: BuildOptions
 ) -> tuple[list[Entries], Counter]:
     """The entries of one image to store, none or one `Entries`, and what was left out."""
     found = outputs["scores"] >= 0
-    if options.labelled_only and row["label_state"] not in (
-        LabelState.BOXES,
-        LabelState.IMAGE_LEVEL,
-    ):
+    if options.labelled_only and not photograph.labelled:
         return [], Counter({NO_LABELLED_BOX: int(found.sum())})
     kept, dropped = select_boxes(outputs["scores"][found], options.frames)
     if not len(kept):
         return [], dropped
-    seconds = int(row["seconds"]) if row["has_seconds"] else None
     entries = Entries.make(
-        image_ids=[row["image_id"].decode()] * len(kept),
-        seconds=[seconds] * len(kept),
+        image_ids=[photograph.image_id] * len(kept),
+        seconds=[photograph.seconds] * len(kept),
         boxes=outputs["boxes"][kept],
         features=outputs["features"][kept],
         scores=outputs["scores"][kept],
@@ -138,65 +155,61 @@ def _entries(
     return [entries.stored_as(options.info.dtype)], dropped
 
 
-def _usable(
-    rows: list[dict[str, Any]], seen: set[tuple[str, str]]
-) -> tuple[list[dict[str, Any]], list[Failure]]:
-    """Rows whose image was not seen before, and what is to be said of the rows."""
-    usable, failures = [], []
-    for row in rows:
-        name = (row["camera"].decode(), row["image_id"].decode())
+def _usable(piece: Piece, failures: list[Failure]) -> Iterator[Photograph]:
+    """Images that were not seen before; what is to be said of the others goes to `failures`."""
+    seen: set[tuple[str, str]] = set()
+    for photograph in piece.read():
+        if isinstance(photograph, Failure):
+            failures.append(photograph)
+            continue
+        name = (photograph.camera, photograph.image_id)
         if name in seen:
-            failures.append(_failure(row, Reason.DUPLICATE_IMAGE, "the image is there before"))
+            detail = "the image is there before"
+            failures.append(_failure(photograph, Reason.DUPLICATE_IMAGE, detail))
             continue
         seen.add(name)
-        if not row["has_seconds"]:
+        if photograph.seconds is None:
             detail = "stored without a date: only a window of any time sees it"
-            failures.append(_failure(row, Reason.UNDATED, detail, lost="date"))
-        usable.append(row)
-    return usable, failures
+            failures.append(_failure(photograph, Reason.UNDATED, detail, lost="date"))
+        yield photograph
 
 
 def _run(
-    extractor: str, rows: list[dict[str, Any]], failures: list[Failure]
-) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    extractor: str, batch: list[Photograph], failures: list[Failure]
+) -> Iterator[tuple[Photograph, dict[str, np.ndarray]]]:
     """Outputs of each image; where a batch fails, its images are tried alone."""
     import tensorflow as tf
 
-    if not rows:
-        return
-    module = _load(extractor)
+    with _LOADING:  # one for all threads
+        module = _load(extractor)
     try:
-        outputs = module.extract(tf.constant([row["image_bytes"] for row in rows]))
+        outputs = module.extract(tf.constant([photograph.encoded for photograph in batch]))
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
-        if len(rows) > 1:
-            for row in rows:
-                yield from _run(extractor, [row], failures)
+        if len(batch) > 1:
+            for photograph in batch:
+                yield from _run(extractor, [photograph], failures)
             return
-        failures.append(_failure(rows[0], Reason.UNREADABLE, str(error).splitlines()[0][:200]))
+        failures.append(_failure(batch[0], Reason.UNREADABLE, str(error).splitlines()[0][:200]))
         return
     outputs = {name: value.numpy() for name, value in outputs.items()}
-    for i, row in enumerate(rows):
+    for i, photograph in enumerate(batch):
         one = {name: value[i] for name, value in outputs.items()}
         if np.isfinite(one["features"]).all():
-            yield row, one
+            yield photograph, one
         else:
-            failures.append(_failure(row, Reason.NOT_FINITE, "the features hold NaN or infinity"))
+            detail = "the features hold NaN or infinity"
+            failures.append(_failure(photograph, Reason.NOT_FINITE, detail))
 
 
-def _batches(rows: Iterator[Any], size: int) -> Iterator[list[Any]]:
-    batch = []
-    for row in rows:
-        batch.append(row)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def _batches(photographs: Iterator[Photograph], size: int) -> Iterator[list[Photograph]]:
+    while batch := list(itertools.islice(photographs, size)):
         yield batch
 
 
-def _failure(row: dict[str, Any], reason: Reason, detail: str, lost: str = "image") -> Failure:
-    image_id, camera = row["image_id"].decode(), row["camera"].decode()
-    return Failure(STAGE, reason, detail, image_id=image_id, camera=camera, lost=lost)
+def _failure(photograph: Photograph, reason: Reason, detail: str, lost: str = "image") -> Failure:
+    return Failure(
+        STAGE, reason, detail, image_id=photograph.image_id, camera=photograph.camera, lost=lost
+    )
 
 
 @functools.lru_cache(maxsize=1)
@@ -204,17 +217,17 @@ def _load(extractor: str):
     """The extractor of this process."""
     from context_rcnn.inference.extractor import load_extractor
 
-    return load_extractor(extractor)[0]
+    return load_extractor(at_hand_for_good(extractor))[0]
 
 
 def describe_extractor(extractor: str) -> dict[str, Any]:
     """What an extractor is, without loading it."""
-    path = os.path.join(extractor, "extractor.json")
-    if not os.path.exists(path):
+    path = FileSystems.join(extractor, "extractor.json")
+    text = read_text(path)
+    if text is None:
         raise ValueError(f"{extractor} is not an extractor: there is no {path}")
     try:
-        with open(path, encoding="utf-8") as file:
-            description = json.load(file)
+        description = json.loads(text)
         return {name: description[name] for name in ("hash", "source", "depth")}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the description of an extractor: {error!r}") from None

@@ -18,6 +18,7 @@ def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
 
     Raises:
         ValueError: For flags that Beam does not know either; it would pass over them in silence.
+            For a runner that is known to lose data in silence.
     """
     options = PipelineOptions(list(pipeline_args))
     known = options.get_all_options(drop_default=True)
@@ -25,6 +26,11 @@ def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
     unknown = sorted(given.keys() - known.keys())
     if unknown:
         raise ValueError(f"unknown flags: {', '.join('--' + name for name in unknown)}")
+    if "dask" in str(known.get("runner", "")).lower():
+        raise ValueError(
+            f"--runner={known['runner']}: Beam's Dask runner drops steps and repeats keys without "
+            "an error; take FnApiRunner with --direct_num_workers, or Flink, Spark, Dataflow"
+        )
     if "runner" not in known:
         options = PipelineOptions(list(pipeline_args), runner=DEFAULT_RUNNER)
     return options

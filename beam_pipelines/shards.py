@@ -21,11 +21,12 @@ from collections.abc import Iterable, Iterator
 
 from apache_beam.io.filesystems import FileSystems
 
-from beam_pipelines.tfrecord import file_size, read_text, write_text
+from beam_pipelines.files import files_of, read_text, write_text
 from context_rcnn.data.failures import Failure, to_jsonl
 from context_rcnn.data.records import ImageRecord
 from context_rcnn.data.sequences import time_order
 from context_rcnn.data.summary import Summary
+from context_rcnn.memory_bank.files import TEMP_MARK
 
 PROGRESS, PLAN, DONE = "_progress", "plan", "done"
 READER_FAILURES = "reader_failures.jsonl"
@@ -95,7 +96,7 @@ def make_plan(
     output_dir: str,
     *,
     num_shards: int | None,
-    shard_megabytes: float,
+    shard_megabytes: float = DEFAULT_SHARD_MEGABYTES,
     settings: str,
 ) -> list[Shard]:
     """Writes the plan of every shard and returns the shards.
@@ -112,12 +113,10 @@ def make_plan(
         shard_megabytes: Size to aim at, judged by the image files.
         settings: Everything else that decides the content of a shard.
     """
-    for folder in (PLAN, DONE):
-        _make_folder(FileSystems.join(output_dir, PROGRESS, folder))
     shards = []
     for split, members in records.items():
         lines, total_bytes = _plan_lines(members, image_root)
-        count = num_shards or _shard_count(total_bytes, shard_megabytes)
+        count = num_shards or power_of_two(total_bytes / (shard_megabytes * 1e6))
         by_shard = defaultdict(list)
         for record, line in lines:
             by_shard[_shard_index(record, count)].append(line)
@@ -145,8 +144,9 @@ def finished_result(output_dir: str, shard: Shard) -> ShardResult | None:
         result = ShardResult.from_json(text)
     except (ValueError, KeyError, TypeError):  # of another version of this program
         return None
-    size = file_size(FileSystems.join(output_dir, shard.file_name))
-    return result if result.shard == shard and result.bytes == size else None
+    path = FileSystems.join(output_dir, shard.file_name)
+    same = result.shard == shard and result.bytes == files_of(path).size(path)
+    return result if same else None
 
 
 def save_result(output_dir: str, result: ShardResult) -> None:
@@ -168,22 +168,24 @@ def forget_results(output_dir: str, shards: Iterable[Shard]) -> None:
     _delete(_done_path(output_dir, shard.name) for shard in shards)
 
 
-def remove_leftovers(output_dir: str, shards: Iterable[Shard], temp_mark: str) -> None:
+def remove_leftovers(output_dir: str, shards: Iterable[Shard]) -> None:
     """Removes shards of earlier runs that are no longer planned, and unfinished files.
 
     Only names that this module planned are touched; other files in the folder are left alone.
     """
     current = {shard.name for shard in shards}
+    files = files_of(output_dir)
     planned = {
-        os.path.basename(path).removesuffix(".jsonl")
-        for path in _list(FileSystems.join(output_dir, PROGRESS, PLAN))
-        if path.endswith(".jsonl")
+        name.removesuffix(".jsonl")
+        for name in files.names(FileSystems.join(output_dir, PROGRESS, PLAN))
+        if name.endswith(".jsonl")
     }
     for name in planned - current:
         shard_file = FileSystems.join(output_dir, f"{name}.tfrecord")
         _delete([shard_file, _done_path(output_dir, name), _plan_path(output_dir, name)])
     for folder in ([], [PROGRESS, PLAN], [PROGRESS, DONE]):
-        _delete(path for path in _list(FileSystems.join(output_dir, *folder)) if temp_mark in path)
+        place = FileSystems.join(output_dir, *folder)
+        _delete(FileSystems.join(place, name) for name in files.names(place) if TEMP_MARK in name)
 
 
 def _plan_lines(
@@ -203,9 +205,9 @@ def _plan_lines(
     return lines, total_bytes
 
 
-def _shard_count(total_bytes: int, shard_megabytes: float) -> int:
-    needed = math.ceil(total_bytes / (shard_megabytes * 1e6))
-    return 1 << max(0, needed - 1).bit_length()
+def power_of_two(needed: float) -> int:
+    """The smallest power of two that is at least this, and at least 1."""
+    return 1 << max(0, math.ceil(needed) - 1).bit_length()
 
 
 def _shard_index(record: ImageRecord, count: int) -> int:
@@ -221,17 +223,6 @@ def _done_path(output_dir: str, name: str) -> str:
     return FileSystems.join(output_dir, PROGRESS, DONE, f"{name}.json")
 
 
-def _make_folder(path: str) -> None:
-    if not FileSystems.exists(path):
-        FileSystems.mkdirs(path)
-
-
-def _list(folder: str) -> list[str]:
-    (match,) = FileSystems.match([FileSystems.join(folder, "*")])
-    return [metadata.path for metadata in match.metadata_list]
-
-
 def _delete(paths: Iterable[str]) -> None:
-    there = [path for path in paths if FileSystems.exists(path)]
-    if there:
-        FileSystems.delete(there)
+    for path in paths:
+        files_of(path).delete(path)

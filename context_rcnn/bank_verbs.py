@@ -10,7 +10,7 @@ def add_bank(verbs: argparse._SubParsersAction) -> None:
     """Adds the verb `bank` and what it can do."""
     bank = verbs.add_parser(
         "bank",
-        help="inspect, verify, merge, prune and delete from memory banks",
+        help="inspect, verify, merge, prune, delete from, copy, export and import memory banks",
         description="Looks into memory banks and after them. What changes a bank happens whole or "
         "not at all, and may be given again after a crash.",
     )
@@ -64,8 +64,73 @@ def add_bank(verbs: argparse._SubParsersAction) -> None:
     delete.add_argument("--last", metavar="DATE", help="up to this time, included")
     delete.add_argument("--undated", action="store_true", help="also entries without a date")
 
+    copy = add("copy", _copy, "get a bank from another storage (gs://, hdfs://), or put it there")
+    copy.add_argument("source", help="folder of the bank")
+    copy.add_argument("folder", help="to write to; a bank in it is replaced")
+
+    export = add(
+        "export",
+        _export,
+        "write examples with the memory that the Object Detection API's Context R-CNN reads",
+    )
+    export.add_argument("folder", help="of the bank")
+    export.add_argument("--examples", required=True, help="folder of examples, or a file pattern")
+    export.add_argument("--output_dir", required=True, help="folder to write")
+    export.add_argument(
+        "--kind",
+        choices=["embedding", "context"],
+        default="context",
+        help="each image's own entries (image/embedding), or a copy of its camera's bank "
+        "(image/context_features) (default: context)",
+    )
+    export.add_argument(
+        "--max_entries", type=int, default=2000, help="at most so many in a copy (default: 2000)"
+    )
+    export.add_argument(
+        "--horizon",
+        choices=["minute", "hour", "day", "week", "month", "any"],
+        default="month",
+        help="what a copy holds: the image's own calendar month, ... (default: month)",
+    )
+    _add_encoding(export)
+
+    imports = add(
+        "import",
+        _import,
+        "make a bank of the memory in the Object Detection API's examples",
+    )
+    imports.add_argument("folder", help="of the new bank; a bank in it is replaced")
+    imports.add_argument("--examples", required=True, help="folder of examples, or a file pattern")
+    imports.add_argument(
+        "--kind",
+        choices=["embedding", "context"],
+        help="read image/embedding or image/context_features (default: what is there)",
+    )
+    imports.add_argument(
+        "--extractor_hash",
+        default="imported",
+        help="of the extractor that made the features, if it is one of ours (default: imported)",
+    )
+    imports.add_argument(
+        "--dtype",
+        choices=["float16", "bfloat16", "float32", "int8"],
+        default="float16",
+        help="(default: float16)",
+    )
+    imports.add_argument("--num_shards", type=int, default=16, help="files (default: 16)")
+    _add_encoding(imports)
+
     recover = add("recover", _recover, "finish or undo a change that was interrupted")
     recover.add_argument("folder", help="of the bank")
+
+
+def _add_encoding(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--encoding",
+        choices=["released", "paper"],
+        default="released",
+        help="of place and time in the examples (default: released, that of the old tool)",
+    )
 
 
 def _inspect(args: argparse.Namespace, rest: list[str]) -> int:
@@ -175,6 +240,62 @@ def _delete(args: argparse.Namespace, rest: list[str]) -> int:
     return _say(
         maintenance.delete(args.folder, cameras=args.camera, undated=args.undated, **bounds)
     )
+
+
+def _copy(args: argparse.Namespace, rest: list[str]) -> int:
+    from tqdm import tqdm
+
+    from beam_pipelines.copy_bank import copy_bank
+
+    return _say(copy_bank(args.source, args.folder, lambda files: tqdm(files, "copy", unit="file")))
+
+
+def _export(args: argparse.Namespace, rest: list[str]) -> int:
+    from tqdm import tqdm
+
+    from context_rcnn.memory_bank import api_files
+    from context_rcnn.memory_bank.window import WindowOptions
+
+    with tqdm(desc="export", unit="image") as bar:
+        counts = api_files.export_examples(
+            args.folder,
+            api_files.find_files(args.examples),
+            args.output_dir,
+            args.kind,
+            options=WindowOptions(args.horizon, calendar=True),
+            max_entries=args.max_entries,
+            variant=args.encoding,
+            progress=bar.update,
+        )
+    return _tell(counts, args.output_dir)
+
+
+def _import(args: argparse.Namespace, rest: list[str]) -> int:
+    from tqdm import tqdm
+
+    from context_rcnn.memory_bank import api_files
+
+    with tqdm(desc="import", unit="image") as bar:
+        manifest, counts = api_files.import_examples(
+            api_files.find_files(args.examples),
+            args.folder,
+            args.kind,
+            extractor_hash=args.extractor_hash,
+            dtype=args.dtype,
+            num_shards=args.num_shards,
+            variant=args.encoding,
+            progress=bar.update,
+        )
+    _say(manifest)
+    return _tell(counts, args.folder)
+
+
+def _tell(counts: dict[str, int], folder: str) -> int:
+    from context_rcnn.memory_bank.api_files import FAILURES
+
+    print(", ".join(f"{name} {count}" for name, count in counts.items()) or "no images")
+    print(f"what could not be used is named in {folder}/{FAILURES}")
+    return 0 if counts["images"] else 1
 
 
 def _recover(args: argparse.Namespace, rest: list[str]) -> int:

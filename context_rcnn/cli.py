@@ -46,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_extractor(verbs)
     _add_remember(verbs)
     bank_verbs.add_bank(verbs)
+    _add_explain(verbs)
     doctor = verbs.add_parser("doctor", help="versions, devices, what is missing and what to do")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -254,6 +255,45 @@ def _remember(args: argparse.Namespace, rest: list[str]) -> int:
     from beam_pipelines import build_memory_bank
 
     return build_memory_bank.main(rest)
+
+
+def _add_explain(verbs: argparse._SubParsersAction) -> None:
+    explain = verbs.add_parser(
+        "explain",
+        help="which remembered boxes a trained Context R-CNN attends to",
+        description="Runs a trained Context R-CNN on labelled keyframes and writes, as a JSON line "
+        "each, the detections and the memory entries they attend to: image, time apart, box and "
+        "weight.",
+    )
+    explain.add_argument("--model_dir", required=True, help="folder of the training run")
+    explain.add_argument("--output", required=True, help="file to write, JSON lines")
+    explain.add_argument(
+        "--examples", default="", metavar="FILES", help="(default: the run's validation data)"
+    )
+    which = explain.add_mutually_exclusive_group()
+    which.add_argument("--image_id", action="append", help="a keyframe; may be repeated")
+    which.add_argument("--count", type=int, help="so many keyframes with objects, spread evenly")
+    explain.add_argument("--top", type=int, default=10, help="entries a detection (default: 10)")
+    explain.add_argument("--min_score", type=float, default=0.3, help="(default: 0.3)")
+    explain.add_argument("--min_weight", type=float, default=0.01, help="(default: 0.01)")
+    explain.add_argument("--checkpoint", default="", help="(default: the best, else the latest)")
+    explain.set_defaults(run=_explain)
+
+
+def _explain(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.inference.explain import Explainer, write_explanations
+
+    explainer = Explainer(
+        args.model_dir,
+        checkpoint=args.checkpoint,
+        input_path=args.examples,
+        top=args.top,
+        min_score=args.min_score,
+        min_weight=args.min_weight,
+    )
+    chosen = explainer.choose(args.count) if args.count else args.image_id
+    print(f"{write_explanations(explainer, args.output, chosen)} keyframes in {args.output}")
+    return 0
 
 
 def _doctor(args: argparse.Namespace, rest: list[str]) -> int:

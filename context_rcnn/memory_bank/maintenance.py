@@ -5,16 +5,18 @@ What changes a bank rewrites the files concerned and no others, and takes place 
 nothing the second time.
 """
 
+import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from context_rcnn.data.timestamps import format_timestamp
 from context_rcnn.memory_bank import curation, sampling
-from context_rcnn.memory_bank.entries import concatenate
-from context_rcnn.memory_bank.manifest import Manifest
+from context_rcnn.memory_bank.entries import Entries, concatenate
+from context_rcnn.memory_bank.files import LOCAL
+from context_rcnn.memory_bank.manifest import PROGRESS, Manifest
 from context_rcnn.memory_bank.store import Bank, CameraBank
 from context_rcnn.memory_bank.writer import (
     BankWriter,
@@ -83,18 +85,27 @@ def merge(sources: Collection[str], folder: str, num_shards: int | None = None) 
     num_shards = num_shards or max(len(bank.manifest.shard_bytes) for bank in banks)
     with BankWriter(folder, first.info, num_shards) as writer:
         for name in sorted({name for bank in banks for name in bank.cameras}):
-            parts, dropped, seen = [], Counter(), set()
-            for bank in banks:
-                if name not in bank:
-                    continue
-                entries = bank.camera(name).stored()
-                new = np.array([image not in seen for image in entries.image_ids], bool)
-                seen.update(entries.image_ids)
-                dropped.update(bank.manifest.cameras[name].dropped)
-                dropped[DUPLICATE] += int(np.count_nonzero(~new))
-                parts.append(entries.take(new))
-            writer.add(name, concatenate(parts), dropped)
+            entries, dropped, _ = merged_camera([bank for bank in banks if name in bank], name)
+            writer.add(name, entries, dropped)
     return Bank.open(folder).manifest
+
+
+def merged_camera(banks: Sequence[Bank], name: str) -> tuple[Entries, Counter, list[str]]:
+    """A camera's entries of all banks; an image that several have is taken from the first.
+
+    Returns:
+        The entries, what was left out by reason, and the images that several have, sorted.
+    """
+    parts, dropped, seen, repeated = [], Counter(), set(), set()
+    for bank in banks:
+        entries = bank.camera(name).stored()
+        new = np.array([image not in seen for image in entries.image_ids], bool)
+        repeated.update(entries.image_ids[~new])
+        seen.update(entries.image_ids)
+        dropped.update(bank.manifest.cameras[name].dropped)
+        dropped[DUPLICATE] += int(np.count_nonzero(~new))
+        parts.append(entries if new.all() else entries.take(new))
+    return concatenate(parts), +dropped, sorted(repeated)
 
 
 def prune(folder: str, options: curation.CameraOptions) -> Manifest:
@@ -115,6 +126,9 @@ def delete(
     undated: bool = False,
 ) -> Manifest:
     """Removes entries for good: their bytes are gone from the bank's files.
+
+    What a build keeps to go on with holds features too, and is removed with them, whatever was
+    deleted. A later build extracts everything again, of the images that there are then.
 
     A camera of which nothing is left is removed with its name; of others the count stays, as
     dropped for the reason "deleted".
@@ -142,7 +156,9 @@ def delete(
             doomed = np.full(len(camera), True) if cameras is not None else ~camera.dated
         return np.flatnonzero(~doomed)
 
-    return _keep_only(folder, choose, DELETED)
+    manifest = _keep_only(folder, choose, DELETED)
+    LOCAL.delete(os.path.join(folder, PROGRESS))
+    return manifest
 
 
 def _keep_only(folder: str, choose: Callable[[CameraBank], np.ndarray], reason: str) -> Manifest:

@@ -7,9 +7,13 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from context_rcnn.memory_bank.files import LOCAL, Files
+
 FORMAT = "context-rcnn memory bank"
 FORMAT_VERSION = 1
 FILE_NAME = "manifest.json"
+PROGRESS = "_progress"
+"""Folder of what a build needs to go on; it holds features, too."""
 NEXT = ".next"
 """Ending of files that will take the place of those without it, see `writer`."""
 
@@ -174,20 +178,18 @@ def shard_of(camera: str, count: int) -> int:
     return int.from_bytes(digest, "big") % count
 
 
-def read_manifest(folder: str) -> Manifest:
+def read_manifest(folder: str, files: Files = LOCAL) -> Manifest:
     """The manifest of a finished bank.
 
     Raises:
         ValueError: If there is none, a rewrite was interrupted, or it cannot be read.
     """
     path = os.path.join(folder, FILE_NAME)
-    if os.path.exists(path + NEXT):
+    if files.size(path + NEXT) is not None:
         raise ValueError(
-            f"{folder}: a rewrite was interrupted; "
-            "finish it with context_rcnn.memory_bank.writer.recover(folder)"
+            f"{folder}: a rewrite was interrupted; finish it with `context-rcnn bank recover`"
         )
-    try:
-        with open(path, encoding="utf-8") as file:
-            return Manifest.from_json(file.read(), path)
-    except FileNotFoundError:
-        raise ValueError(f"{folder}: no {FILE_NAME}: not a memory bank, or unfinished") from None
+    text = files.read(path)
+    if text is None:
+        raise ValueError(f"{folder}: no {FILE_NAME}: not a memory bank, or unfinished")
+    return Manifest.from_json(text.decode(), path)

@@ -17,6 +17,7 @@ import numpy as np
 from context_rcnn.memory_bank import encoding, records
 from context_rcnn.memory_bank.entries import Entries
 from context_rcnn.memory_bank.features import StoredFeatures, first_not_finite, storage_dtype
+from context_rcnn.memory_bank.files import is_local
 from context_rcnn.memory_bank.manifest import BankInfo, CameraInfo, Manifest, read_manifest
 from context_rcnn.memory_bank.window import Timeline
 
@@ -156,6 +157,11 @@ class Bank:
             ValueError: If the folder holds no finished bank, or one of another extractor.
         """
         folder = os.fspath(folder)
+        if not is_local(folder):
+            raise ValueError(
+                f"{folder}: banks are mapped from the local disk; get this one with "
+                f"`context-rcnn bank copy {folder} FOLDER`, and give FOLDER"
+            )
         manifest = read_manifest(folder)
         found = manifest.info.extractor_hash
         if extractor_hash is not None and found != extractor_hash:

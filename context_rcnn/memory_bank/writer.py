@@ -3,17 +3,17 @@
 A rewrite becomes the bank in one step. New files are first written beside the old ones, as
 `<name>.next`. Then `manifest.json.next` appears: from here on the rewrite is certain, and what is
 left to do, renaming, can be done again by anybody after a crash (`recover`). Before it appears, the
-old bank is untouched. Two programs must not write to one bank at the same time.
+old bank is untouched. This holds on any storage where a file appears whole, see `files`. Two
+programs must not write to one bank at the same time.
 """
 
 import contextlib
-import glob
 import gzip
 import hashlib
 import os
-import shutil
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 import numpy as np
@@ -22,12 +22,14 @@ from context_rcnn.memory_bank import manifest as manifests
 from context_rcnn.memory_bank import records, wire
 from context_rcnn.memory_bank.entries import Entries
 from context_rcnn.memory_bank.features import first_not_finite
+from context_rcnn.memory_bank.files import LOCAL, TEMP_MARK, Files
 from context_rcnn.memory_bank.manifest import BankInfo, CameraInfo, Manifest, SegmentPlace
 from context_rcnn.memory_bank.store import open_shard, read_camera
 
-WRITING = ".writing"
 _GZIP_LEVEL = 6
 _DEFAULT_SHARDS = 16
+_SHARD = re.compile(r"bank-\d{5}-of-\d{5}\.tfrecord")
+_STAGED_SHARD = re.compile(_SHARD.pattern + re.escape(manifests.NEXT))
 
 
 class ShardWriter:
@@ -103,7 +105,7 @@ class BankWriter:
         self._cameras: dict[str, CameraInfo] = {}
         os.makedirs(folder, exist_ok=True)
         recover(folder)
-        self._spool = tempfile.mkdtemp(prefix=f"{WRITING}-", dir=folder)
+        self._spool = tempfile.mkdtemp(prefix=TEMP_MARK, dir=folder)
 
     def add(self, camera: str, entries: Entries, dropped: Mapping[str, int] | None = None) -> None:
         """Adds all entries of a camera, and the counts by reason of what was left out of them.
@@ -139,7 +141,7 @@ class BankWriter:
 
     def abort(self) -> None:
         """Forgets everything that was added."""
-        shutil.rmtree(self._spool, ignore_errors=True)
+        LOCAL.delete(self._spool)
 
     def __enter__(self) -> "BankWriter":
         return self
@@ -155,56 +157,43 @@ class BankWriter:
 
 
 @contextlib.contextmanager
-def staged(folder: str, name: str):
+def staged(folder: str, name: str, files: Files = LOCAL) -> Iterator[BinaryIO]:
     """A file to write that takes part in the next `commit`."""
-    with open(os.path.join(folder, name + manifests.NEXT), "wb") as file:
+    with files.create(os.path.join(folder, name + manifests.NEXT), durable=True) as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
-def commit(folder: str, manifest: Manifest) -> None:
+def commit(folder: str, manifest: Manifest, files: Files = LOCAL) -> None:
     """Makes the staged files and this manifest the bank of the folder."""
     path = os.path.join(folder, manifests.FILE_NAME)
-    with open(path + WRITING, "w", encoding="utf-8") as file:
-        file.write(manifest.to_json())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(path + WRITING, path + manifests.NEXT)
-    recover(folder)
+    with files.create(path + manifests.NEXT, durable=True) as file:
+        file.write(manifest.to_json().encode())
+    recover(folder, files)
 
 
-def recover(folder: str) -> bool:
+def recover(folder: str, files: Files = LOCAL) -> bool:
     """Finishes a rewrite that was interrupted, or removes what it left if it had not got far.
 
     Returns:
         Whether a rewrite was finished.
     """
     path = os.path.join(folder, manifests.FILE_NAME)
-    certain = os.path.exists(path + manifests.NEXT)
-    if certain:
-        with open(path + manifests.NEXT, encoding="utf-8") as file:
-            manifest = Manifest.from_json(file.read(), path + manifests.NEXT)
+    text = files.read(path + manifests.NEXT)
+    names = files.names(folder)
+    if text is not None:
+        manifest = Manifest.from_json(text.decode(), path + manifests.NEXT)
         for name in manifest.shard_names:
-            shard = os.path.join(folder, name)
-            if os.path.exists(shard + manifests.NEXT):
-                os.replace(shard + manifests.NEXT, shard)
-        for stale in set(_bank_files(folder, ".tfrecord")) - set(manifest.shard_names):
-            os.remove(os.path.join(folder, stale))
-        os.replace(path + manifests.NEXT, path)
-    leftovers = _bank_files(folder, ".tfrecord" + manifests.NEXT)
-    for name in leftovers:
-        os.remove(os.path.join(folder, name))
-    for spool in glob.glob(os.path.join(glob.escape(folder), f"{WRITING}-*")):
-        shutil.rmtree(spool, ignore_errors=True)
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path + WRITING)
-    return certain
-
-
-def _bank_files(folder: str, ending: str) -> list[str]:
-    names = f"bank-{'[0-9]' * 5}-of-{'[0-9]' * 5}{ending}"
-    return [os.path.basename(path) for path in glob.glob(os.path.join(glob.escape(folder), names))]
+            if name + manifests.NEXT in names:
+                shard = os.path.join(folder, name)
+                files.move(shard + manifests.NEXT, shard)
+        for name in names:
+            if _SHARD.fullmatch(name) and name not in manifest.shard_names:
+                files.delete(os.path.join(folder, name))
+        files.move(path + manifests.NEXT, path)
+    for name in files.names(folder):
+        if TEMP_MARK in name or _STAGED_SHARD.fullmatch(name):
+            files.delete(os.path.join(folder, name))
+    return text is not None
 
 
 def _check_values(camera: str, entries: Entries, dtype: str) -> None:

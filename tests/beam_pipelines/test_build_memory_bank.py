@@ -1,6 +1,7 @@
 """The bank of an archive: every image stored once or named, and the same bytes always."""
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -9,71 +10,15 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow as tf
+from apache_beam.io.filesystems import FileSystems
+from PIL import Image
 
 from beam_pipelines import build_memory_bank as pipeline
+from beam_pipelines import create_examples, files, sources
 from context_rcnn.data import examples as examples_lib
 from context_rcnn.memory_bank import maintenance
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions
 from context_rcnn.memory_bank.store import Bank
-
-
-@pytest.fixture(scope="module")
-def extractor(tmp_path_factory):
-    """A real SavedModel with the extractor's contract, small and made of plain TensorFlow: five
-    boxes an image, features that are the mean colours around them."""
-
-    class Toy(tf.Module):
-        def __init__(self):
-            super().__init__()
-            self.hash = tf.Variable("toy-1", trainable=False)
-
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-        def extract(self, encoded):
-            def one(data):
-                image = tf.io.decode_image(data, channels=3, expand_animations=False)
-                image.set_shape([None, None, 3])
-                return tf.image.resize(image, [5, 4]) / 255.0
-
-            rows = tf.map_fn(one, encoded, fn_output_signature=tf.TensorSpec([5, 4, 3], tf.float32))
-            features = tf.reshape(rows, [-1, 5, 12])
-            scores = tf.sort(tf.reduce_mean(features, axis=2), axis=1, direction="DESCENDING")
-            top = tf.range(5, dtype=tf.float32) / 5.0
-            boxes = tf.stack([top, tf.zeros(5), top + 0.2, tf.ones(5)], axis=1)
-            batch = tf.shape(encoded)[0]
-            # An image that is nearly white makes this extractor fall ill.
-            sick = tf.reduce_mean(features, axis=[1, 2], keepdims=True) > 0.97
-            return {
-                "features": tf.where(sick, float("nan"), features),
-                "boxes": tf.tile(boxes[None], [batch, 1, 1]),
-                "scores": scores,
-                "classes": tf.ones([batch, 5], tf.int32),
-            }
-
-    folder = tmp_path_factory.mktemp("extractor")
-    module = Toy()
-    tf.saved_model.save(module, str(folder), signatures={"extract": module.extract})
-    description = {"hash": "toy-1", "source": "detections", "depth": 12}
-    (folder / "extractor.json").write_text(json.dumps(description))
-    return str(folder)
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    """Examples of three simulated cameras, in several files."""
-    from beam_pipelines import create_examples
-    from context_rcnn.simulation import simulate_camera_traps
-
-    folder = tmp_path_factory.mktemp("archive")
-    simulate_camera_traps(folder / "sim", cameras=3, days=3, seed=1)
-    create_examples.main(
-        [
-            f"--input_json={folder}/sim/camera_traps.json",
-            f"--image_root={folder}/sim/images",
-            f"--output_dir={folder}/examples",
-            "--num_shards=2",
-        ]
-    )
-    return folder / "examples"
 
 
 def build(archive, extractor, output, **options):
@@ -154,14 +99,14 @@ def test_a_killed_build_goes_on_with_what_is_missing(archive, extractor, tmp_pat
     build(archive, extractor, tmp_path / "whole")
     extract, calls = pipeline.ExtractPart._extract, []
 
-    def dies_on_the_second(self, part):
-        calls.append(part.source)
+    def dies_on_the_second(self, part, folder):
+        calls.append(part.piece.name)
         if len(calls) == 2:
             # Half a part is there, as after a kill.
             os.makedirs(part.folder, exist_ok=True)
-            (pathlib.Path(part.folder) / "bank-00000-of-00001.tfrecord.next").write_bytes(b"half")
+            (pathlib.Path(part.folder) / "bank-00000-of-00001.tfrecord").write_bytes(b"half")
             raise KeyboardInterrupt
-        return extract(self, part)
+        return extract(self, part, folder)
 
     monkeypatch.setattr(pipeline.ExtractPart, "_extract", dies_on_the_second)
     with contextlib.suppress(BaseException):
@@ -169,9 +114,9 @@ def test_a_killed_build_goes_on_with_what_is_missing(archive, extractor, tmp_pat
     assert not (tmp_path / "bank" / "manifest.json").exists()
     again = []
 
-    def counts(self, part):
-        again.append(part.source)
-        return extract(self, part)
+    def counts(self, part, folder):
+        again.append(part.piece.name)
+        return extract(self, part, folder)
 
     monkeypatch.setattr(pipeline.ExtractPart, "_extract", counts)
     build(archive, extractor, tmp_path / "bank")
@@ -316,6 +261,9 @@ def test_another_extractor_is_refused_with_both_hashes(archive, extractor, tmp_p
         (["--top_k=0"], "top_k 0 must be positive"),
         (["--batch_size=0"], "batch_size must be positive"),
         (["--no_such_flag=1"], "unknown flags: --no_such_flag"),
+        (["--runner=DaskRunner"], "Dask runner drops steps"),
+        (["--input_folder=/"], "give either --examples or an archive"),
+        (["--output_dir=bank[1]"], "without any of"),
     ],
 )
 def test_mistakes_end_in_a_sentence(archive, extractor, tmp_path, capsys, argv, message):
@@ -329,3 +277,182 @@ def test_the_command_prints_what_is_in_the_bank(archive, extractor, tmp_path, ca
     assert pipeline.main(flags) == 0
     output = capsys.readouterr().out
     assert f"{len(rows_of(archive))} entries of" in output and "cam_00" in output
+
+
+def photographs(folder, cameras=("north", "south", "west"), images=8):
+    """A folder of photographs, one folder a camera, a day between two of them."""
+    for number, camera in enumerate(cameras):
+        for i in range(images):
+            path = pathlib.Path(folder) / camera / f"{i:03}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_photograph(path, 10 * i + number, f"2020:05:{i + 1:02} 12:00:00")
+    return pathlib.Path(folder)
+
+
+def save_photograph(path, value, date=None):
+    image = Image.open(io.BytesIO(photograph(value)))
+    exif = Image.Exif()
+    if date:
+        exif.get_ifd(0x8769)[0x9003] = date
+    image.save(path, exif=exif, quality=95)
+
+
+def remember(folder, extractor, output, *argv):
+    flags = [f"--input_folder={folder}", f"--extractor={extractor}", f"--output_dir={output}"]
+    return pipeline.main([*flags, "--num_shards=2", *argv])
+
+
+def test_a_folder_of_photographs_gives_what_its_examples_give(extractor, tmp_path):
+    photos = photographs(tmp_path / "photos")
+    assert remember(photos, extractor, tmp_path / "bank", "--dtype=float32") == 0
+    create_examples.main([f"--input_folder={photos}", f"--output_dir={tmp_path}/examples"])
+    build(tmp_path / "examples", extractor, tmp_path / "other", dtype="float32")
+    assert bytes_of(tmp_path / "bank") == bytes_of(tmp_path / "other")
+    camera = Bank.open(tmp_path / "bank").camera("south")
+    assert camera.image_ids.tolist() == [f"south/{i:03}.jpg" for i in range(8)]
+    assert camera.seconds[0] == 1588334400  # 2020-05-01 12:00:00
+
+
+def test_an_annotated_archive_is_remembered_as_it_lies(extractor, simulated, archive, tmp_path):
+    flags = [f"--input_json={simulated}/camera_traps.json", f"--image_root={simulated}/images"]
+    flags += [f"--extractor={extractor}", f"--output_dir={tmp_path}/bank", "--num_shards=2"]
+    assert pipeline.main([*flags, "--positives=label"]) == 0
+    build(archive, extractor, tmp_path / "other", labelled_only=True)
+    assert bytes_of(tmp_path / "bank") == bytes_of(tmp_path / "other")
+
+
+def test_damaged_photographs_are_lost_alone_and_named(extractor, tmp_path):
+    """One in twenty, each broken in another way."""
+    photos = photographs(tmp_path / "photos", cameras=("cam",), images=20)
+    whole = (photos / "cam" / "004.jpg").read_bytes()
+    damage = {
+        "004": (whole[:-40], "truncated"),
+        "009": (b"", "empty_file"),
+        "013": (b"\xff\xd8 no image", "unreadable"),
+    }
+    for name, (data, _) in damage.items():
+        (photos / "cam" / f"{name}.jpg").write_bytes(data)
+    assert remember(photos, extractor, tmp_path / "bank") == 0
+    camera = Bank.open(tmp_path / "bank").camera("cam")
+    bad = {f"cam/{name}.jpg": reason for name, (_, reason) in damage.items()}
+    assert set(camera.image_ids) == {f"cam/{i:03}.jpg" for i in range(20)} - set(bad)
+    lost = {
+        f["image_id"]: f["reason"] for f in failures_of(tmp_path / "bank") if f["lost"] == "image"
+    }
+    assert lost == bad
+
+
+def test_photographs_that_are_added_concern_their_own_camera_only(extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "IMAGES_PER_PIECE", 3)
+    cameras = [f"cam{i}" for i in range(6)]
+    photos = photographs(tmp_path / "photos", cameras=cameras)
+    assert remember(photos, extractor, tmp_path / "bank") == 0
+    before = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "bank").glob("*.tfrecord")}
+    save_photograph(photos / "cam3" / "new.jpg", 77, "2020:06:01 12:00:00")
+    extract, again = pipeline.ExtractPart._extract, []
+
+    def counts(self, part, folder):
+        again.extend(p.image_id for p in part.piece.read())
+        return extract(self, part, folder)
+
+    monkeypatch.setattr(pipeline.ExtractPart, "_extract", counts)
+    assert remember(photos, extractor, tmp_path / "bank") == 0
+    assert {name.split("/")[0] for name in again} == {"cam3"}
+    assert "cam3/new.jpg" in again and len(again) < 9  # one piece of the camera, not all
+    manifest = Bank.open(tmp_path / "bank").manifest
+    after = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "bank").glob("*.tfrecord")}
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {manifest.shard_names[manifest.cameras["cam3"].shard]}
+    again.clear()
+    assert remember(photos, extractor, tmp_path / "bank") == 0
+    assert not again
+    remember(photos, extractor, tmp_path / "fresh")
+    assert bytes_of(tmp_path / "fresh") == bytes_of(tmp_path / "bank")
+
+
+def test_workers_do_not_change_a_byte_of_an_archives_bank(extractor, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "IMAGES_PER_PIECE", 3)
+    photos = photographs(tmp_path / "photos")
+    remember(photos, extractor, tmp_path / "one")
+    threads = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
+    remember(photos, extractor, tmp_path / "two", "--batch_size=5", *threads)
+    assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
+
+
+def test_what_is_no_longer_needed_is_removed(extractor, tmp_path):
+    photos = photographs(tmp_path / "photos")
+    remember(photos, extractor, tmp_path / "bank")
+    shutil.rmtree(photos / "west")
+    remember(photos, extractor, tmp_path / "bank", "--top_k=2")
+    assert Bank.open(tmp_path / "bank").cameras == ["north", "south"]
+    progress = tmp_path / "bank" / "_progress"
+    assert (
+        len(list((progress / "parts").iterdir())) == len(list((progress / "plan").iterdir())) == 2
+    )
+
+
+def test_a_shard_of_another_choice_is_not_taken_for_this_one(archive, extractor, tmp_path):
+    """Killed between writing its files and putting them in place, a build has changed nothing, also
+    where the old files are as long as the new ones."""
+    budget = {"max_entries": 10}
+    newest, uniform = (
+        CameraOptions(policy="newest", **budget),
+        CameraOptions(policy="uniform", **budget),
+    )
+    build(archive, extractor, tmp_path / "bank", cameras=newest)
+    old = bytes_of(tmp_path / "bank")
+    with pytest.MonkeyPatch.context() as patched, contextlib.suppress(BaseException):
+        patched.setattr(pipeline.bank_writer, "commit", lambda *_: 1 / 0)
+        build(archive, extractor, tmp_path / "bank", cameras=uniform)
+    assert bytes_of(tmp_path / "bank")["manifest.json"] == old["manifest.json"]
+    build(archive, extractor, tmp_path / "bank", cameras=uniform)
+    build(archive, extractor, tmp_path / "fresh", cameras=uniform)
+    assert maintenance.verify(str(tmp_path / "bank")) == []
+    assert bytes_of(tmp_path / "bank") == bytes_of(tmp_path / "fresh")
+
+
+def test_deleted_entries_are_in_no_file_of_the_folder(archive, extractor, tmp_path):
+    build(archive, extractor, tmp_path / "bank", dtype="float32")
+    rows = Bank.open(tmp_path / "bank").camera("cam_01").stored().features
+    maintenance.delete(str(tmp_path / "bank"), cameras=["cam_01"])
+    left = b"".join(p.read_bytes() for p in (tmp_path / "bank").glob("**/*") if p.is_file())
+    assert not any(row.tobytes() in left for row in rows)
+
+
+def test_everything_but_photographs_may_be_on_another_storage(archive, extractor, tmp_path, box):
+    url, folder = box
+    shutil.copytree(archive, folder / "examples")
+    shutil.copytree(extractor, folder / "extractor")
+    build(archive, extractor, tmp_path / "here")
+    build(f"{url}/examples", f"{url}/extractor", f"{url}/bank/")
+    assert bytes_of(folder / "bank") == bytes_of(tmp_path / "here")
+    with pytest.raises(ValueError, match="bank copy box://b/bank FOLDER"):
+        Bank.open(f"{url}/bank")
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("bank/**/*.tfrecord")}
+    build(f"{url}/examples", f"{url}/extractor", f"{url}/bank")
+    assert {p: p.stat().st_mtime_ns for p in folder.glob("bank/**/*.tfrecord")} == before
+
+
+@pytest.mark.parametrize("killed_after", range(0, 12, 2))
+def test_a_build_killed_while_files_are_moved_on_another_storage_goes_on(
+    archive, extractor, tmp_path, box, killed_after, monkeypatch
+):
+    url, folder = box
+    options = {"cameras": CameraOptions(stride=2)}
+    build(archive, extractor, f"{url}/bank")
+    build(archive, extractor, tmp_path / "here", **options)
+    moved = []
+
+    def move(self, source, target, original=files.BeamFiles.move):
+        if len(moved) == killed_after:
+            FileSystems.delete([target])  # killed in its middle
+            raise KeyboardInterrupt
+        original(self, source, target)
+        moved.append(target)
+
+    monkeypatch.setattr(files.BeamFiles, "move", move)
+    with contextlib.suppress(BaseException):
+        build(archive, extractor, f"{url}/bank", **options)
+    monkeypatch.undo()
+    build(archive, extractor, f"{url}/bank", **options)
+    assert bytes_of(folder / "bank") == bytes_of(tmp_path / "here")

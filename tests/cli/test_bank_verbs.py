@@ -106,3 +106,39 @@ def test_banks_of_two_extractors_do_not_merge(capsys, tmp_path):
 def test_a_folder_without_a_bank_is_named(capsys, tmp_path):
     status, _, err = run(capsys, "inspect", tmp_path)
     assert status == 2 and str(tmp_path) in err and "Traceback" not in err
+
+
+def test_a_bank_goes_to_the_old_tools_examples_and_comes_back(capsys, tmp_path):
+    import tensorflow as tf
+
+    folder = write_bank(tmp_path / "bank")
+    with tf.io.TFRecordWriter(str(tmp_path / "x.tfrecord")) as writer:
+        for i in range(6):
+            example = tf.train.Example()
+            for key, value in (("source_id", f"im{i}"), ("location", "north")):
+                example.features.feature[f"image/{key}"].bytes_list.value.append(value.encode())
+            writer.write(example.SerializeToString())
+    status, out, _ = run(
+        capsys,
+        *("export", folder, f"--examples={tmp_path}/x.tfrecord", "--kind=embedding"),
+        f"--output_dir={tmp_path}/old",
+    )
+    assert status == 0 and "images 6, entries 6" in out
+    status, out, _ = run(
+        capsys, "import", tmp_path / "back", f"--examples={tmp_path}/old", "--extractor_hash=x-1"
+    )
+    assert status == 0 and "6 entries of 1 cameras" in out and "images 6" in out
+    bank, back = Bank.open(folder), Bank.open(tmp_path / "back", "x-1")
+    assert back.camera("north").image_ids.tolist() == bank.camera("north").image_ids.tolist()
+
+
+def test_copy_puts_the_same_bank_elsewhere(capsys, tmp_path):
+    folder = write_bank(tmp_path / "bank")
+    write_bank(tmp_path / "copy", cameras=("old",))
+    status, out, _ = run(capsys, "copy", folder, tmp_path / "copy")
+    assert status == 0 and "12 entries of 2 cameras" in out
+
+    def content(place):
+        return {path.name: path.read_bytes() for path in place.iterdir()}
+
+    assert content(tmp_path / "copy") == content(tmp_path / "bank")

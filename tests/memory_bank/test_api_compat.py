@@ -89,7 +89,6 @@ def test_copied_banks_come_back(camera):
     [
         (["a", "b"], ["a", "a", "b", "b"]),
         (["a", "b", "c", "d", "", ""], ["a", "b", "c", "d"]),
-        ([], ["entry 0", "entry 1", "entry 2", "entry 3"]),
     ],
 )
 def test_ids_as_the_old_tool_writes_them(ids, expected, camera):
@@ -97,6 +96,18 @@ def test_ids_as_the_old_tool_writes_them(ids, expected, camera):
     values = example.features.feature["image/context_features_image_id_list"].bytes_list.value
     values[:] = [value.encode() for value in ids]
     assert list(api_compat.read_context(example)[1].image_ids) == expected
+
+
+def test_without_ids_an_entry_has_one_name_in_all_copies(camera):
+    def names(indices):
+        example = api_compat.add_context(image_example(), camera, indices)
+        del example.features.feature["image/context_features_image_id_list"]
+        return list(api_compat.read_context(example)[1].image_ids)
+
+    everything = names(np.arange(20))
+    assert len(set(everything)) == 20
+    assert names(np.arange(5, 12)) == everything[5:12]
+    assert names(np.arange(0)) == []
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import pytest
 
 from context_rcnn.memory_bank import curation, sampling
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions, curate, select_boxes
+from context_rcnn.memory_bank.entries import Entries
 
 SCORES = np.array([0.2, 0.9, 0.05, 0.6, 0.9, 0.4])
 
@@ -122,3 +123,31 @@ def test_bad_options_are_named(options, message):
 def test_a_frame_keeps_one_box_at_least_to_choose_from():
     with pytest.raises(ValueError, match="top_k 0 must be positive"):
         FrameOptions(top_k=0)
+
+
+def test_a_diverse_budget_keeps_more_of_the_month_than_the_newest():
+    """Thirty days at one camera: a rock that is seen every hour, a herd that floods the last days,
+    and twelve animals that come by once or twice each, earlier in the month."""
+    random = np.random.default_rng(3)
+    kinds = random.normal(size=[14, 64])  # the rock, the herd, twelve visitors
+    seen = [(hour * 3600, 0) for hour in range(30 * 24)]
+    seen += [(int(t), 1) for t in random.uniform(27 * 86400, 30 * 86400, 600)]
+    visits = [1, 2] * 6
+    for visitor, times in enumerate(visits):
+        seen += [(int(t), 2 + visitor) for t in random.uniform(0, 27 * 86400, times)]
+    seconds, kind = np.array(sorted(seen)).T
+    entries = Entries.make(
+        image_ids=[f"im{i:05}" for i in range(len(seconds))],
+        seconds=seconds,
+        boxes=np.zeros([len(seconds), 4]),
+        features=kinds[kind] + 0.3 * random.normal(size=[len(kind), 64]),
+        classes=kind,
+    )
+    found = {}
+    for policy in ("newest", "uniform", "diverse"):
+        kept, _ = curate(entries, CameraOptions(max_entries=120, policy=policy))
+        assert len(kept) == 120
+        found[policy] = (len(set(kept.seconds // 86400)), len(set(kept.classes)))
+    assert found["newest"][0] <= 3 and found["newest"][1] == 2
+    assert found["uniform"][1] < 14
+    assert found["diverse"] == (30, 14)  # every day, and everyone

@@ -70,3 +70,34 @@ def test_the_first_row_that_is_not_finite_is_found(bad):
 def test_unknown_dtype_is_named():
     with pytest.raises(ValueError, match="dtype 'fp16': must be one of float32, float16"):
         storage_dtype("fp16")
+
+
+def test_every_finite_float16_is_read_as_numpy_reads_it():
+    halves = np.arange(65536, dtype=np.uint16).view(np.float16)
+    halves = np.resize(halves[np.isfinite(halves)], [4 * 31, 512])
+    read = StoredFeatures([halves], None).read(np.arange(len(halves)))
+    np.testing.assert_array_equal(read, halves.astype(np.float32))
+    np.testing.assert_array_equal(np.signbit(read), np.signbit(halves))
+
+
+def test_tiny_numbers_are_stored_as_zero_in_float16():
+    smallest = 2.0**-14
+    values, _ = quantise(np.array([[smallest, smallest / 2, -smallest / 4, 0.0]]), "float16")
+    np.testing.assert_array_equal(values, [[smallest, 0, 0, 0]])
+    assert not np.signbit(values[0, 1:]).any()
+
+
+def test_threads_of_tensorflow_read_what_others_read():
+    import tensorflow as tf
+
+    features = np.random.default_rng(0).normal(size=[70, 40]) * 2.0 ** -np.arange(40)
+    values, _ = quantise(features, "float16")
+
+    def read():
+        return StoredFeatures([values], None).read(np.arange(70))
+
+    dataset = tf.data.Dataset.range(2).map(
+        lambda _: tf.numpy_function(read, [], tf.float32), num_parallel_calls=2
+    )
+    for found in dataset:
+        np.testing.assert_array_equal(found, read())

@@ -177,7 +177,7 @@ def test_a_camera_is_added_once(write_bank, make_entries, tmp_path):
         writer.add("a", make_entries())
 
 
-@pytest.mark.parametrize("killed_after", range(6))
+@pytest.mark.parametrize("killed_after", range(10))
 def test_a_killed_rewrite_is_all_or_nothing(killed_after, write_bank, make_entries, monkeypatch):
     """Killed before any of its renames, a rewrite has happened or it has not."""
     folder = write_bank()
@@ -194,12 +194,19 @@ def test_a_killed_rewrite_is_all_or_nothing(killed_after, write_bank, make_entri
     with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
         patched.setattr(os, "replace", replace)
         write_bank({"x": make_entries(seed=9)})
+    certain = any(target.endswith("manifest.json.next") for target in replaced)
+    assert certain == (killed_after > 3)  # three files of the bank are staged before
     if os.path.exists(os.path.join(folder, "manifest.json.next")):
         with pytest.raises(ValueError, match="a rewrite was interrupted"):
             Bank.open(folder)
     recover(folder)
-    assert files_of(folder) == (old if killed_after == 0 else new)
+    assert files_of(folder) == (new if certain else old)
     assert recover(folder) is False
+
+
+def test_a_bank_elsewhere_is_refused_with_the_way_to_get_it():
+    with pytest.raises(ValueError, match="bank copy gs://bucket/bank FOLDER"):
+        Bank.open("gs://bucket/bank")
 
 
 def test_compressed_cameras_are_forgotten_beyond_the_cache(write_bank, monkeypatch):

@@ -1,0 +1,189 @@
+"""What a memory bank is built from: images out of examples files, or straight out of an archive.
+
+Both are cut into pieces that are run through the extractor one by one. A piece has a key that
+changes with everything its images depend on, so that what has not changed is not run again.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Protocol
+
+from apache_beam.io.filesystems import FileSystems
+
+from beam_pipelines import shards
+from beam_pipelines.files import at_hand, matches
+from beam_pipelines.shards import Shard
+from context_rcnn.data.archive import ArchiveOptions, SplitArchive, read_archive
+from context_rcnn.data.failures import Failure
+from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.prepare import prepare
+from context_rcnn.data.records import ImageRecord, LabelState
+
+IMAGES_PER_PIECE = 512
+_LABELLED = (LabelState.IMAGE_LEVEL, LabelState.BOXES)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Photograph:
+    """An image for the extractor.
+
+    Attributes:
+        image_id, camera: Its names.
+        seconds: Wall-clock seconds since 1970, None if unknown.
+        labelled: Whether somebody says that an object is there.
+        encoded: The image file.
+    """
+
+    image_id: str
+    camera: str
+    seconds: int | None
+    labelled: bool
+    encoded: bytes
+
+
+class Piece(Protocol):
+    """Some of the images.
+
+    Attributes:
+        name: By which pieces are sorted: of an image that two have, the first is kept.
+        title: For people.
+        key: Hash of all that decides what `read` gives.
+    """
+
+    name: str
+    title: str
+    key: str
+
+    def read(self) -> Iterator[Photograph | Failure]:
+        """The images in their order, and what is to be said of those that cannot be used."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExamplesFile:
+    """A TFRecord file of examples."""
+
+    name: str
+    key: str
+
+    @property
+    def title(self) -> str:
+        return self.name.rpartition("/")[2]
+
+    def read(self) -> Iterator[Photograph | Failure]:
+        import tensorflow as tf
+
+        from context_rcnn.data import examples
+
+        number = 0
+        with at_hand(self.name) as path:
+            # It has no Python branches to convert, and converting takes half a second a file.
+            parse = tf.autograph.experimental.do_not_convert(examples.parse_example)
+            dataset = tf.data.TFRecordDataset(path).map(parse)
+            try:
+                for row in dataset.as_numpy_iterator():
+                    yield Photograph(
+                        image_id=row["image_id"].decode(),
+                        camera=row["camera"].decode(),
+                        seconds=int(row["seconds"]) if row["has_seconds"] else None,
+                        labelled=int(row["label_state"]) in _LABELLED,
+                        encoded=row["image_bytes"],
+                    )
+                    number += 1
+            except (tf.errors.OpError, UnicodeDecodeError) as error:
+                raise ValueError(
+                    f"{self.name}: record {number} is damaged: {str(error).splitlines()[0]}; "
+                    f"`context-rcnn validate --examples={self.name}` tells more"
+                ) from None
+
+
+@dataclasses.dataclass(frozen=True)
+class ArchivePiece:
+    """Images of one camera of an archive, as planned in the folder of the bank."""
+
+    camera: str
+    shard: Shard
+    output_dir: str
+    image_root: str
+    options: ImageOptions
+
+    @property
+    def name(self) -> str:
+        return self.shard.name
+
+    @property
+    def title(self) -> str:
+        return f"{self.camera} ({self.shard.index + 1} of {self.shard.count})"
+
+    @property
+    def key(self) -> str:
+        return self.shard.fingerprint
+
+    def read(self) -> Iterator[Photograph | Failure]:
+        for record in shards.planned_records(self.output_dir, self.shard):
+            prepared, failures = prepare(record, self.image_root, self.options)
+            yield from failures
+            if prepared is not None:
+                yield Photograph(
+                    record.image_id,
+                    record.camera,
+                    record.seconds,
+                    prepared.record.label_state in _LABELLED,
+                    prepared.image.encoded,
+                )
+
+
+def examples_files(examples: str) -> list[Piece]:
+    """The examples files of a folder, or of comma-separated patterns.
+
+    Raises:
+        ValueError: If there are none, or the folder is not finished.
+    """
+    if FileSystems.exists(FileSystems.join(examples, "manifest.json")):
+        examples = FileSystems.join(examples, "*.tfrecord")
+    elif os.path.isdir(examples):
+        raise ValueError(f"{examples}: no manifest.json; `context-rcnn examples` has not ended")
+    pieces = {}
+    for pattern in filter(None, (part.strip() for part in examples.split(","))):
+        found = matches(pattern)
+        if not found:
+            raise ValueError(f"--examples: no file matches {pattern!r}")
+        for file in found:
+            # Without the folder: an archive may be moved.
+            state = (file.path.split("/")[-1], file.size_in_bytes, file.last_updated_in_seconds)
+            key = hashlib.blake2b(repr(state).encode(), digest_size=16).hexdigest()
+            pieces[file.path] = ExamplesFile(file.path, key)
+    return [pieces[path] for path in sorted(pieces)]
+
+
+def plan_archive(
+    archive_options: ArchiveOptions, image_options: ImageOptions, output_dir: str
+) -> tuple[list[Piece], SplitArchive]:
+    """Plans the pieces of an archive, each of one camera, so that a new image concerns few.
+
+    Writes the plan to the folder of the bank. Cameras of all splits are in it.
+    """
+    archive = read_archive(archive_options)
+    by_camera: dict[str, list[ImageRecord]] = defaultdict(list)
+    for members in archive.records.values():
+        for record in members:
+            by_camera[record.camera].append(record)
+    settings = json.dumps(dataclasses.asdict(image_options), sort_keys=True)
+    pieces: list[Piece] = []
+    for camera in sorted(by_camera):
+        members = by_camera[camera]
+        planned = shards.make_plan(
+            {hashlib.blake2b(camera.encode(), digest_size=8).hexdigest(): members},
+            archive.root,
+            output_dir,
+            num_shards=shards.power_of_two(len(members) / IMAGES_PER_PIECE),
+            settings=settings,
+        )
+        pieces += [
+            ArchivePiece(camera, shard, output_dir, archive.root, image_options)
+            for shard in planned
+        ]
+    return pieces, archive

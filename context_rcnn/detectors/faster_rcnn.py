@@ -1,8 +1,10 @@
 """From settings to a Faster R-CNN: the one place where the config tree becomes arguments."""
 
+from collections.abc import Callable
+
 import tf_keras
 from official.vision.modeling.heads import dense_prediction_heads
-from official.vision.modeling.layers import detection_generator, roi_generator
+from official.vision.modeling.layers import roi_generator
 
 from context_rcnn.configs import detection as configs
 from context_rcnn.detectors import backbones
@@ -17,8 +19,16 @@ def build_faster_rcnn(
     map_memory: tf_keras.layers.Layer | None = None,
     box_memory: tf_keras.layers.Layer | None = None,
     memory_on_crops: bool = False,
+    detector_class: Callable[..., TwoStageDetector] = TwoStageDetector,
 ) -> TwoStageDetector:
-    """Builds a Faster R-CNN, C4 or on a feature pyramid, with a memory at either port or none."""
+    """Builds a Faster R-CNN, C4 or on a feature pyramid, with a memory at either port or none.
+
+    Args:
+        config: the detector.
+        weight_decay: of all kernels.
+        map_memory, box_memory, memory_on_crops: the ports, see `TwoStageDetector`.
+        detector_class: puts the parts together.
+    """
     if config.num_classes < 1:
         raise ValueError(f"model.num_classes must be at least 1, got {config.num_classes}")
     kind = config.backbone.kind
@@ -59,7 +69,7 @@ def build_faster_rcnn(
         # Without it, boxes that clipping has left without area take the places of real proposals.
         "pre_nms_min_size_threshold": 1.0,
     }
-    model = TwoStageDetector(
+    model = detector_class(
         backbone=trunk,
         decoder=decoder,
         rpn_head=dense_prediction_heads.RPNHead(
@@ -87,14 +97,11 @@ def build_faster_rcnn(
             hidden=tuple(config.boxes.hidden),
             regularizer=backbones.l2(weight_decay),
         ),
-        detector=detection_generator.DetectionGenerator(
-            # The only version that both takes any batch size and compiles under XLA.
-            nms_version="v2",
-            pre_nms_score_threshold=config.detections.score_threshold,
-            pre_nms_top_k=rpn.count,
-            nms_iou_threshold=config.detections.nms_iou,
-            max_num_detections=config.detections.count,
-        ),
+        detection={
+            "score_threshold": config.detections.score_threshold,
+            "iou_threshold": config.detections.nms_iou,
+            "count": config.detections.count,
+        },
         proposal_sampling={
             "samples": config.boxes.samples,
             "positive_fraction": config.boxes.positive_fraction,

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
-from official.vision.modeling.layers import detection_generator, roi_aligner, roi_generator
+from official.vision.modeling.layers import roi_aligner, roi_generator
+from official.vision.ops import box_ops
 
-from context_rcnn.detectors import targets
+from context_rcnn.detectors import suppression, targets
 from context_rcnn.detectors.anchors import flatten_anchors
 from context_rcnn.detectors.backbones import normalize_images
 
@@ -109,7 +110,7 @@ class TwoStageDetector(tf_keras.Model):
         proposer: decodes, suppresses and keeps the best proposals.
         box_head: crops and second-stage features.
         box_predictor: scores and offsets.
-        detector: decodes, suppresses and keeps the best detections.
+        detection: arguments of `suppression.best_detections`.
         proposal_sampling: arguments of `targets.proposal_targets`.
         map_memory: the port on feature maps.
         box_memory: the port on box features.
@@ -126,7 +127,7 @@ class TwoStageDetector(tf_keras.Model):
         proposer: roi_generator.MultilevelROIGenerator,
         box_head: BoxHead,
         box_predictor: BoxPredictor,
-        detector: detection_generator.DetectionGenerator,
+        detection: Mapping[str, Any],
         proposal_sampling: Mapping[str, Any],
         map_memory: tf_keras.layers.Layer | None = None,
         box_memory: tf_keras.layers.Layer | None = None,
@@ -143,7 +144,7 @@ class TwoStageDetector(tf_keras.Model):
         self.box_memory = box_memory or IdentityPort(name="box_memory")
         self._memory_on_crops = memory_on_crops
         self._proposer = proposer
-        self._detector = detector
+        self._detection = dict(detection)
         # Kept in a tuple of plain arrays, so that Keras does not take the anchors for weights.
         self._anchors = tuple((level, tf.get_static_value(a)) for level, a in anchors.items())
         self._proposal_sampling = dict(proposal_sampling)
@@ -257,26 +258,22 @@ class TwoStageDetector(tf_keras.Model):
 
         Rows past `num_detections` have score -1 and a box of zeros.
         """
+        classes = class_logits.shape[-1]
+        offsets = tf.reshape(box_offsets, [-1, box_offsets.shape[1], classes, 4])[:, :, 1:]
+        at = tf.repeat(proposals.boxes[:, :, None], classes - 1, axis=2)
+        boxes = box_ops.decode_boxes(offsets, at, weights=self._offset_weights)
+        boxes = box_ops.clip_boxes(boxes, tf.cast(image_shape, tf.float32)[:, None, None])
         # An invalid proposal is all background.
-        background = tf.one_hot(0, class_logits.shape[-1], on_value=0.0, off_value=-1e9)
-        class_logits = tf.where(proposals.valid[..., None], class_logits, background)
-        detections = self._detector(
-            box_offsets,
-            class_logits,
-            proposals.boxes,
-            tf.cast(image_shape, tf.float32),
-            regression_weights=self._offset_weights,
-            bbox_per_class=True,
+        scores = tf.where(proposals.valid[..., None], tf.nn.softmax(class_logits)[..., 1:], 0.0)
+        boxes, scores, labels, number = suppression.best_detections(
+            boxes, scores, **self._detection
         )
-        kept = (
-            tf.range(detections["detection_scores"].shape[1])[None]
-            < (detections["num_detections"][:, None])
-        )
+        kept = tf.range(scores.shape[1])[None] < number[:, None]
         return {
-            "detection_boxes": tf.where(kept[..., None], detections["detection_boxes"], 0.0),
-            "detection_scores": tf.where(kept, detections["detection_scores"], -1.0),
-            "detection_classes": tf.where(kept, detections["detection_classes"], 0),
-            "num_detections": detections["num_detections"],
+            "detection_boxes": boxes,
+            "detection_scores": tf.where(kept, scores, -1.0),
+            "detection_classes": tf.where(kept, labels + 1, 0),
+            "num_detections": number,
         }
 
     @property

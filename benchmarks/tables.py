@@ -1,0 +1,289 @@
+r"""The rows of Context R-CNN's Table 1 on simulated cameras, over seeds.
+
+    python -m benchmarks.tables --output_dir=tables --seeds=3
+    python -m benchmarks.tables --output_dir=tables --only=single_frame,lt_attention
+
+Each seed has its own cameras, weights and order. A single-frame detector is trained first; every
+row then goes on from it for the same number of steps, the single-frame row too. What is finished
+is not run again. Writes <output_dir>/tables.json and, with --write_docs, the tables in
+docs/results.md.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import shlex
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCS = ROOT / "docs" / "results.md"
+BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row: a file of configs/table1, the bank it reads, and the paper's mAP@.5 and AR@1."""
+
+    title: str
+    config: str
+    paper: str
+    bank: str = ""
+    clips: bool = False  # sees several frames
+
+    @property
+    def name(self) -> str:
+        return f"{self.config}-{self.bank}" if self.bank not in ("", "one_box") else self.config
+
+
+SINGLE = Row("single frame", "single_frame", "37.9 / 46.5")
+MONTH = Row("LT attention, one month", "lt_attention", "55.6 / 57.5", "one_box")
+BOTH = Row("ST+LT attention", "st_lt_attention", "55.9 / 58.3", "one_box", clips=True)
+TRAPS = {
+    "(b) Time horizon": [
+        SINGLE,
+        Row("one minute", "horizon_minute", "50.3 / 51.4", "one_box"),
+        Row("one hour", "horizon_hour", "52.1 / 52.5", "one_box"),
+        Row("one day", "horizon_day", "52.5 / 52.9", "one_box"),
+        Row("one week", "horizon_week", "54.1 / 53.2", "one_box"),
+        MONTH,
+    ],
+    "(c) Selecting memory": [
+        MONTH,
+        Row("extractor trained elsewhere", "lt_attention", "50.3 / 55.8", "elsewhere"),
+        Row("only positive boxes", "lt_attention", "53.9 / 56.2", "positives"),
+        Row("subsample half", "lt_attention", "52.5 / 56.1", "half"),
+        Row("subsample quarter", "lt_attention", "50.8 / 55.0", "quarter"),
+    ],
+    "(d) Comparison across models": [
+        SINGLE,
+        Row("repeat detection elimination", "repeat_detections", "-"),
+        Row("majority vote", "majority_vote", "37.8 / 46.4"),
+        Row("ST spatial", "st_spatial", "39.6 / 36.0", clips=True),
+        Row("S3D", "s3d", "44.7 / 46.0", clips=True),
+        Row("SF attention", "sf_attention", "44.9 / 50.2"),
+        Row("ST attention", "st_attention", "46.4 / 55.3", clips=True),
+        MONTH,
+        BOTH,
+    ],
+}
+TRAFFIC = {
+    "(e) Adding boxes to the memory, on traffic": [
+        Row("single frame", "single_frame", "38.1 / 28.2"),
+        Row("top 1 box", "lt_attention", "40.5 / 29.3", "one_box"),
+        Row("top 8 boxes", "lt_attention", "42.6 / 30.2", "eight_boxes"),
+    ],
+}
+# Which entries a bank keeps, as flags of `context-rcnn remember`.
+BANKS = {
+    "one_box": [],
+    "eight_boxes": ["--top_k=8"],
+    "half": ["--stride=2"],
+    "quarter": ["--stride=4"],
+    "positives": ["--positives=label"],
+    "elsewhere": [],
+}
+# Rows that only treat the single-frame row's detections: they take its weights.
+POST_PROCESSED = ("repeat_detections", "majority_vote")
+
+
+class Study:
+    """One seed on one kind of cameras: its archive, detector, banks and rows."""
+
+    def __init__(self, folder: pathlib.Path, kind: str, seed: int, args: argparse.Namespace):
+        self.folder = folder / f"{kind}-{seed}"
+        self.kind, self.seed, self.args = kind, seed, args
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Simulates the cameras, writes examples and trains the single-frame detector."""
+        archive, args = self.folder / "archive", self.args
+        size = (
+            [f"--cameras={args.cameras}", f"--days={args.days}"]
+            if self.kind == "camera-traps"
+            else [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}"]
+        )
+        simulate = ["simulate", self.kind, archive, *size, f"--seed={self.seed}", "--workers=2"]
+        self._run("simulate", cli(*simulate, "--overwrite"), archive / "simulation.json")
+        flags = (
+            [f"--input_json={archive}/camera_traps.json", f"--image_root={archive}/images"]
+            if self.kind == "camera-traps"
+            else [f"--citycam_root={archive}"]
+        )
+        if (archive / "splits.json").exists():
+            flags.append(f"--splits_file={archive}/splits.json")
+        flags.append(f"--output_dir={self.folder}/examples")
+        self._run("examples", cli("examples", *flags), self.folder / "examples/manifest.json")
+        self._train(
+            "detector",
+            [f"--pipeline_config_path={ROOT}/configs/simulation/faster_rcnn.yaml"],
+            args.detector_steps,
+        )
+
+    def extractor(self) -> pathlib.Path:
+        """The frozen extractor, of the single-frame detector."""
+        folder = self.folder / "extractor"
+        flags = ["--max_boxes=8" if self.kind == "traffic" else "--max_boxes=1"]
+        flags += [f"--model_dir={self.folder}/detector", f"--output_dir={folder}"]
+        self._run("extractor", cli("extractor", *flags), folder / "extractor.json")
+        return folder
+
+    def bank(self, name: str, extractor: pathlib.Path) -> pathlib.Path:
+        """The bank of that name, made with this extractor."""
+        folder, whole = self.folder / f"bank_{name}", self.folder / "bank_one_box"
+        if name in ("half", "quarter") and whole.exists() and not folder.exists():
+            shutil.copytree(whole, folder)  # what was extracted is not extracted again
+            (folder / "manifest.json").unlink()
+        flags = [f"--examples={self.folder}/examples", f"--extractor={extractor}"]
+        flags += [f"--output_dir={folder}", *BANKS[name]]
+        self._run(f"bank_{name}", cli("remember", *flags), folder / "manifest.json")
+        return folder
+
+    def row(self, row: Row, bank: pathlib.Path | None) -> dict:
+        """Trains and evaluates a row; returns its metrics."""
+        configs = [f"--pipeline_config_path={ROOT}/configs/simulation/context_rcnn.yaml"]
+        configs += [f"--config_file={ROOT}/configs/table1/{row.config}.yaml"]
+        if row.clips:
+            configs += [f"--config_file={ROOT}/configs/simulation/clips.yaml"]
+        settings = [f"task.init_checkpoint={self.folder}/detector"]
+        settings += [f"task.memory.bank={bank or ''}"]
+        if row.config in POST_PROCESSED:
+            # Their weights are the single-frame row's; only what is done to detections differs.
+            source = self.folder / "rows" / "single_frame"
+            steps = [f"--checkpoint_dir={source}", "--mode=eval"]
+            return self._train(f"rows/{row.name}", configs + steps, self.args.steps, settings)
+        return self._train(f"rows/{row.name}", configs, self.args.steps, settings)
+
+    def _train(
+        self, name: str, flags: list[str], steps: int, settings: list[str] | None = None
+    ) -> dict:
+        folder, examples = self.folder / name, self.folder / "examples"
+        overrides = [
+            f"task.train_data.input_path={examples}/train-*",
+            f"task.validation_data.input_path={examples}/val-*",
+            f"task.train_data.seed={self.seed}",
+            f"trainer.seed={self.seed}",
+            f"trainer.validation_interval={steps}",
+            *(settings or []),
+        ]
+        command = [sys.executable, "-m", "context_rcnn.model_main_tf2", *flags]
+        command += [f"--model_dir={folder}", f"--num_train_steps={steps}"]
+        command += [f"--params_override={','.join(overrides)}"]
+        metrics = folder / "evaluation" / f"step-{steps}" / "metrics.json"
+        self._run(name, command, metrics)
+        return json.loads(metrics.read_text())
+
+    def _run(self, name: str, command: list, product: pathlib.Path) -> None:
+        """Runs a command whose product is not there yet; its output goes to a log beside it."""
+        if product.exists():
+            return
+        log = self.folder / "logs" / f"{name.replace('/', '_')}.txt"
+        log.parent.mkdir(exist_ok=True)
+        start = time.monotonic()
+        print(f"{self.folder.name} {name} ...", end=" ", flush=True)
+        with open(log, "w") as file:
+            file.write(shlex.join(map(str, command)) + "\n")
+            file.flush()
+            status = subprocess.run(
+                list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, cwd=ROOT
+            ).returncode
+        if status or not product.exists():
+            sys.exit(f"failed with status {status}; see {log}")
+        print(f"{time.monotonic() - start:.0f} s", flush=True)
+
+
+def cli(*args) -> list:
+    return [sys.executable, "-m", "context_rcnn.cli", *args]
+
+
+def run_study(study: Study, tables: dict[str, list[Row]], only: set[str], elsewhere) -> dict:
+    """Runs the rows of these tables; returns metrics by row name."""
+    rows = {row.name: row for members in tables.values() for row in members}
+    rows = {name: row for name, row in rows.items() if not only or name in only}
+    if not rows:
+        return {}
+    study.prepare()
+    results = {}
+    for name, row in rows.items():
+        bank = None
+        if row.bank:
+            extractor = elsewhere() if row.bank == "elsewhere" else study.extractor()
+            bank = study.bank(row.bank, extractor)
+        results[name] = study.row(row, bank)
+    return results
+
+
+def as_markdown(tables: dict[str, list[Row]], results: list[dict]) -> str:
+    """The tables, with mean and standard deviation over seeds."""
+    lines = []
+    for title, rows in tables.items():
+        lines += ["", f"### {title}", "", "| | mAP@.5 | AR@1 | seeds | paper, on real cameras |"]
+        lines += ["|---|---|---|---|---|"]
+        for row in rows:
+            found = [result[row.name] for result in results if row.name in result]
+            if found:
+                cells = [spread([metrics[key] for metrics in found]) for key in ("mAP@.5", "AR@1")]
+                lines.append(
+                    f"| {row.title} | {cells[0]} | {cells[1]} | {len(found)} | {row.paper} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation in per cent."""
+    mean = 100 * statistics.mean(values)
+    if len(values) < 2:
+        return f"{mean:.1f}"
+    return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output_dir", default="tables", type=pathlib.Path)
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--only", default="", help="names of rows, separated by commas")
+    parser.add_argument("--cameras", type=int, default=100, help="camera traps (default: 100)")
+    parser.add_argument("--days", type=int, default=12, help="(default: 12)")
+    parser.add_argument("--traffic_cameras", type=int, default=16, help="(default: 16)")
+    parser.add_argument("--traffic_days", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--detector_steps", type=int, default=1200, help="(default: 1200)")
+    parser.add_argument("--steps", type=int, default=600, help="of each row (default: 600)")
+    parser.add_argument("--write_docs", action="store_true", help="put the tables in the docs")
+    args = parser.parse_args()
+    args.output_dir = args.output_dir.resolve()
+    only = {name for name in args.only.split(",") if name}
+    known = {row.name for tables in (TRAPS, TRAFFIC) for rows in tables.values() for row in rows}
+    if only - known:
+        parser.error(f"--only: no such row: {', '.join(sorted(only - known))}; there are {known}")
+    results = {"camera-traps": [], "traffic": []}
+    for seed in range(args.seeds):
+        traffic = Study(args.output_dir, "traffic", seed, args)
+
+        def elsewhere(traffic=traffic):
+            traffic.prepare()
+            return traffic.extractor()
+
+        traps = Study(args.output_dir, "camera-traps", seed, args)
+        results["camera-traps"].append(run_study(traps, TRAPS, only, elsewhere))
+        results["traffic"].append(run_study(traffic, TRAFFIC, only - {"single_frame"}, elsewhere))
+        (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
+        text = as_markdown(TRAPS, results["camera-traps"]) + as_markdown(
+            TRAFFIC, results["traffic"]
+        )
+        print(text, flush=True)
+    if args.write_docs:
+        before, _, rest = DOCS.read_text().partition(BEGIN)
+        _, _, after = rest.partition(END)
+        DOCS.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

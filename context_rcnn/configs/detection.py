@@ -335,18 +335,35 @@ class StSpatial(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class S3d(hyperparams.Config):
+    """Separable 3D convolutions over nearby frames, on the maps (`c4` only).
+
+    Attributes:
+        window: frames that are convolved, the keyframe in their middle. In training, clips must be
+            as long at least.
+        blocks: Inception blocks, one after the other.
+        gating: weight the channels after each convolution in time, as S3D-G does.
+    """
+
+    window: int = 3
+    blocks: int = 2
+    gating: bool = False
+
+
+@dataclasses.dataclass
 class Temporal(hyperparams.OneOfConfig):
     """What the detector remembers, and how.
 
     Attributes:
         type: `none` (the still-image detector), `context_rcnn`, or a baseline of its paper:
-            `st_spatial`.
+            `st_spatial` or `s3d`.
     """
 
     type: str = "none"
     none: hyperparams.Config = dataclasses.field(default_factory=hyperparams.Config)
     context_rcnn: ContextRcnn = dataclasses.field(default_factory=ContextRcnn)
     st_spatial: StSpatial = dataclasses.field(default_factory=StSpatial)
+    s3d: S3d = dataclasses.field(default_factory=S3d)
 
 
 @dataclasses.dataclass

@@ -12,9 +12,16 @@ import yaml
 from official.core import config_definitions, exp_factory
 from official.modeling import hyperparams
 
-from context_rcnn.configs import detection as detection  # registers the experiments
+from context_rcnn.configs import context_experiments as context_experiments  # registers them
+from context_rcnn.configs import detection as detection
 
-EXPERIMENTS = ("faster_rcnn_c4", "faster_rcnn_fpn", "faster_rcnn_tiny")
+EXPERIMENTS = (
+    "faster_rcnn_c4",
+    "faster_rcnn_fpn",
+    "faster_rcnn_tiny",
+    "context_rcnn_c4",
+    "context_rcnn_tiny",
+)
 
 
 def load_experiment(
@@ -101,6 +108,12 @@ def _check(values: Mapping[str, Any], config: hyperparams.Config, source: str, p
             hint = f"; did you mean {prefix}{near[0]}?" if near else ""
             raise ValueError(f"{source}: there is no setting {name}{hint}")
         default = defaults[key]
+        if isinstance(config, hyperparams.OneOfConfig) and key == "type" and value is not None:
+            choices = [choice for choice in defaults if choice != "type"]
+            if value not in choices:
+                raise ValueError(
+                    f"{source}: {name} must be one of {', '.join(choices)}, got {value!r}"
+                )
         if isinstance(default, hyperparams.Config):
             if not isinstance(value, Mapping):
                 raise ValueError(f"{source}: {name} is a group of settings, got {value!r}")

@@ -6,9 +6,13 @@ from context_rcnn.configs import detection as configs
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.context_rcnn import build_context_rcnn
+from context_rcnn.models.s3d import build_s3d
+from context_rcnn.models.st_spatial import build_st_spatial
 
 BUILDERS = {
     "context_rcnn": build_context_rcnn,
+    "s3d": build_s3d,
+    "st_spatial": build_st_spatial,
 }
 
 
@@ -16,14 +20,12 @@ def build_model(
     model: configs.FasterRcnn, temporal: configs.Temporal, *, weight_decay: float = 0.0
 ) -> TwoStageDetector:
     """Builds the detector and all its variables."""
+    _check_type(temporal)
     if temporal.type == "none":
         detector = build_faster_rcnn(model, weight_decay=weight_decay)
-    elif temporal.type in BUILDERS:
+    else:
         build = BUILDERS[temporal.type]
         detector = build(model, temporal.get(), weight_decay=weight_decay)
-    else:
-        choices = ", ".join(["none", *BUILDERS])
-        raise ValueError(f"task.temporal.type must be one of {choices}, got {temporal.type!r}")
     height, width = model.image_size
     detector(
         tf.zeros([1, height, width, 3]),
@@ -35,9 +37,20 @@ def build_model(
 
 def temporal_window(temporal: configs.Temporal) -> int:
     """Frames around a keyframe, itself included, that the model looks at."""
+    _check_type(temporal)
+    if temporal.type == "none":
+        return 1
     if temporal.type == "context_rcnn":
         return max(1, temporal.get().short_term.window)
-    return 1
+    return temporal.get().window
+
+
+def _check_type(temporal: configs.Temporal) -> None:
+    choices = ("none", *BUILDERS)
+    if temporal.type not in choices:
+        raise ValueError(
+            f"task.temporal.type must be one of {', '.join(choices)}, got {temporal.type!r}"
+        )
 
 
 def _empty_memory(temporal: configs.Temporal) -> dict[str, tf.Tensor]:

@@ -71,9 +71,24 @@ def test_no_experiment_at_all_says_what_there_is():
         schema.load_experiment()
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: p.stem)
+WHOLE = sorted(p for p in (ROOT / "configs").rglob("*.yaml") if "\nexperiment:" in p.read_text())
+PARTS = sorted(set((ROOT / "configs").rglob("*.yaml")) - set(WHOLE))
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_shipped_file_loads_and_opens_with_its_command(path):
     config = schema.load_experiment(config_files=[str(path)])
     assert config.task.train_data.input_path
     head = path.read_text().split("experiment:")[0]
     assert "python -m context_rcnn.model_main_tf2" in head and str(path.relative_to(ROOT)) in head
+
+
+@pytest.mark.parametrize("path", PARTS, ids=lambda p: p.stem)
+def test_every_row_of_the_tables_fits_every_data_set(path):
+    assert path.read_text().startswith("# ")
+    wholes = sorted((ROOT / "configs").glob("*/context_rcnn.yaml"))
+    assert len(wholes) == 4
+    for whole in wholes:
+        plain = schema.load_experiment(config_files=[str(whole)])
+        row = schema.load_experiment(config_files=[str(whole), str(path)])
+        assert path.stem == "lt_attention" or row.as_dict() != plain.as_dict()

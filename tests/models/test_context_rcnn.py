@@ -92,7 +92,7 @@ def test_the_batch_and_what_padding_holds_change_nothing(build, frames, bank, se
 
 def test_a_frame_sees_its_neighbours_within_the_window_and_no_others(build, frames):
     images, shapes = frames
-    model = build(context_rcnn=SHORT)
+    model = build(context_rcnn={**SHORT, "temperature": 1.0})  # weights that are far from 0 and 1
     clip = {"clip_valid": np.ones((1, 6), bool)}
     before = detections(model(images, shapes, memory=clip))
     changed = images.copy()

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import socket
 
 import numpy as np
 import pytest
@@ -186,3 +187,56 @@ def test_an_image_that_is_not_there_is_named(trained, bank, tmp_path, capsys):
         ["explain", f"--model_dir={folder}", f"--output={tmp_path}/x", "--image_id=nobody"]
     )
     assert status == 2 and "nobody" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(config_path, start_main, tmp_path):
+    """The same global batches, on loopback: the same weights after a few steps."""
+    model = DetectionTask(schema.load_experiment(config_files=[config_path]).task).build_model()
+    tf.train.Checkpoint(model=model).save(f"{tmp_path}/start/ckpt")
+    # Nothing may be drawn by lot, nor depend on which boxes fill up an image's samples.
+    overrides = {
+        "task": {
+            "init_checkpoint": f"{tmp_path}/start",
+            "init_checkpoint_modules": "all",
+            "model": {
+                "backbone": {"freeze_batch_norm": True},
+                "boxes": {"samples": 40, "positive_fraction": 1.0},
+                "proposals": {"anchor_samples": 400, "anchor_positive_fraction": 1.0},
+            },
+            "train_data": {"max_boxes": 30},
+        }
+    }
+    extra = tmp_path / "extra.yaml"
+    extra.write_text(yaml.safe_dump(overrides))
+    flags = [f"--pipeline_config_path={config_path}", f"--config_file={extra}", "--mode=train"]
+    sockets = [socket.socket() for _ in range(2)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    hosts = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
+    for s in sockets:
+        s.close()
+    workers = [start_main(*flags, f"--model_dir={tmp_path}/one")]
+    workers += [
+        start_main(
+            *flags,
+            "--num_workers=2",
+            f"--model_dir={tmp_path}/two",
+            tf_config={"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}},
+        )
+        for i in range(2)
+    ]
+    outputs = [worker.communicate(timeout=900)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], outputs[1][-3000:]
+    one, two = (tf.train.load_checkpoint(f"{tmp_path}/{run}") for run in ("one", "two"))
+    start = tf.train.load_checkpoint(f"{tmp_path}/start")
+    names = set.intersection(*(set(run.get_variable_to_shape_map()) for run in (one, two, start)))
+    names = sorted(name for name in names if name.startswith("model/"))
+    assert any("context_memory" in n or "box_memory" in n for n in names)
+    one, two, start = (
+        np.concatenate([run.get_tensor(name).ravel() for name in names])
+        for run in (one, two, start)
+    )
+    moved = np.abs(one - start).max()
+    assert moved > 1e-3
+    assert np.abs(one - two).max() < 0.02 * moved

@@ -195,8 +195,7 @@ class ContextMemory(tf_keras.layers.Layer):
     ) -> list[Projected] | None:
         """M_long as the attention blocks see it."""
         if "context_keys" in memory:
-            keys = tf.unstack(memory["context_keys"], axis=1)
-            values = tf.unstack(memory["context_values"], axis=1)
+            keys, values = _by_block(memory["context_keys"]), _by_block(memory["context_values"])
             return [
                 Projected(k, v, memory["context_valid"]) for k, v in zip(keys, values, strict=True)
             ]
@@ -245,6 +244,13 @@ def build_context_rcnn(
         box_memory=port,
         memory_on_crops=config.position == "crops",
     )
+
+
+def _by_block(projected: tf.Tensor) -> list[tf.Tensor]:
+    """[batch, blocks, entries, depth] to a tensor a block; one block is not copied."""
+    if projected.shape[1] == 1:
+        return [tf.squeeze(projected, axis=1)]
+    return tf.unstack(projected, axis=1)
 
 
 def _check(field: str, value: str, choices: tuple[str, ...]) -> None:

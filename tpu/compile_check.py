@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import context_rcnn  # noqa: F401
 
+ENTRY_SIZE = 2048 + 9  # of banks made with a ResNet's conv5
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compiles both and prints how long it took. Returns 1 if one does not compile."""
@@ -22,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--experiment", default="", help="name of an experiment")
     parser.add_argument("--config_file", action="append", default=[], help="YAML file")
     parser.add_argument("--params_override", default="", help="settings, as a.b=1,a.c=2")
-    parser.add_argument("--batch_size", type=int, default=2, help="of one replica (default: 2)")
+    parser.add_argument(
+        "--batch_size", type=int, default=2, help="images (or clips) of one replica (default: 2)"
+    )
     parser.add_argument("--num_classes", type=int, default=10, help="(default: 10)")
     args = parser.parse_args(argv)
 
@@ -36,6 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = schema.load_experiment(args.experiment, args.config_file, args.params_override)
     except ValueError as error:
         parser.error(str(error))
+    config.task.memory.bank = ""  # not read here; only the length of its entries matters
+    long_term = config.task.temporal.context_rcnn.long_term
+    long_term.entry_size = long_term.entry_size or ENTRY_SIZE
     task = DetectionTask(
         config.task, class_names={i: f"class {i}" for i in range(1, args.num_classes + 1)}
     )

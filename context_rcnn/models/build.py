@@ -53,11 +53,18 @@ def _check_type(temporal: configs.Temporal) -> None:
         )
 
 
+def entry_size(temporal: configs.Temporal) -> int:
+    """Length of the entries of the memory bank that the model attends to, 0 if to none."""
+    if temporal.type != "context_rcnn" or not temporal.get().long_term.enabled:
+        return 0
+    return temporal.get().long_term.entry_size
+
+
 def _empty_memory(temporal: configs.Temporal) -> dict[str, tf.Tensor]:
     """A memory without entries, of the right depth."""
     if temporal.type != "context_rcnn" or not temporal.get().long_term.enabled:
         return {}
-    size = temporal.get().long_term.entry_size
+    size = entry_size(temporal)
     if not size:
         raise ValueError("task.temporal.context_rcnn.long_term.entry_size must be set")
     return {

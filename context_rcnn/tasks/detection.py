@@ -20,7 +20,7 @@ from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
 from context_rcnn.evaluation.post_processing import build_post_processing
 from context_rcnn.memory_bank.join import MemoryJoin
 from context_rcnn.memory_bank.window import WindowOptions
-from context_rcnn.models.build import build_model, temporal_window
+from context_rcnn.models.build import build_model, entry_size, temporal_window
 from context_rcnn.tasks import checkpoints
 
 LOSSES = ("objectness", "proposal_boxes", "classes", "boxes")
@@ -220,20 +220,28 @@ class DetectionTask(base_task.Task):
 
     def dummy_inputs(self, batch_size: int) -> dict[str, tf.Tensor]:
         """A batch of the right shapes, with one box an image: to compile and to time with."""
-        height, width = self.task_config.model.image_size
-        boxes = self.task_config.train_data.max_boxes
-        first = tf.one_hot(tf.zeros([batch_size], tf.int32), boxes)
+        params = self.task_config
+        height, width = params.model.image_size
+        clips, frames = batch_size, max(params.clip.frames, temporal_window(params.temporal))
+        images, boxes = clips * frames, params.train_data.max_boxes
+        first = tf.one_hot(tf.zeros([images], tf.int32), boxes)
         box = tf.constant([0.2, 0.2, 0.7, 0.6]) * tf.constant([height, width] * 2, tf.float32)
-        return {
-            "image": tf.zeros([batch_size, height, width, 3], tf.uint8),
-            "image_shape": tf.tile(tf.constant([[height, width]], tf.float32), [batch_size, 1]),
-            "key": tf.range(batch_size, dtype=tf.int64),
-            "valid": tf.ones([batch_size], tf.bool),
+        inputs = {
+            "image": tf.zeros([images, height, width, 3], tf.uint8),
+            "image_shape": tf.tile(tf.constant([[height, width]], tf.float32), [images, 1]),
+            "key": tf.range(images, dtype=tf.int64),
+            "valid": tf.ones([images], tf.bool),
             "boxes": first[..., None] * box,
             "classes": tf.cast(first, tf.int64),
             "box_valid": first > 0,
-            "clip_valid": tf.ones([batch_size, 1], tf.bool),
+            "clip_valid": tf.ones([clips, frames], tf.bool),
         }
+        size = entry_size(params.temporal)
+        if size:
+            room = [clips, params.memory.max_entries]
+            inputs["context_features"] = tf.ones([*room, size])
+            inputs["context_valid"] = tf.ones(room, tf.bool)
+        return inputs
 
     def evaluation_images(self) -> list[Image]:
         """The labels of the validation images, read once."""

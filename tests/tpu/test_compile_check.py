@@ -1,5 +1,7 @@
 """What a TPU would compile, XLA compiles here."""
 
+import json
+
 import pytest
 
 from tpu import compile_check
@@ -11,10 +13,38 @@ from tpu import compile_check
     [
         ["--experiment=faster_rcnn_c4", "--batch_size=1"],
         ["--experiment=faster_rcnn_fpn", "--params_override=task.model.image_size=[320,320]"],
+        [
+            "--config_file=configs/serengeti/context_rcnn.yaml",
+            "--config_file=configs/table1/st_lt_attention.yaml",
+            "--params_override=task.model.image_size=[320,320],task.clip.frames=3",
+            "--batch_size=1",
+        ],
     ],
-    ids=["the paper's detector, whole", "a pyramid"],
+    ids=["the paper's detector, whole", "a pyramid", "Context R-CNN with both memories"],
 )
 def test_full_size_detectors_compile(capsys, argv):
+    assert compile_check.main(argv) == 0
+    assert capsys.readouterr().out.count("compiled and ran once") == 2
+
+
+@pytest.mark.parametrize("temporal", ["context_rcnn", "st_spatial"])
+def test_small_detectors_that_remember_compile(capsys, temporal):
+    override = {
+        "task": {
+            "model": {
+                "image_size": [64, 64],
+                "backbone": {"depth_multiplier": 0.125},
+                "proposals": {"filters": 8, "pre_nms": 30, "count": 6},
+            },
+            "temporal": {
+                "type": temporal,
+                "context_rcnn": {"depth": 8, "short_term": {"window": 3}},
+            },
+            "memory": {"max_entries": 7},
+            "clip": {"frames": 3},
+        }
+    }
+    argv = ["--experiment=context_rcnn_tiny", f"--params_override={json.dumps(override)}"]
     assert compile_check.main(argv) == 0
     assert capsys.readouterr().out.count("compiled and ran once") == 2
 

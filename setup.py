@@ -21,6 +21,7 @@ setup(
     packages=find_packages(
         include=["context_rcnn", "context_rcnn.*", "beam_pipelines", "beam_pipelines.*", "tpu"]
     ),
+    package_data={"context_rcnn.report": ["templates/*"]},
     entry_points={"console_scripts": ["context-rcnn = context_rcnn.cli:main"]},
     # tf-models-official fixes TensorFlow's minor version; constraints.txt pins the whole set.
     install_requires=[

@@ -47,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_remember(verbs)
     bank_verbs.add_bank(verbs)
     _add_explain(verbs)
+    _add_report(verbs)
     doctor = verbs.add_parser("doctor", help="versions, devices, what is missing and what to do")
     doctor.set_defaults(run=_doctor)
     return parser
@@ -105,6 +106,11 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
     )
     traps.add_argument("--empty_fraction", type=float, help="triggered by wind alone (default: .7)")
     traps.add_argument("--species", type=int, help="number of species (default: 8)")
+    traps.add_argument(
+        "--pretrain_fraction",
+        type=float,
+        help="share of the training cameras that make a split `pretrain` (default: 0)",
+    )
     traps.set_defaults(run=_simulate, kind="camera-traps")
     traffic = kinds.add_parser("traffic", parents=[common], help="vehicles on a road")
     traffic.add_argument("--clips_per_day", type=int, help="clips a camera and day (default: 4)")
@@ -293,6 +299,53 @@ def _explain(args: argparse.Namespace, rest: list[str]) -> int:
     )
     chosen = explainer.choose(args.count) if args.count else args.image_id
     print(f"{write_explanations(explainer, args.output, chosen)} keyframes in {args.output}")
+    return 0
+
+
+def _add_report(verbs: argparse._SubParsersAction) -> None:
+    report = verbs.add_parser(
+        "report",
+        help="an evaluation as a page to show: gains, false positives, attention",
+        description="Writes a folder that opens without a network: what a run with memory finds "
+        "that a single-frame run does not, and the reverse, by class and camera; and what its "
+        "detections attend to. Nothing but --evaluation and --output_dir is needed; what is not "
+        "given, the page says.",
+    )
+    report.add_argument(
+        "--evaluation", required=True, metavar="RUN", help="with memory; or its evaluation/step-N"
+    )
+    report.add_argument("--output_dir", required=True, help="folder to write; a report is replaced")
+    report.add_argument("--baseline", default="", metavar="RUN", help="single-frame run, likewise")
+    report.add_argument(
+        "--explanations", default="", metavar="FILE", help="JSON lines of `context-rcnn explain`"
+    )
+    report.add_argument("--examples", default="", metavar="FILES", help="TFRecords, for pixels")
+    report.add_argument(
+        "--image_root", default="", metavar="DIR", help="images named like their ids, for pixels"
+    )
+    report.add_argument("--title", default="", help="of the page")
+    report.add_argument(
+        "--recall", type=float, default=0.5, help="at which the runs are compared (default: 0.5)"
+    )
+    report.add_argument(
+        "--max_examples", type=int, default=12, help="images of each kind shown (default: 12)"
+    )
+    report.add_argument("--max_panels", type=int, default=6, help="keyframes shown (default: 6)")
+    report.add_argument("--seed", type=int, default=0, help="of what is drawn by chance")
+    report.set_defaults(run=_report)
+
+
+def _report(args: argparse.Namespace, rest: list[str]) -> int:
+    from tqdm import tqdm
+
+    from context_rcnn.report.page import ReportOptions, write_report
+
+    options = ReportOptions(**{k: v for k, v in vars(args).items() if k != "run"})
+    index = write_report(
+        options,
+        lambda images, total: tqdm(images, "images", total, unit="image", disable=None),
+    )
+    print(f"Look at {index}")
     return 0
 
 

@@ -43,6 +43,7 @@ def simulate_camera_traps(
     species: int = 8,
     workers: int = 1,
     val_fraction: float = 0.25,
+    pretrain_fraction: float = 0.0,
     start: str = "2019-05-01",
     images_per_folder: int = 500,
     overwrite: bool = False,
@@ -65,6 +66,8 @@ def simulate_camera_traps(
       species: number of species, of which the first of the catalogue are the most common.
       workers: processes to use.
       val_fraction: share of the cameras held out for validation, rounded up.
+      pretrain_fraction: share of the other cameras, rounded down, that make the split "pretrain",
+        for what must not have seen the cameras that a model learns from later.
       start: first day, ISO format.
       images_per_folder: after so many files a camera opens its next overflow folder.
       overwrite: write even into a folder that holds other things; they are kept.
@@ -79,6 +82,7 @@ def simulate_camera_traps(
     check("empty_fraction", empty_fraction, 0 <= empty_fraction <= 1, "in 0..1")
     check("species", species, species in range(1, len(CATALOGUE) + 1), f"in 1..{len(CATALOGUE)}")
     check("val_fraction", val_fraction, 0 <= val_fraction < 1, "in [0, 1)")
+    check("pretrain_fraction", pretrain_fraction, 0 <= pretrain_fraction < 1, "in [0, 1)")
     check("images_per_folder", images_per_folder, 1 <= images_per_folder <= 9999, "in 1..9999")
     first_day = check_common(
         seed=seed, workers=workers, image_size=image_size, smallest=64, start=start
@@ -94,6 +98,7 @@ def simulate_camera_traps(
         "empty_fraction": empty_fraction,
         "species": species,
         "val_fraction": val_fraction,
+        "pretrain_fraction": pretrain_fraction,
         "start": first_day.strftime(_TIME),
         "images_per_folder": images_per_folder,
     }
@@ -126,7 +131,7 @@ def simulate_camera_traps(
     ]
     records = run_jobs(jobs, workers, progress)
     writers.write_json(root / "camera_traps.json", _dataset(records, names, first_day))
-    writers.write_json(root / "splits.json", _splits(plans))
+    writers.write_json(root / "splits.json", _splits(plans, pretrain_fraction))
     pairs = {tuple(sorted((name, other))) for name in names if (other := lookalike(name, names))}
     marker["lookalikes"] = sorted(pairs)
     marker["cameras"] = {plan.name: r.truth for plan, r in zip(plans, records, strict=True)}
@@ -256,13 +261,17 @@ def _dataset(
     }
 
 
-def _splits(plans: list[CameraPlan]) -> dict[str, Any]:
+def _splits(plans: list[CameraPlan], pretrain_fraction: float) -> dict[str, Any]:
+    splits = {
+        split: [plan.name for plan in plans if plan.split == split] for split in ("train", "val")
+    }
+    number = int(len(splits["train"]) * pretrain_fraction)
+    if number:
+        splits = {"pretrain": splits["train"][:number]} | splits
+        splits["train"] = splits["train"][number:]
     return {
         "info": {"version": "1.0", "description": "Locations of the simulated camera traps"},
-        "splits": {
-            split: [plan.name for plan in plans if plan.split == split]
-            for split in ("train", "val")
-        },
+        "splits": splits,
     }
 
 

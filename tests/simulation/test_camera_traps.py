@@ -136,6 +136,19 @@ def test_splits_cover_the_cameras_once(study):
     assert len(splits["val"]) == 2
 
 
+def test_cameras_to_pretrain_on_come_out_of_the_training_split(tmp_path):
+    options = {"cameras": 9, "days": 1, "triggers_per_day": 1.0, "seed": 4}
+    splits = {}
+    for fraction in (0.0, 0.5):
+        folder = tmp_path / str(fraction)
+        simulate_camera_traps(folder, pretrain_fraction=fraction, **options)
+        splits[fraction] = json.loads((folder / "splits.json").read_text())["splits"]
+    assert set(splits[0.0]) == {"train", "val"}
+    assert splits[0.5]["val"] == splits[0.0]["val"]
+    assert sorted(splits[0.5]["pretrain"] + splits[0.5]["train"]) == sorted(splits[0.0]["train"])
+    assert len(splits[0.5]["pretrain"]) == len(splits[0.0]["train"]) // 2
+
+
 def test_classes_of_validation_are_seen_in_training(study):
     splits = json.loads((study.root / "splits.json").read_text())["splits"]
     location = {image["id"]: image["location"] for image in study.labels["images"]}

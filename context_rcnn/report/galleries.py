@@ -1,0 +1,277 @@
+"""What a page shows of images: rows of plain values, boxes as percentages, words for captions."""
+
+import dataclasses
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from context_rcnn.data.timestamps import format_timestamp
+from context_rcnn.report.compare import IOU, Case, iou
+from context_rcnn.report.explanations import Detection, Keyframe, Memory
+from context_rcnn.report.pixels import Album
+from context_rcnn.report.runs import Run
+from context_rcnn.report.text import apart, clean, count, number
+
+THUMBNAIL_WIDTH, KEYFRAME_WIDTH = 480, 960
+MEMORIES = 6  # shown beside a keyframe
+_TICKS = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+_DAY = 86400
+_TICK_DAYS = (1, 2, 5, 7, 10, 14, 30, 60, 90, 180, 365)
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image with boxes over it, and what stands under it.
+
+    Attributes:
+        image_id: Of the image; looked up in the album when the page is made.
+        boxes: Each with `kind` (truth, memory, baseline), percentages and a `label`.
+        alt: What is seen, for those who do not see it.
+        lines: Caption, most important first.
+    """
+
+    image_id: str
+    boxes: list[dict[str, Any]]
+    alt: str
+    lines: list[str]
+
+
+def box(edges: Sequence[float], kind: str, label: str = "") -> dict[str, Any]:
+    """A box in percent of the image, kept inside of it."""
+    x1, y1, x2, y2 = (round(100 * min(max(float(v), 0.0), 1.0), 3) for v in edges)
+    return {
+        "kind": kind,
+        "x": x1,
+        "y": y1,
+        "width": round(max(x2 - x1, 0.2), 3),
+        "height": round(max(y2 - y1, 0.2), 3),
+        "label": clean(label, 60),
+    }
+
+
+def group(cases: Sequence[Case]) -> list[tuple[Case, int]]:
+    """One case for each class and place in the frame, and how many more there are like it.
+
+    A camera that never moves is wrong about the same thing again and again, and an animal stays for
+    a burst; the order is kept. Alike are cases of one class whose first boxes overlap with IoU .5.
+    """
+    leaders: dict[str, list[int]] = {}
+    places: dict[str, np.ndarray] = {}
+    groups: list[list[Any]] = []
+    for case in cases:
+        edges, name = case.truth or (case.edges[0], case.names[0])
+        alike = iou(edges[None], places[name])[0] >= IOU if name in places else np.zeros(0, bool)
+        if alike.any():
+            groups[leaders[name][alike.argmax()]][1] += 1
+            continue
+        leaders.setdefault(name, []).append(len(groups))
+        places[name] = np.concatenate([places.get(name, np.zeros((0, 4))), edges[None]])
+        groups.append([case, 0])
+    return [(case, more) for case, more in groups]
+
+
+def false_positive(case: Case, alike: int, kind: str, verb: str) -> Picture:
+    """An empty image and the boxes that only one run reports there."""
+    names = [f"{clean(n, 40)} {number(s, 2)}" for n, s in zip(case.names, case.scores, strict=True)]
+    more = f", and {len(names) - 1} more" if len(names) > 1 else ""
+    return Picture(
+        case.image_id,
+        [box(e, kind, label) for e, label in zip(case.edges, names, strict=True)],
+        f"Empty image {clean(case.image_id)}, where {verb} {names[0]}{more}.",
+        [f"{names[0]}{more}", *_more(alike), clean(case.image_id)],
+    )
+
+
+def animal(case: Case, alike: int, kind: str, winner: str, loser: str) -> Picture:
+    """A labelled object that only one run finds."""
+    edges, name = case.truth
+    found = f"{clean(case.names[0], 40)} {number(case.scores[0], 2)}"
+    other = "no box there" if case.other_score is None else number(case.other_score, 2)
+    right = "" if case.names[0] == name else " (another class)"
+    return Picture(
+        case.image_id,
+        [box(edges, "truth", f"label: {name}"), box(case.edges[0], kind, found)],
+        f"Image {clean(case.image_id)}, labelled {clean(name, 40)}: {winner} finds {found}{right}.",
+        [
+            f"{clean(name, 40)}",
+            f"{winner}: {found}{right}",
+            f"{loser}: {other}",
+            *_more(alike),
+            clean(case.image_id),
+        ],
+    )
+
+
+def sample(run: Run, threshold: float, limit: int, seed: int) -> list[Picture]:
+    """Images with labelled boxes, drawn at random, with what the run says of them."""
+    full = [i for i in range(len(run.image_ids)) if not run.is_empty(i)]
+    chosen = sorted(random.Random(seed).sample(full, min(limit, len(full))))
+    pictures = []
+    for image in chosen:
+        truth, found = run.truth.of(image), run.found.of(image)
+        rows = found.start + np.flatnonzero(run.found.scores[found] >= threshold)
+        labels = [
+            f"{clean(run.class_names[int(run.found.classes[r])], 40)} "
+            f"{number(float(run.found.scores[r]), 2)}"
+            for r in rows
+        ]
+        names = Counter(run.class_names[int(c)] for c in run.truth.classes[truth])
+        labelled = ", ".join(f"{n} × {clean(name, 40)}" for name, n in names.items())
+        pictures.append(
+            Picture(
+                run.image_ids[image],
+                [box(e, "truth") for e in run.truth.edges[truth]]
+                + [
+                    box(run.found.edges[row], "memory", label)
+                    for row, label in zip(rows, labels, strict=True)
+                ],
+                f"Image {clean(run.image_ids[image])}, labelled {labelled}; detected: "
+                f"{', '.join(labels[:5]) or 'nothing'}.",
+                [
+                    f"labelled {labelled}",
+                    f"detected {', '.join(labels[:3]) or 'nothing'}"
+                    + (f" and {len(labels) - 3} more" if len(labels) > 3 else ""),
+                    clean(run.image_ids[image]),
+                ],
+            )
+        )
+    return pictures
+
+
+def choose_keyframes(keyframes: Sequence[Keyframe], limit: int, seed: int) -> list[Keyframe]:
+    """Keyframes whose best detection attends to something: by chance, but of many classes."""
+    able = [k for k in keyframes if k.detections and k.detections[0].attention]
+    random.Random(seed).shuffle(able)
+    seen: Counter[str] = Counter()
+    turns = []
+    for keyframe in able:
+        name = keyframe.detections[0].class_name
+        turns.append(seen[name])
+        seen[name] += 1
+    order = sorted(range(len(able)), key=lambda i: turns[i])
+    return [able[i] for i in order[:limit]]
+
+
+def panel(keyframe: Keyframe, run: Run, places: Mapping[str, int]) -> dict[str, Any]:
+    """A keyframe, the memories its best detection attends to, and when they were."""
+    detection = keyframe.detections[0]
+    name = clean(detection.class_name, 40)
+    label = f"{name} {number(detection.score, 2)}"
+    place = places.get(keyframe.image_id)
+    truth = [] if place is None else [box(e, "truth") for e in run.truth.edges[run.truth.of(place)]]
+    where = [clean(keyframe.camera, 60)] if keyframe.camera else []
+    when = [format_timestamp(keyframe.seconds)] if _is_date(keyframe.seconds) else ["undated"]
+    shown = detection.attention[:MEMORIES]
+    return {
+        "title": label,
+        "verdict": verdict(detection, run, place),
+        "keyframe": Picture(
+            keyframe.image_id,
+            [*truth, box(detection.edges, "memory", label)],
+            f"Keyframe {clean(keyframe.image_id)} with the detection {label}.",
+            [", ".join([*where, *when]), clean(keyframe.image_id)],
+        ),
+        "memories": [_memory(memory) for memory in shown],
+        "entries": len(detection.attention),
+        "weight": sum(memory.weight for memory in detection.attention),
+        "undated": sum(1 for m in detection.attention if m.seconds_apart is None),
+        "timeline": timeline(detection.attention),
+        "rows": [
+            {
+                "image": clean(memory.image_id),
+                "apart": apart(memory.seconds_apart),
+                "weight": number(memory.weight, 3),
+            }
+            for memory in detection.attention
+        ],
+    }
+
+
+def verdict(detection: Detection, run: Run, place: int | None) -> str:
+    """What the label says of a detection."""
+    if place is None:
+        return "not among the evaluated images"
+    truth = run.truth.of(place)
+    if truth.start == truth.stop:
+        return "labelled empty"
+    overlaps = iou(np.array([detection.edges]), run.truth.edges[truth])[0]
+    if overlaps.max() < IOU:
+        return "on no labelled box"
+    name = run.class_names[int(run.truth.classes[truth][overlaps.argmax()])]
+    return "as labelled" if name == detection.class_name else f"labelled {clean(name, 40)}"
+
+
+def timeline(attention: Sequence[Memory]) -> dict[str, Any] | None:
+    """Stems over time, to scale, in percent; None where no entry has a time."""
+    dated = [memory for memory in attention if memory.seconds_apart is not None]
+    if not dated:
+        return None
+    times = [memory.seconds_apart for memory in dated]
+    first, last = min(0, *times), max(0, *times)
+    step = _tick_step(last - first)
+    # The axis ends at ticks, so that even a single memory stands inside of it.
+    first, last = first // step * step, -(-last // step) * step
+    first -= step if first == last else 0
+    highest = max(memory.weight for memory in dated) or 1.0
+
+    def percent(seconds: float) -> float:
+        return round(2 + 96 * (seconds - first) / (last - first), 3)
+
+    return {
+        "stems": [
+            {"x": percent(m.seconds_apart), "height": round(100 * m.weight / highest, 2)}
+            for m in dated
+        ],
+        "ticks": [{"x": percent(t), "label": _tick(t)} for t in range(first, last + 1, step)],
+        "zero": percent(0),
+        "highest": number(highest, 2),
+        "words": f"{len(dated)} attended memories from {apart(min(times))} to {apart(max(times))}",
+    }
+
+
+def want_all(album: Album, pictures: Sequence[Picture], width: int = THUMBNAIL_WIDTH) -> None:
+    """Asks the album for the images of these pictures."""
+    for picture in pictures:
+        album.want(picture.image_id, width)
+
+
+def _more(alike: int) -> list[str]:
+    return [f"and {count(alike, 'case')} like it"] if alike else []
+
+
+def _memory(memory: Memory) -> Picture:
+    weight = number(memory.weight, 3)
+    return Picture(
+        memory.image_id,
+        [box(memory.edges, "attended")],
+        f"Remembered image {clean(memory.image_id)}, {apart(memory.seconds_apart)}, "
+        f"weight {weight}.",
+        [f"weight {weight}", apart(memory.seconds_apart), clean(memory.image_id)],
+    )
+
+
+def _tick_step(span: int) -> int:
+    """The smallest step with which at most eight ticks are enough."""
+    for step in (*_TICKS, *(_DAY * days for days in _TICK_DAYS)):
+        if span <= 7 * step:
+            return step
+    return _DAY * 365 * -(-span // (7 * 365 * _DAY))
+
+
+def _tick(seconds: int) -> str:
+    if seconds == 0:
+        return "now"
+    size, unit = next(
+        (size, unit)
+        for size, unit in ((_DAY, "d"), (3600, "h"), (60, "min"))
+        if seconds % size == 0
+    )
+    return f"{'+' if seconds > 0 else '−'}{abs(seconds) // size} {unit}"
+
+
+def _is_date(seconds: int | None) -> bool:
+    """Whether the calendar has this moment."""
+    return seconds is not None and 0 <= seconds < 253_402_300_800

@@ -3,10 +3,11 @@ r"""The rows of Context R-CNN's Table 1 on simulated cameras, over seeds.
     python -m benchmarks.tables --output_dir=tables --seeds=3
     python -m benchmarks.tables --output_dir=tables --only=single_frame,lt_attention
 
-Each seed has its own cameras, weights and order. A single-frame detector is trained first; every
-row then goes on from it for the same number of steps, the single-frame row too. What is finished
-is not run again. Writes <output_dir>/tables.json and, with --write_docs, the tables in
-docs/results.md.
+Each seed has its own cameras, weights and order. A single-frame detector is trained first, on
+cameras of its own; every row then goes on from it on other cameras for as many steps, the
+single-frame row too, and is evaluated on cameras that none has seen. What is finished is not run
+again. Writes <output_dir>/tables.json and figures of the first seed and, with --write_docs, puts
+both into docs/results.md.
 """
 
 import argparse
@@ -20,8 +21,12 @@ import subprocess
 import sys
 import time
 
+from context_rcnn.data import citycam
+from context_rcnn.report import figures
+
 ROOT = pathlib.Path(__file__).parents[1]
 DOCS = ROOT / "docs" / "results.md"
+MEASURES = ("mAP@.5", "AR@1")
 BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 
@@ -34,6 +39,7 @@ class Row:
     paper: str
     bank: str = ""
     clips: bool = False  # sees several frames
+    weights: str = ""  # of the row whose detector it takes, in place of training its own
 
     @property
     def name(self) -> str:
@@ -61,14 +67,20 @@ TRAPS = {
     ],
     "(d) Comparison across models": [
         SINGLE,
-        Row("repeat detection elimination", "repeat_detections", "-"),
-        Row("majority vote", "majority_vote", "37.8 / 46.4"),
+        Row("repeat detection elimination", "repeat_detections", "-", weights="single_frame"),
+        Row("majority vote", "majority_vote", "37.8 / 46.4", weights="single_frame"),
         Row("ST spatial", "st_spatial", "39.6 / 36.0", clips=True),
         Row("S3D", "s3d", "44.7 / 46.0", clips=True),
         Row("SF attention", "sf_attention", "44.9 / 50.2"),
         Row("ST attention", "st_attention", "46.4 / 55.3", clips=True),
         MONTH,
         BOTH,
+    ],
+    "How the memory is stored: the detector of float16 with the same bank in other types": [
+        Row("float32", "lt_attention", "-", "float32", weights="lt_attention"),
+        MONTH,
+        Row("bfloat16", "lt_attention", "-", "bfloat16", weights="lt_attention"),
+        Row("int8", "lt_attention", "-", "int8", weights="lt_attention"),
     ],
 }
 TRAFFIC = {
@@ -86,9 +98,21 @@ BANKS = {
     "quarter": ["--stride=4"],
     "positives": ["--positives=label"],
     "elsewhere": [],
+    "float32": ["--dtype=float32"],
 }
-# Rows that only treat the single-frame row's detections: they take its weights.
-POST_PROCESSED = ("repeat_detections", "majority_vote")
+# Banks made of the first by `context-rcnn bank merge`.
+CONVERTED = ("bfloat16", "int8")
+# A month in few images: many cameras teach more about memory than many images of a few.
+# Six species are three pairs of look-alikes.
+RARE = ["--triggers_per_day=1.2", "--empty_fraction=0.5", "--max_burst=3", "--species=6"]
+RARE += ["--pretrain_fraction=0.3"]
+# Rows of figure 7 and of figure 6, by the name they have there.
+FALSE_POSITIVES = {
+    "single frame": "single_frame",
+    "only positive boxes in memory": "lt_attention-positives",
+    "all boxes in memory": "lt_attention",
+}
+TIMES = {"one day": "horizon_day", "one week": "horizon_week", "one month": "lt_attention"}
 
 
 class Study:
@@ -103,7 +127,7 @@ class Study:
         """Simulates the cameras, writes examples and trains the single-frame detector."""
         archive, args = self.folder / "archive", self.args
         size = (
-            [f"--cameras={args.cameras}", f"--days={args.days}"]
+            [f"--cameras={args.cameras}", f"--days={args.days}", *RARE]
             if self.kind == "camera-traps"
             else [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}"]
         )
@@ -114,14 +138,16 @@ class Study:
             if self.kind == "camera-traps"
             else [f"--citycam_root={archive}"]
         )
-        if (archive / "splits.json").exists():
-            flags.append(f"--splits_file={archive}/splits.json")
-        flags.append(f"--output_dir={self.folder}/examples")
+        splits = archive / "splits.json"
+        if not splits.exists():
+            splits.write_text(json.dumps(traffic_splits(archive)))
+        flags += [f"--splits_file={splits}", f"--output_dir={self.folder}/examples"]
         self._run("examples", cli("examples", *flags), self.folder / "examples/manifest.json")
         self._train(
             "detector",
             [f"--pipeline_config_path={ROOT}/configs/simulation/faster_rcnn.yaml"],
             args.detector_steps,
+            [f"task.train_data.input_path={self.folder}/examples/pretrain-*"],
         )
 
     def extractor(self) -> pathlib.Path:
@@ -135,10 +161,15 @@ class Study:
     def bank(self, name: str, extractor: pathlib.Path) -> pathlib.Path:
         """The bank of that name, made with this extractor."""
         folder, whole = self.folder / f"bank_{name}", self.folder / "bank_one_box"
+        if name in CONVERTED:
+            merge = cli("bank", "merge", folder, whole, f"--dtype={name}")
+            self._run(f"bank_{name}", merge, folder / "manifest.json")
+            return folder
         if name in ("half", "quarter") and whole.exists() and not folder.exists():
             shutil.copytree(whole, folder)  # what was extracted is not extracted again
             (folder / "manifest.json").unlink()
-        flags = [f"--examples={self.folder}/examples", f"--extractor={extractor}"]
+        examples = ",".join(f"{self.folder}/examples/{split}-*" for split in ("train", "val"))
+        flags = [f"--examples={examples}", f"--extractor={extractor}"]
         flags += [f"--output_dir={folder}", *BANKS[name]]
         self._run(f"bank_{name}", cli("remember", *flags), folder / "manifest.json")
         return folder
@@ -151,12 +182,25 @@ class Study:
             configs += [f"--config_file={ROOT}/configs/simulation/clips.yaml"]
         settings = [f"task.init_checkpoint={self.folder}/detector"]
         settings += [f"task.memory.bank={bank or ''}"]
-        if row.config in POST_PROCESSED:
-            # Their weights are the single-frame row's; only what is done to detections differs.
-            source = self.folder / "rows" / "single_frame"
+        if row.weights:
+            source = self.folder / "rows" / row.weights
             steps = [f"--checkpoint_dir={source}", "--mode=eval"]
             return self._train(f"rows/{row.name}", configs + steps, self.args.steps, settings)
         return self._train(f"rows/{row.name}", configs, self.args.steps, settings)
+
+    def time_differences(self, row: str) -> list[int]:
+        """Seconds between keyframes and the memories that a row's detector attends to most."""
+        found = self.folder / "rows" / row / "explained.jsonl"
+        flags = [f"--model_dir={found.parent}", f"--output={found}", "--count=500", "--top=50"]
+        self._run(f"explain_{row}", cli("explain", *flags), found)
+        images = [json.loads(line) for line in found.read_text().splitlines()]
+        return [
+            entry["seconds_apart"]
+            for image in images
+            for detection in image["detections"]
+            for entry in detection["attention"]
+            if entry["seconds_apart"] is not None
+        ]
 
     def _train(
         self, name: str, flags: list[str], steps: int, settings: list[str] | None = None
@@ -168,6 +212,7 @@ class Study:
             f"task.train_data.seed={self.seed}",
             f"trainer.seed={self.seed}",
             f"trainer.validation_interval={steps}",
+            "task.validation_data.sample_1_of_n=2",
             *(settings or []),
         ]
         command = [sys.executable, "-m", "context_rcnn.model_main_tf2", *flags]
@@ -200,6 +245,14 @@ def cli(*args) -> list:
     return [sys.executable, "-m", "context_rcnn.cli", *args]
 
 
+def traffic_splits(archive: pathlib.Path) -> dict[str, list[str]]:
+    """Half of the training cameras for the detector that comes first; the archive's own test."""
+    own = citycam.read_citycam_splits(archive).cameras
+    train = sorted(own["train"])
+    half = len(train) // 2
+    return {"pretrain": train[:half], "train": train[half:], "val": sorted(own["test"])}
+
+
 def run_study(study: Study, tables: dict[str, list[Row]], only: set[str], elsewhere) -> dict:
     """Runs the rows of these tables; returns metrics by row name."""
     rows = {row.name: row for members in tables.values() for row in members}
@@ -217,28 +270,60 @@ def run_study(study: Study, tables: dict[str, list[Row]], only: set[str], elsewh
     return results
 
 
+def draw(study: Study, results: dict[str, dict], folder: pathlib.Path) -> list[pathlib.Path]:
+    """The paper's figures 5, 6 and 7 of one seed, as far as their rows were run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    single, month = results.get(SINGLE.name), results.get(MONTH.name)
+    charts = {}
+    if single and month:
+        before, after = single["per_class"], month["per_class"]
+        gains = [(name, before[name]["AP@.5"], after[name]["AP@.5"]) for name in after]
+        charts["classes"] = figures.class_gains(gains)
+    runs = {
+        title: {recall: row and row["detections"] for recall, row in empties.items()}
+        for title, name in FALSE_POSITIVES.items()
+        if name in results and (empties := results[name]["false_positives_per_1000_empty_images"])
+    }
+    if runs:
+        charts["empties"] = figures.false_positives(runs)
+    times = {
+        title: study.time_differences(name) for title, name in TIMES.items() if name in results
+    }
+    if times:
+        charts["times"] = figures.time_differences(times)
+    for name, figure in charts.items():
+        figures.save(figure, str(folder / f"{name}.svg"))
+    return [folder / f"{name}.svg" for name in charts]
+
+
 def as_markdown(tables: dict[str, list[Row]], results: list[dict]) -> str:
     """The tables, with mean and standard deviation over seeds."""
     lines = []
     for title, rows in tables.items():
-        lines += ["", f"### {title}", "", "| | mAP@.5 | AR@1 | seeds | paper, on real cameras |"]
-        lines += ["|---|---|---|---|---|"]
+        lines += ["", f"### {title}", ""]
+        lines += ["| | mAP@.5 | AR@1 | false positives | seeds | paper, on real cameras |"]
+        lines += ["|---|---|---|---|---|---|"]
         for row in rows:
             found = [result[row.name] for result in results if row.name in result]
             if found:
-                cells = [spread([metrics[key] for metrics in found]) for key in ("mAP@.5", "AR@1")]
-                lines.append(
-                    f"| {row.title} | {cells[0]} | {cells[1]} | {len(found)} | {row.paper} |"
-                )
+                cells = [spread([100 * metrics[key] for metrics in found]) for key in MEASURES]
+                cells.append(spread([false for m in found if (false := false_positives(m))]))
+                lines.append(f"| {row.title} | {' | '.join(cells)} | {len(found)} | {row.paper} |")
     return "\n".join(lines) + "\n"
 
 
+def false_positives(metrics: dict) -> float | None:
+    """Of 1000 empty images, at the score that finds half of the objects."""
+    row = metrics["false_positives_per_1000_empty_images"].get("0.5")
+    return row and row["detections"]
+
+
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation in per cent."""
-    mean = 100 * statistics.mean(values)
-    if len(values) < 2:
-        return f"{mean:.1f}"
-    return f"{mean:.1f} ± {100 * statistics.stdev(values):.1f}"
+    """Mean and standard deviation."""
+    if not values:
+        return "-"
+    mean = statistics.mean(values)
+    return f"{mean:.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
 
 
 def main() -> None:
@@ -250,12 +335,15 @@ def main() -> None:
     parser.add_argument("--output_dir", default="tables", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--only", default="", help="names of rows, separated by commas")
-    parser.add_argument("--cameras", type=int, default=100, help="camera traps (default: 100)")
-    parser.add_argument("--days", type=int, default=12, help="(default: 12)")
+    parser.add_argument("--cameras", type=int, default=400, help="camera traps (default: 400)")
+    parser.add_argument("--days", type=int, default=30, help="(default: 30)")
     parser.add_argument("--traffic_cameras", type=int, default=16, help="(default: 16)")
     parser.add_argument("--traffic_days", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--detector_steps", type=int, default=1200, help="(default: 1200)")
-    parser.add_argument("--steps", type=int, default=600, help="of each row (default: 600)")
+    parser.add_argument("--detector_steps", type=int, default=900, help="(default: 900)")
+    parser.add_argument("--steps", type=int, default=500, help="of each row (default: 500)")
+    parser.add_argument(
+        "--kinds", default="camera-traps,traffic", help="of cameras (default: %(default)s)"
+    )
     parser.add_argument("--write_docs", action="store_true", help="put the tables in the docs")
     args = parser.parse_args()
     args.output_dir = args.output_dir.resolve()
@@ -272,14 +360,21 @@ def main() -> None:
             return traffic.extractor()
 
         traps = Study(args.output_dir, "camera-traps", seed, args)
-        results["camera-traps"].append(run_study(traps, TRAPS, only, elsewhere))
-        results["traffic"].append(run_study(traffic, TRAFFIC, only - {"single_frame"}, elsewhere))
+        if "camera-traps" in args.kinds:
+            results["camera-traps"].append(run_study(traps, TRAPS, only, elsewhere))
+        if "traffic" in args.kinds:
+            results["traffic"].append(run_study(traffic, TRAFFIC, only, elsewhere))
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
         text = as_markdown(TRAPS, results["camera-traps"]) + as_markdown(
             TRAFFIC, results["traffic"]
         )
         print(text, flush=True)
+    folder = DOCS.parent / "figures" if args.write_docs else args.output_dir / "figures"
+    drawn = draw(
+        Study(args.output_dir, "camera-traps", 0, args), results["camera-traps"][0], folder
+    )
     if args.write_docs:
+        text += "".join(f"\n![{path.stem}](figures/{path.name})\n" for path in drawn)
         before, _, rest = DOCS.read_text().partition(BEGIN)
         _, _, after = rest.partition(END)
         DOCS.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")

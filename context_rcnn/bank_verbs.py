@@ -40,7 +40,12 @@ def add_bank(verbs: argparse._SubParsersAction) -> None:
 
     merge = add("merge", _merge, "write one bank of several of the same extractor")
     merge.add_argument("folder", help="of the new bank")
-    merge.add_argument("sources", nargs="+", help="folders of banks")
+    merge.add_argument("sources", nargs="+", help="folders of banks; one will do, to convert it")
+    merge.add_argument(
+        "--dtype",
+        choices=["float16", "bfloat16", "float32", "int8"],
+        help="of the new bank (default: that of the sources)",
+    )
 
     prune = add("prune", _prune, "bring every camera within a budget")
     prune.add_argument("folder", help="of the bank")
@@ -222,7 +227,7 @@ def _verify(args: argparse.Namespace, rest: list[str]) -> int:
 def _merge(args: argparse.Namespace, rest: list[str]) -> int:
     from context_rcnn.memory_bank import maintenance
 
-    return _say(maintenance.merge(args.sources, args.folder))
+    return _say(maintenance.merge(args.sources, args.folder, dtype=args.dtype))
 
 
 def _prune(args: argparse.Namespace, rest: list[str]) -> int:

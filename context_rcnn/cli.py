@@ -106,6 +106,7 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
     )
     traps.add_argument("--empty_fraction", type=float, help="triggered by wind alone (default: .7)")
     traps.add_argument("--species", type=int, help="number of species (default: 8)")
+    traps.add_argument("--max_burst", type=int, help="frames of the longest burst (default: 10)")
     traps.add_argument(
         "--pretrain_fraction",
         type=float,

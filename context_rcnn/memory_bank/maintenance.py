@@ -5,6 +5,7 @@ What changes a bank rewrites the files concerned and no others, and takes place 
 nothing the second time.
 """
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 
 from context_rcnn.data.timestamps import format_timestamp
 from context_rcnn.memory_bank import curation, sampling
+from context_rcnn.memory_bank import features as storage
 from context_rcnn.memory_bank.entries import Entries, concatenate
 from context_rcnn.memory_bank.files import LOCAL
 from context_rcnn.memory_bank.manifest import PROGRESS, Manifest
@@ -60,8 +62,13 @@ def verify(folder: str) -> list[str]:
     return problems
 
 
-def merge(sources: Collection[str], folder: str, num_shards: int | None = None) -> Manifest:
-    """Writes a bank of all entries of several, which have to be of one extractor and one dtype.
+def merge(
+    sources: Collection[str],
+    folder: str,
+    num_shards: int | None = None,
+    dtype: storage.StorageDtype | None = None,
+) -> Manifest:
+    """Writes a bank of all entries of several, which have to be of one extractor.
 
     An image that several banks have of a camera is taken from the first of them.
 
@@ -69,13 +76,14 @@ def merge(sources: Collection[str], folder: str, num_shards: int | None = None) 
         sources: Folders of banks.
         folder: Of the new bank; may be one of the sources.
         num_shards: Files of the new bank; None for as many as the largest source has.
+        dtype: Of the new bank; None for that of the sources, which then have to have the same.
     """
     if not sources:
         raise ValueError("sources: name at least one bank")
     banks = [Bank.open(source) for source in sources]
     first = banks[0]
     for bank in banks[1:]:
-        for field in ("extractor_hash", "feature_source", "depth", "dtype"):
+        for field in ("extractor_hash", "feature_source", "depth", *([] if dtype else ["dtype"])):
             ours, theirs = getattr(first.info, field), getattr(bank.info, field)
             if ours != theirs:
                 raise ValueError(
@@ -83,15 +91,24 @@ def merge(sources: Collection[str], folder: str, num_shards: int | None = None) 
                     "such banks cannot be merged"
                 )
     num_shards = num_shards or max(len(bank.manifest.shard_bytes) for bank in banks)
-    with BankWriter(folder, first.info, num_shards) as writer:
+    info = dataclasses.replace(first.info, dtype=dtype or first.info.dtype)
+    with BankWriter(folder, info, num_shards) as writer:
         for name in sorted({name for bank in banks for name in bank.cameras}):
-            entries, dropped, _ = merged_camera([bank for bank in banks if name in bank], name)
+            having = [bank for bank in banks if name in bank]
+            entries, dropped, _ = merged_camera(having, name, info.dtype)
             writer.add(name, entries, dropped)
     return Bank.open(folder).manifest
 
 
-def merged_camera(banks: Sequence[Bank], name: str) -> tuple[Entries, Counter, list[str]]:
+def merged_camera(
+    banks: Sequence[Bank], name: str, dtype: storage.StorageDtype | None = None
+) -> tuple[Entries, Counter, list[str]]:
     """A camera's entries of all banks; an image that several have is taken from the first.
+
+    Args:
+        banks: All that have the camera.
+        name: Of the camera.
+        dtype: Of the features; None if all banks have the same.
 
     Returns:
         The entries, what was left out by reason, and the images that several have, sorted.
@@ -99,6 +116,8 @@ def merged_camera(banks: Sequence[Bank], name: str) -> tuple[Entries, Counter, l
     parts, dropped, seen, repeated = [], Counter(), set(), set()
     for bank in banks:
         entries = bank.camera(name).stored()
+        if dtype:
+            entries = entries.stored_as(dtype)
         new = np.array([image not in seen for image in entries.image_ids], bool)
         repeated.update(entries.image_ids[~new])
         seen.update(entries.image_ids)

@@ -21,7 +21,13 @@ from context_rcnn.simulation import writers
 from context_rcnn.simulation.arguments import check, check_common
 from context_rcnn.simulation.bursts import CameraTrap, Frame
 from context_rcnn.simulation.canvas import mask_box
-from context_rcnn.simulation.habits import CameraPlan, plan_network, schedule, species_names
+from context_rcnn.simulation.habits import (
+    MAX_BURST,
+    CameraPlan,
+    plan_network,
+    schedule,
+    species_names,
+)
 from context_rcnn.simulation.jobs import Progress, run_jobs
 from context_rcnn.simulation.species import CATALOGUE, lookalike
 
@@ -41,6 +47,7 @@ def simulate_camera_traps(
     triggers_per_day: float = 4.0,
     empty_fraction: float = 0.7,
     species: int = 8,
+    max_burst: int = MAX_BURST,
     workers: int = 1,
     val_fraction: float = 0.25,
     pretrain_fraction: float = 0.0,
@@ -61,9 +68,10 @@ def simulate_camera_traps(
       seed: of everything that is random.
       image_size: width and height of the photographs.
       triggers_per_day: how often a camera's sensor fires on average; each time it takes a burst of
-        1 to 10 frames, one a second.
+        frames, one a second.
       empty_fraction: share of the triggers that were fired by wind, not by an animal.
       species: number of species, of which the first of the catalogue are the most common.
+      max_burst: frames of the longest burst; with 1, every frame is of another visit.
       workers: processes to use.
       val_fraction: share of the cameras held out for validation, rounded up.
       pretrain_fraction: share of the other cameras, rounded down, that make the split "pretrain",
@@ -81,6 +89,7 @@ def simulate_camera_traps(
     check("triggers_per_day", triggers_per_day, 0 < triggers_per_day <= 500, "in (0, 500]")
     check("empty_fraction", empty_fraction, 0 <= empty_fraction <= 1, "in 0..1")
     check("species", species, species in range(1, len(CATALOGUE) + 1), f"in 1..{len(CATALOGUE)}")
+    check("max_burst", max_burst, max_burst in range(1, MAX_BURST + 1), f"in 1..{MAX_BURST}")
     check("val_fraction", val_fraction, 0 <= val_fraction < 1, "in [0, 1)")
     check("pretrain_fraction", pretrain_fraction, 0 <= pretrain_fraction < 1, "in [0, 1)")
     check("images_per_folder", images_per_folder, 1 <= images_per_folder <= 9999, "in 1..9999")
@@ -97,6 +106,7 @@ def simulate_camera_traps(
         "triggers_per_day": triggers_per_day,
         "empty_fraction": empty_fraction,
         "species": species,
+        "max_burst": max_burst,
         "val_fraction": val_fraction,
         "pretrain_fraction": pretrain_fraction,
         "start": first_day.strftime(_TIME),
@@ -113,6 +123,7 @@ def simulate_camera_traps(
         triggers_per_day=triggers_per_day,
         empty_fraction=empty_fraction,
         val_fraction=val_fraction,
+        max_burst=max_burst,
     )
     names = species_names(species)
     jobs = [

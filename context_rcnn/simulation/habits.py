@@ -95,6 +95,7 @@ class CameraPlan:
     triggers: int
     visits: int
     bumps: tuple[tuple[int, Mount], ...]  # (second, how it hangs since then, in frame widths)
+    max_burst: int = MAX_BURST  # frames of a burst at most
 
 
 def species_names(count: int) -> tuple[str, ...]:
@@ -111,6 +112,7 @@ def plan_network(
     triggers_per_day: float,
     empty_fraction: float,
     val_fraction: float,
+    max_burst: int = MAX_BURST,
 ) -> list[CameraPlan]:
     """Plans all cameras.
 
@@ -143,6 +145,7 @@ def plan_network(
                 triggers=int(triggers[index]),
                 visits=int(visits[index]) if home else 0,
                 bumps=_draw_bumps(generator(seed, _MIX, index, 1), days),
+                max_burst=max_burst,
             )
         )
     return plans
@@ -237,7 +240,8 @@ def schedule(seed: int, plan: CameraPlan, days: int) -> list[Trigger]:
     free = 0
     for index, (second, visit) in enumerate(events):
         second = max(second, free)
-        frames = int(rng.choice(MAX_BURST, p=_BURSTS / _BURSTS.sum())) + 1
+        lengths = _BURSTS[: plan.max_burst]
+        frames = int(rng.choice(plan.max_burst, p=lengths / lengths.sum())) + 1
         triggers.append(Trigger(index, second, frames, visit))
         free = second + frames + _QUIET_SECONDS
     return triggers

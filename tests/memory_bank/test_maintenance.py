@@ -195,6 +195,24 @@ def test_banks_of_two_extractors_are_not_merged(write_bank):
         maintenance.merge([one, two], one)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_a_merge_may_convert_banks_of_several_dtypes(write_bank, make_entries, dtype):
+    entries = make_entries(images=20)
+    one = write_bank({"a": entries}, dtype="float32")
+    two = write_bank({"b": entries}, dtype="float16", folder="two")
+    with pytest.raises(ValueError, match="dtype: 'float32' in .*'float16' in .*two"):
+        maintenance.merge([one, two], one)
+    target = os.path.join(os.path.dirname(two), "merged")
+    maintenance.merge([one, two], target, dtype=dtype)
+    merged = Bank.open(target)
+    assert merged.info.dtype == dtype
+    tolerance = {"float32": 0, "bfloat16": 2**-8, "int8": 1 / 250}[dtype]
+    wanted = Bank.open(one).camera("a").stored().float_features()
+    found = merged.camera("a").stored().float_features()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+    np.testing.assert_array_equal(merged.camera("a").boxes, Bank.open(one).camera("a").boxes)
+
+
 def test_coverage_counts_entries_by_day(write_bank, make_entries):
     entries = make_entries(images=5, per_image=2, undated=1, step=40_000)
     bank = Bank.open(write_bank({"a": entries}))

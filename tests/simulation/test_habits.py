@@ -65,6 +65,11 @@ def test_triggers_come_in_order_and_leave_time_for_the_burst():
         assert after.second > before.second + before.frames
 
 
+def test_bursts_are_no_longer_than_asked():
+    plan = plan_network(2, **{**NETWORK, "triggers_per_day": 100.0, "days": 2}, max_burst=3)[0]
+    assert {trigger.frames for trigger in schedule(2, plan, 2)} == {1, 2, 3}
+
+
 def test_species_keep_to_their_hours():
     plans = plan_network(3, **{**NETWORK, "days": 300})
     hours = {}

@@ -1,11 +1,14 @@
-"""The whole road in a few minutes: simulated cameras, examples, a detector, its evaluation.
+"""The whole story in a few minutes, on simulated cameras.
 
-Runs the commands that a user would type, and shows them. Run it with `make demo`, or:
+Cameras, examples, a single-frame detector, its memory bank, Context R-CNN, both measured on cameras
+they have never seen, and a page that shows the difference. Runs the commands that a user would
+type, and prints them. Run it with `make demo`, or:
 
     python -m context_rcnn.demo --output_dir=demo
 """
 
 import argparse
+import json
 import pathlib
 import shlex
 import shutil
@@ -14,22 +17,43 @@ import sys
 import time
 from collections.abc import Sequence
 
+STAGES = ("single_frame", "context_rcnn")
+# Many cameras and a month of each in few images: a memory is learned from cameras, not from images.
+SIMULATION = ["--triggers_per_day=1.2", "--empty_fraction=0.5", "--max_burst=1", "--species=4"]
+SIMULATION += ["--pretrain_fraction=0.3"]
+
 
 def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, list[str]]]:
-    """The demo's steps: what each is for, and its command."""
+    """The demo's steps: what each is for, and its command.
+
+    The extractor must not know the cameras that the memory is learned from: of images it was
+    trained on its features say more than they will ever say of a new camera.
+    """
     python, archive, examples = sys.executable, folder / "archive", folder / "examples"
     cli = [python, "-m", "context_rcnn.cli"]
-    overrides = [
-        f"task.train_data.input_path={examples}/train-*",
-        f"task.validation_data.input_path={examples}/val-*",
-        f"task.train_data.seed={args.seed}",
-        f"trainer.seed={args.seed}",
-    ]
+    pretrained = folder / "pretrained"
+    single, context = (folder / stage for stage in STAGES)
+
+    def train(configs: list[str], run: pathlib.Path, num_steps: int | None, **overrides) -> list:
+        overrides = {
+            "task.train_data.input_path": f"{examples}/train-*",
+            "task.validation_data.input_path": f"{examples}/val-*",
+            "task.train_data.seed": args.seed,
+            "trainer.seed": args.seed,
+            **overrides,
+        }
+        settings = ",".join(f"{name}={value}" for name, value in overrides.items())
+        command = [python, "-m", "context_rcnn.model_main_tf2"]
+        command += [f"--config_file={config}" for config in configs]
+        command += [f"--model_dir={run}", f"--params_override={settings}"]
+        return command + ([f"--num_train_steps={num_steps}"] if num_steps else [])
+
+    from_pretrained = {"task.init_checkpoint": pretrained}
     return [
         (
             f"Simulate {args.cameras} camera traps over {args.days} days",
             [*cli, "simulate", "camera-traps", str(archive), f"--cameras={args.cameras}"]
-            + [f"--days={args.days}", f"--seed={args.seed}", "--workers=2"],
+            + [f"--days={args.days}", f"--seed={args.seed}", "--workers=2", *SIMULATION],
         ),
         (
             "Write them as examples, by Apache Beam",
@@ -38,11 +62,58 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
             + [f"--output_dir={examples}"],
         ),
         (
-            "Train a tiny detector, and evaluate it on cameras it has never seen",
-            [python, "-m", "context_rcnn.model_main_tf2"]
-            + [f"--pipeline_config_path={args.config}", f"--model_dir={folder}/model"]
-            + [f"--params_override={','.join(overrides)}"]
-            + ([f"--num_train_steps={args.train_steps}"] if args.train_steps else []),
+            "Train a single-frame detector on the first cameras",
+            train(
+                [args.config],
+                pretrained,
+                args.train_steps,
+                **{
+                    "task.train_data.input_path": f"{examples}/pretrain-*",
+                    "task.validation_data.input_path": "",
+                },
+            )
+            + ["--mode=train"],
+        ),
+        (
+            "Freeze it as the extractor of memories",
+            [*cli, "extractor", f"--model_dir={pretrained}", f"--output_dir={folder}/extractor"]
+            + ["--max_boxes=1"],
+        ),
+        (
+            "Remember the best box of every image of the other cameras, by Apache Beam",
+            [*cli, "remember", f"--extractor={folder}/extractor", f"--output_dir={folder}/bank"]
+            + [f"--examples={examples}/train-*.tfrecord,{examples}/val-*.tfrecord"],
+        ),
+        (
+            "Train on more cameras without a memory, and evaluate on cameras never seen",
+            train(
+                [args.context_config, "configs/table1/single_frame.yaml"],
+                single,
+                args.context_steps,
+                **from_pretrained,
+                **{"task.memory.bank": ""},
+            ),
+        ),
+        (
+            "Train Context R-CNN on the same cameras with their memory, and evaluate it alike",
+            train(
+                [args.context_config],
+                context,
+                args.context_steps,
+                **from_pretrained,
+                **{"task.memory.bank": f"{folder}/bank"},
+            ),
+        ),
+        (
+            "Ask it what it looks at",
+            [*cli, "explain", f"--model_dir={context}", f"--output={folder}/explanations.jsonl"]
+            + ["--count=150", "--top=50"],
+        ),
+        (
+            "Show it",
+            [*cli, "report", f"--evaluation={context}", f"--baseline={single}"]
+            + [f"--explanations={folder}/explanations.jsonl", f"--examples={examples}/*.tfrecord"]
+            + [f"--output_dir={folder}/report", "--title=Simulated cameras that remember"],
         ),
     ]
 
@@ -51,11 +122,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo. Returns the exit status of the first step that fails, or 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", default="demo", help="folder to write (default: demo)")
-    parser.add_argument("--cameras", type=int, default=30, help="(default: 30)")
-    parser.add_argument("--days", type=int, default=20, help="(default: 20)")
+    parser.add_argument("--cameras", type=int, default=300, help="(default: 300)")
+    parser.add_argument("--days", type=int, default=30, help="(default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
     parser.add_argument("--config", default="configs/simulation/faster_rcnn.yaml", metavar="FILE")
     parser.add_argument("--train_steps", type=int, help="instead of the config file's")
+    parser.add_argument(
+        "--context_config", default="configs/simulation/context_rcnn.yaml", metavar="FILE"
+    )
+    parser.add_argument("--context_steps", type=int, help="instead of that config file's")
     args = parser.parse_args(argv)
     folder = pathlib.Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -66,18 +141,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         if status:
             print(f"\nThe demo stops here: the command above ended with status {status}.")
             return status
-    evaluations = (folder / "model" / "evaluation").glob("step-*")
-    latest = max(evaluations, key=lambda path: int(path.name.rsplit("-", 1)[1]))
-    for name in ("metrics.json", "metrics.txt", "contact_sheet.png"):
-        shutil.copy(latest / name, folder / name)
+        print(f"({(time.monotonic() - start) / 60:.1f} minutes so far)", flush=True)
+    measured = {stage: _latest(folder / stage) for stage in STAGES}
+    (folder / "metrics.json").write_text(json.dumps(measured, indent=1))
+    single, context = (measured[stage] for stage in STAGES)
+    print(f"\n{'on cameras never seen before':30} {'single frame':>14} {'Context R-CNN':>14}")
+    for name in ("mAP@.5", "AR@1"):
+        print(f"{name:30} {single[name]:14.3f} {context[name]:14.3f}")
     minutes = (time.monotonic() - start) / 60
     print(
         f"\nDone in {minutes:.1f} minutes. Look at\n"
-        f"  {folder}/contact_sheet.png   detections (solid) and the truth (dashed)\n"
-        f"  {folder}/metrics.txt         how good they are, by class and by camera\n"
-        f"  tensorboard --logdir {folder}/model"
+        f"  {folder}/report/index.html   what the memory changed, and what it looks at\n"
+        f"  {folder}/metrics.json        all numbers of both\n"
+        f"  tensorboard --logdir {folder}"
     )
     return 0
+
+
+def _latest(run: pathlib.Path) -> dict:
+    """Numbers of a run's last evaluation; its pictures go beside the run."""
+    evaluations = (run / "evaluation").glob("step-*")
+    latest = max(evaluations, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    for name in ("metrics.txt", "contact_sheet.png"):
+        shutil.copy(latest / name, run / name)
+    return json.loads((latest / "metrics.json").read_text())
 
 
 if __name__ == "__main__":

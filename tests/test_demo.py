@@ -8,16 +8,24 @@ from context_rcnn import demo
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def test_a_small_demo_leaves_metrics_and_a_contact_sheet(tmp_path, monkeypatch, capfd):
+def test_a_small_demo_tells_the_whole_story(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(ROOT)
-    argv = [f"--output_dir={tmp_path}/demo", "--cameras=4", "--days=4", "--train_steps=4"]
-    assert demo.main(argv) == 0
-    metrics = json.loads((tmp_path / "demo" / "metrics.json").read_text())
-    splits = json.loads((tmp_path / "demo" / "archive" / "splits.json").read_text())["splits"]
-    assert set(metrics["per_camera"]) == set(splits["val"])
-    assert not set(splits["val"]) & set(splits["train"])
-    assert (tmp_path / "demo" / "contact_sheet.png").stat().st_size > 1000
-    assert "=== Train a tiny detector" in capfd.readouterr().out
+    folder = tmp_path / "demo"
+    argv = [f"--output_dir={folder}", "--cameras=8", "--days=5"]
+    assert demo.main([*argv, "--train_steps=4", "--context_steps=4"]) == 0
+    metrics = json.loads((folder / "metrics.json").read_text())
+    splits = json.loads((folder / "archive" / "splits.json").read_text())["splits"]
+    assert set(splits) == {"pretrain", "train", "val"}
+    for stage in ("single_frame", "context_rcnn"):
+        assert set(metrics[stage]["per_camera"]) == set(splits["val"])
+        assert (folder / stage / "contact_sheet.png").stat().st_size > 1000
+    # The memory knows nothing of the cameras its extractor was trained on.
+    bank = json.loads((folder / "bank" / "manifest.json").read_text())
+    assert set(bank["cameras"]) == {*splits["train"], *splits["val"]}
+    page = (folder / "report" / "index.html").read_text()
+    assert "Simulated cameras that remember" in page
+    printed = capfd.readouterr().out
+    assert "=== Train Context R-CNN" in printed and "Done in" in printed
 
 
 def test_a_step_that_fails_ends_the_demo_with_its_status(tmp_path, monkeypatch, capfd):

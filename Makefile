@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test test-slow lint bench clean
 
 help:
-	@echo "make demo       simulate cameras, write examples, train, evaluate on unseen cameras (about 8 minutes)"
+	@echo "make demo       the whole story on simulated cameras: memory or none (about 10 minutes)"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the long tests: XLA, several processes, killed runs"
 	@echo "make lint       ruff"
@@ -38,6 +38,9 @@ bench: install
 	$(BIN)/python -m benchmarks.memory_join
 	$(BIN)/python -m benchmarks.bank_build
 	$(BIN)/python -m benchmarks.bank_scale
+	$(BIN)/python -m benchmarks.context
+	$(BIN)/python -m benchmarks.serving
+	$(BIN)/python -m benchmarks.detect_scale
 
 clean:
 	rm -rf demo build *.egg-info

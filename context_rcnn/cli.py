@@ -4,12 +4,13 @@ Training is `python -m context_rcnn.model_main_tf2`, which keeps the Object Dete
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
 
 import context_rcnn
-from context_rcnn import bank_verbs
+from context_rcnn import bank_verbs, detect_verbs
 
 EPILOG = """\
 the road from photographs to a trained detector:
@@ -47,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_remember(verbs)
     bank_verbs.add_bank(verbs)
     _add_explain(verbs)
+    _add_export(verbs)
+    detect_verbs.add_verbs(verbs)
     _add_report(verbs)
     doctor = verbs.add_parser("doctor", help="versions, devices, what is missing and what to do")
     doctor.set_defaults(run=_doctor)
@@ -303,17 +306,66 @@ def _explain(args: argparse.Namespace, rest: list[str]) -> int:
     return 0
 
 
+def _add_export(verbs: argparse._SubParsersAction) -> None:
+    export = verbs.add_parser(
+        "export",
+        help="a trained detector as a SavedModel, with its memory and extractor",
+        description="Writes the detector of a training run so that TensorFlow alone can run it "
+        "(docs/serving.md). One with a long-term memory is single-frame where none is given, and "
+        "carries the extractor that fills it.",
+    )
+    export.add_argument("--model_dir", required=True, help="folder of the training run")
+    export.add_argument("--output_dir", required=True, help="folder to write")
+    export.add_argument(
+        "--extractor",
+        default="",
+        metavar="DIR",
+        help="of the bank it was trained with; without it the model cannot fill its own memory",
+    )
+    export.add_argument(
+        "--input_type",
+        default="image_tensor",
+        help="of the signature serving_default: image_tensor, float_image_tensor, "
+        "encoded_image_string_tensor or tf_example (default: image_tensor); the other signatures "
+        "take encoded images",
+    )
+    export.add_argument(
+        "--checkpoint", default="", help="default: the best of the run, or else the latest"
+    )
+    export.set_defaults(run=_export)
+
+
+def _export(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.inference.export import export_run
+
+    description = export_run(
+        args.model_dir,
+        args.output_dir,
+        checkpoint=args.checkpoint,
+        extractor=args.extractor,
+        input_type=args.input_type,
+    )
+    print(json.dumps(description, indent=1))
+    return 0
+
+
 def _add_report(verbs: argparse._SubParsersAction) -> None:
     report = verbs.add_parser(
         "report",
-        help="an evaluation as a page to show: gains, false positives, attention",
-        description="Writes a folder that opens without a network: what a run with memory finds "
-        "that a single-frame run does not, and the reverse, by class and camera; and what its "
-        "detections attend to. Nothing but --evaluation and --output_dir is needed; what is not "
-        "given, the page says.",
+        help="a page to show, of an evaluation or of what `detect` found",
+        description="Writes a folder that opens without a network. Of an evaluation: what a run "
+        "with memory finds that a single-frame run does not, and the reverse, by class and camera; "
+        "and what its detections attend to. Of results that nobody has labelled: samples with and "
+        "without detections, to judge them by. What is not given, the page says.",
     )
     report.add_argument(
-        "--evaluation", required=True, metavar="RUN", help="with memory; or its evaluation/step-N"
+        "--evaluation", default="", metavar="RUN", help="with memory; or its evaluation/step-N"
+    )
+    report.add_argument(
+        "--results", default="", metavar="FILE", help="instead: what `context-rcnn detect` wrote"
+    )
+    report.add_argument(
+        "--threshold", type=float, default=0.2, help="of --results: what counts (default: 0.2)"
     )
     report.add_argument("--output_dir", required=True, help="folder to write; a report is replaced")
     report.add_argument("--baseline", default="", metavar="RUN", help="single-frame run, likewise")
@@ -339,15 +391,28 @@ def _add_report(verbs: argparse._SubParsersAction) -> None:
 def _report(args: argparse.Namespace, rest: list[str]) -> int:
     from tqdm import tqdm
 
-    from context_rcnn.report.page import ReportOptions, write_report
+    if bool(args.evaluation) == bool(args.results):
+        raise ValueError("give either --evaluation, a run, or --results, what `detect` wrote")
 
-    options = ReportOptions(**{k: v for k, v in vars(args).items() if k != "run"})
-    index = write_report(
-        options,
-        lambda images, total: tqdm(images, "images", total, unit="image", disable=None),
-    )
+    def progress(images, total):
+        return tqdm(images, "images", total, unit="image", disable=None)
+
+    if args.results:
+        from context_rcnn.report.results_page import ResultsOptions, write_results_report
+
+        index = write_results_report(_options(ResultsOptions, args), progress)
+    else:
+        from context_rcnn.report.page import ReportOptions, write_report
+
+        index = write_report(_options(ReportOptions, args), progress)
     print(f"Look at {index}")
     return 0
+
+
+def _options(options: type, args: argparse.Namespace):
+    """Options of the flags with their names."""
+    names = [field.name for field in dataclasses.fields(options)]
+    return options(**{name: getattr(args, name) for name in names})
 
 
 def _doctor(args: argparse.Namespace, rest: list[str]) -> int:

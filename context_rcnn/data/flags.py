@@ -9,11 +9,7 @@ from context_rcnn.data.images import ImageOptions
 
 def add_archive_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `ArchiveOptions` and `ImageOptions`, with their defaults."""
-    default = {
-        field.name: field.default
-        for options in (ArchiveOptions, ImageOptions)
-        for field in dataclasses.fields(options)
-    }
+    default = _defaults(ArchiveOptions)
     source = parser.add_argument_group("input (exactly one of --input_json, --input_folder, ...)")
     source.add_argument("--input_json", metavar="FILE", help="COCO Camera Traps annotations")
     source.add_argument(
@@ -63,6 +59,12 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         "--seed", type=int, default=default["seed"], help="of that choice (default: %(default)s)"
     )
 
+    add_camera_flags(parser)
+    add_image_flags(parser)
+
+
+def add_camera_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that name the camera of a path, and tell one sequence from the next."""
     cameras = parser.add_argument_group("cameras and sequences")
     cameras.add_argument(
         "--camera_regex",
@@ -76,10 +78,13 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         "--sequence_gap",
         type=int,
         metavar="SECONDS",
-        default=default["sequence_gap"],
+        default=_defaults(ArchiveOptions)["sequence_gap"],
         help="longest pause within a sequence (default: %(default)s)",
     )
 
+
+def add_image_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags of `ImageOptions`."""
     images = parser.add_argument_group("images")
     images.add_argument(
         "--max_side", type=int, metavar="PIXELS", help="reduce images with a longer side"
@@ -88,7 +93,7 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         "--max_megapixels",
         type=float,
         metavar="MP",
-        default=default["max_megapixels"],
+        default=_defaults(ImageOptions)["max_megapixels"],
         help="refuse larger images before decoding (default: %(default)s)",
     )
     images.add_argument(
@@ -109,6 +114,10 @@ def archive_options(args: argparse.Namespace) -> ArchiveOptions:
 def image_options(args: argparse.Namespace) -> ImageOptions:
     """Options of parsed flags; raises ValueError for values out of range."""
     return ImageOptions(**_pick(ImageOptions, args))
+
+
+def _defaults(options: type) -> dict:
+    return {field.name: field.default for field in dataclasses.fields(options)}
 
 
 def _pick(options: type, args: argparse.Namespace) -> dict:

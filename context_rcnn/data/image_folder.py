@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
@@ -13,6 +14,8 @@ from context_rcnn.data.timestamps import ClockError
 
 STAGE = "image_folder"
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+OWN_FOLDER = ".context-rcnn"
+"""A file that says: this folder was written by us, and what lies below are no photographs."""
 
 
 def read_image_folder(root: str | Path, camera_namer: CameraNamer | None = None) -> Archive:
@@ -58,8 +61,23 @@ def read_image_folder(root: str | Path, camera_namer: CameraNamer | None = None)
 
 def list_images(root: Path, notes: Counter) -> list[str]:
     """Relative paths of the image files below `root`, sorted; what is passed over is counted."""
-    found = []
-    for folder, subfolders, files in os.walk(root):
+    found = sorted(walk_images(root, notes))
+    for name in [name for name, count in notes.items() if not count]:
+        del notes[name]
+    return found
+
+
+def walk_images(root: Path, notes: Counter) -> Iterator[str]:
+    """The same folder by folder, without holding the names of all."""
+
+    def unreadable(_: OSError) -> None:
+        notes["unreadable_folders"] += 1
+
+    for folder, subfolders, files in os.walk(root, onerror=unreadable):
+        if OWN_FOLDER in files:
+            subfolders.clear()
+            notes["own_folders_ignored"] += 1
+            continue
         hidden = [name for name in subfolders if name.startswith(".")]
         links = [name for name in subfolders if os.path.islink(os.path.join(folder, name))]
         notes["hidden_folders_ignored"] += len(hidden)
@@ -72,7 +90,4 @@ def list_images(root: Path, notes: Counter) -> list[str]:
             elif not name.lower().endswith(IMAGE_SUFFIXES):
                 notes["other_files_ignored"] += 1
             else:
-                found.append((relative / name).as_posix())
-    for name in [name for name, count in notes.items() if not count]:
-        del notes[name]
-    return sorted(found)
+                yield (relative / name).as_posix()

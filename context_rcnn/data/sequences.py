@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from context_rcnn.data.records import ImageRecord
 
@@ -33,7 +33,7 @@ def assign_sequences(
     sequences = defaultdict(list)
     for camera in sorted(by_camera):
         in_time = sorted(by_camera[camera], key=time_order)
-        for record, seq_id in zip(in_time, _sequence_ids(in_time, gap_seconds), strict=True):
+        for record, seq_id in zip(in_time, sequence_ids(in_time, gap_seconds), strict=True):
             sequences[camera, seq_id].append(record)
     numbered = [
         record for (_, seq_id), members in sequences.items() for record in _number(seq_id, members)
@@ -41,12 +41,19 @@ def assign_sequences(
     return sorted(numbered, key=lambda record: (record.camera, time_order(record)))
 
 
-def _sequence_ids(in_time: list[ImageRecord], gap_seconds: int) -> list[str]:
-    ids = []
+def sequence_ids(
+    in_time: Iterable[ImageRecord], gap_seconds: int = DEFAULT_GAP_SECONDS
+) -> Iterator[str]:
+    """The sequence of each record of one camera; see `assign_sequences`.
+
+    Args:
+        in_time: Records of one camera, in `time_order`.
+        gap_seconds: Longest pause within a sequence.
+    """
     current, last_seconds = "", None
     for record in in_time:
         if record.seq_id:
-            ids.append(record.seq_id)
+            yield record.seq_id
             continue
         joins = (
             record.seconds is not None
@@ -56,8 +63,7 @@ def _sequence_ids(in_time: list[ImageRecord], gap_seconds: int) -> list[str]:
         if not joins:
             current = f"from:{record.image_id}"
         last_seconds = record.seconds
-        ids.append(current)
-    return ids
+        yield current
 
 
 def _number(seq_id: str, members: list[ImageRecord]) -> list[ImageRecord]:

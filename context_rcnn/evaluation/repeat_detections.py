@@ -21,12 +21,13 @@ import itertools
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from context_rcnn.evaluation.coco import Detections
-from context_rcnn.evaluation.groundtruth import Image
+if TYPE_CHECKING:  # they import TensorFlow
+    from context_rcnn.evaluation.coco import Detections
+    from context_rcnn.evaluation.groundtruth import Image
 
 # Cells of the grid, in multiples of what near-identical boxes differ by: larger ones make fewer
 # cells to look into and more boxes in each.
@@ -142,15 +143,17 @@ def find_repeat_detections(
 
 
 def remove_repeat_detections(
-    images: Sequence[Image],
+    images: "Sequence[Image]",
     detections: Mapping[int, tuple],
     options: RepeatDetectionOptions | None = None,
-) -> tuple[Detections, Repeats]:
+) -> "tuple[Detections, Repeats]":
     """Removes repeat detections from the images of an evaluation.
 
     Returns:
         What is left, and what `find_repeat_detections` found in all detections, image after image.
     """
+    from context_rcnn.evaluation.coco import Detections
+
     found = [image for image in images if image.key in detections]
     lengths = [len(detections[image.key][1]) for image in found]
     columns = [[detections[image.key][i] for image in found] for i in range(3)]
@@ -184,7 +187,7 @@ def _locations(owners: Sequence[Hashable], boxes: np.ndarray, iou: float) -> lis
         near = []
         for cell in grid.cells_that_may_match(box):
             near += cells.get((owner, cell), ())
-        same = np.flatnonzero(_iou(boxes[i], first[near]) >= iou) if near else ()
+        same = np.flatnonzero(overlap(boxes[i], first[near]) >= iou) if near else ()
         for number in same:
             members[near[number]].append(i)
         if not len(same):
@@ -240,7 +243,7 @@ class _Grid:
         return self._unit * math.exp(size * self._log_step)
 
 
-def _iou(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """IoU of a box [4] with others [n, 4], all y1 x1 y2 x2 and with area."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     both = np.prod(np.maximum(sides, 0.0), axis=1)

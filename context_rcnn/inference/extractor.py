@@ -19,17 +19,16 @@ extractors are never mixed.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import types
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from context_rcnn.configs import schema
 from context_rcnn.data import input as input_lib
 from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector, pool_boxes
-from context_rcnn.tasks import checkpoints
-from context_rcnn.tasks.detection import DetectionTask
+from context_rcnn.tasks.loading import load_run
 
 # Where features are taken: at the final boxes, as the released code does, or at the proposals with
 # the highest objectness, as the paper describes (section 3.1).
@@ -64,7 +63,9 @@ class Extractor(tf.Module):
             raise ValueError(f"max_boxes must be at least 1, got {max_boxes}")
         if source not in SOURCES:
             raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
-        self._model = model
+        # Weights are saved, but not layers, which Keras would trace once more, one by one.
+        self._weights = [*model.variables]
+        self._untracked = types.SimpleNamespace(model=model)
         self._image_size = tuple(image_size)
         self._keep_aspect_ratio = keep_aspect_ratio
         self._source = source
@@ -91,20 +92,13 @@ class Extractor(tf.Module):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "encoded_images")])
     def extract(self, encoded_images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Features of the boxes found in encoded images; see the module."""
-        images, shapes = tf.map_fn(
-            self._decode,
-            encoded_images,
-            fn_output_signature=(
-                tf.TensorSpec([*self._image_size, 3], tf.uint8),
-                tf.TensorSpec([2], tf.float32),
-            ),
-        )
+        images, shapes = prepare_images(encoded_images, self._image_size, self._keep_aspect_ratio)
         return self.extract_from_images(images, shapes)
 
     @tf.function
     def extract_from_images(self, images: tf.Tensor, shapes: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same for images that are resized already; see `data.input.resize`."""
-        model = self._model
+        model = self._untracked.model
         maps = model.maps(images, training=False)
         at, _ = model.propose(maps, shapes, training=False)
         if self._source == "proposals":
@@ -130,10 +124,33 @@ class Extractor(tf.Module):
             "classes": tf.where(valid, tf.cast(classes, tf.int32), 0),
         }
 
-    def _decode(self, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        image.set_shape([None, None, 3])
-        return input_lib.resize(image, self._image_size, self._keep_aspect_ratio)
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Any image that TensorFlow reads, as uint8 [height, width, 3]."""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    return image
+
+
+def prepare_images(
+    images: tf.Tensor,
+    size: Sequence[int],
+    keep_aspect_ratio: bool,
+    decode: Callable[[tf.Tensor], tf.Tensor] = decode_image,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images [n], whatever `decode` makes pixels of, as a detector wants them.
+
+    Returns:
+        uint8 [n, *size, 3], and float32 [n, 2], height and width of what is not padding.
+    """
+    return tf.map_fn(
+        lambda image: input_lib.resize(decode(image), size, keep_aspect_ratio),
+        images,
+        fn_output_signature=(
+            tf.TensorSpec([*size, 3], tf.uint8),
+            tf.TensorSpec([2], tf.float32),
+        ),
+    )
 
 
 def fingerprint(model: tf_keras.Model, preprocessing: Mapping[str, Any]) -> str:
@@ -187,24 +204,13 @@ def export_extractor(
         max_boxes: best boxes of an image whose features are given.
         checkpoint: by default the best checkpoint of the run, or else the latest.
     """
-    params = os.path.join(model_dir, "params.yaml")
-    if not tf.io.gfile.exists(params):
-        raise ValueError(f"{model_dir} is not the folder of a run: there is no {params}")
-    config = schema.load_experiment(config_files=[params])
-    best = os.path.join(model_dir, config.trainer.best_checkpoint_export_subdir)
-    if not checkpoint:
-        checkpoint = best if tf.train.latest_checkpoint(best) else model_dir
-    task = DetectionTask(config.task)
-    model = task.build_model()
-    checkpoints.restore(
-        checkpoints.find_checkpoint(checkpoint, "--checkpoint"), "--checkpoint", model=model
-    )
+    config, class_names, model = load_run(model_dir, checkpoint)
     extractor = Extractor(
         model,
         image_size=config.task.model.image_size,
         keep_aspect_ratio=config.task.model.keep_aspect_ratio,
         source=source,
-        class_names=task.class_names,
+        class_names=class_names,
         max_boxes=max_boxes,
     )
     save_extractor(extractor, folder)

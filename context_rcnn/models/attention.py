@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from context_rcnn.detectors.two_stage import TwoStageDetector
+from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
 
 
 def detect_with_attention(
@@ -42,18 +42,24 @@ def detect_with_attention(
     outputs = detector.detect(logits, offsets, proposals, shapes)
     if "long_term" not in weights:
         raise ValueError("the detector attends to no memory bank, or was given none")
-    attention = weights["long_term"]
-    # Suppression keeps scores as they are: a detection's is that of its proposal and class.
-    scores = tf.gather(
-        tf.transpose(tf.nn.softmax(logits), [0, 2, 1]), outputs["detection_classes"], batch_dims=1
-    )
-    scores = tf.where(proposals.valid[:, None], scores, -2.0)
-    off = tf.abs(scores - outputs["detection_scores"][..., None])
-    origin = tf.argmin(off, axis=-1, output_type=tf.int32)
-    attention = tf.gather(attention, origin, batch_dims=1)
+    origin = find_origin(outputs, logits, proposals)
+    attention = tf.gather(weights["long_term"], origin, batch_dims=1)
     weight, index = tf.math.top_k(attention, min(top, attention.shape[-1]))
     kept = (outputs["detection_scores"] >= 0)[..., None]
     return outputs | {
         "attention_index": index,
         "attention_weight": tf.where(kept, weight, 0.0),
     }
+
+
+def find_origin(
+    outputs: Mapping[str, tf.Tensor], logits: tf.Tensor, proposals: Proposals
+) -> tf.Tensor:
+    """Which proposal became each detection, int32 [images, detections]."""
+    # Suppression keeps scores as they are: a detection's is that of its proposal and class.
+    scores = tf.gather(
+        tf.transpose(tf.nn.softmax(logits), [0, 2, 1]), outputs["detection_classes"], batch_dims=1
+    )
+    scores = tf.where(proposals.valid[:, None], scores, -2.0)
+    off = tf.abs(scores - outputs["detection_scores"][..., None])
+    return tf.argmin(off, axis=-1, output_type=tf.int32)

@@ -150,7 +150,8 @@ class ContextStream(tf.Module):
         """
         before = dict(state)
         other = valid & (cameras != state["camera"])
-        fresh = self.initial_state(int(images.shape[0]))
+        # Exported, the batch is of any size.
+        fresh = self.initial_state(images.shape[0] or tf.shape(images)[0])
         state = {name: _where(other, fresh[name], value) for name, value in state.items()}
         memory = {}
         if self._long:

@@ -1,16 +1,19 @@
 """A folder that opens without a network: index.html, its images, and the full lists as JSON."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jinja2
 import numpy as np
 
+from context_rcnn.data.image_folder import OWN_FOLDER
 from context_rcnn.report import charts, curves, figures, galleries, sections
 from context_rcnn.report.compare import Case, Comparison, compare, pair
 from context_rcnn.report.explanations import (
@@ -82,28 +85,40 @@ def write_report(
         ValueError: For inputs that are missing or not what they should be, naming file and field,
             and for a folder that holds something else than a report.
     """
-    target = os.path.abspath(options.output_dir)
-    _check_target(target)
-    both = _read(options)
-    keyframes = read_explanations(options.explanations) if options.explanations else None
+    with staged(options.output_dir) as folder:
+        both = _read(options)
+        keyframes = read_explanations(options.explanations) if options.explanations else None
+        content = _content(both, keyframes, options, folder, progress)
+        with open(os.path.join(folder, "cases.json"), "w", encoding="utf-8") as file:
+            json.dump(_cases(both.comparison), file, indent=1)
+        with open(os.path.join(folder, "index.html"), "w", encoding="utf-8") as file:
+            file.write(environment().get_template("index.html").render(content))
+    return os.path.join(options.output_dir, "index.html")
+
+
+@contextlib.contextmanager
+def staged(output_dir: str) -> Iterator[str]:
+    """A folder to write to, which becomes `output_dir` when the block ends without an exception.
+
+    Raises:
+        ValueError: If `output_dir` holds something else than a report.
+    """
+    target = os.path.abspath(output_dir)
+    check_target(target)
     os.makedirs(os.path.dirname(target), exist_ok=True)
     staging = tempfile.mkdtemp(prefix=".report-", dir=os.path.dirname(target))
     try:
-        content = _content(both, keyframes, options, staging, progress)
-        with open(os.path.join(staging, "cases.json"), "w", encoding="utf-8") as file:
-            json.dump(_cases(both.comparison), file, indent=1)
-        with open(os.path.join(staging, "index.html"), "w", encoding="utf-8") as file:
-            file.write(_environment().get_template("index.html").render(content))
+        yield staging
+        pathlib.Path(staging, OWN_FOLDER).touch()
         os.chmod(staging, 0o755)
         if os.path.isdir(target):
             shutil.rmtree(target)
         os.rename(staging, target)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return os.path.join(options.output_dir, "index.html")
 
 
-def _check_target(target: str) -> None:
+def check_target(target: str) -> None:
     """Refuses to replace anything but an empty folder or an earlier report."""
     if not os.path.lexists(target):
         return
@@ -334,14 +349,15 @@ def _case(case: Case) -> dict[str, Any]:
     return row
 
 
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """What renders the templates; everything is escaped."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("context_rcnn.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "signed": signed}
-    environment.globals |= {"count": count, "MARK_CONTENT": "context-rcnn report"}
-    return environment
+    made.filters |= {"number": number, "signed": signed}
+    made.globals |= {"count": count, "MARK_CONTENT": "context-rcnn report"}
+    return made

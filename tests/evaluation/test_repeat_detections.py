@@ -107,13 +107,13 @@ def test_work_grows_with_the_number_of_detections_not_with_its_square(monkeypatc
     """Boxes are compared with few others, be they all in one place or everywhere."""
     from context_rcnn.evaluation import repeat_detections
 
-    compared, iou = [0], repeat_detections._iou
+    compared, iou = [0], repeat_detections.overlap
 
     def counting(box, others):
         compared[0] += len(others)
         return iou(box, others)
 
-    monkeypatch.setattr(repeat_detections, "_iou", counting)
+    monkeypatch.setattr(repeat_detections, "overlap", counting)
     n = 20_000
     rng = np.random.default_rng(0)
     start = rng.uniform(0, 0.8, (n, 2))

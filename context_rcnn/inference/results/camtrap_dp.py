@@ -9,7 +9,7 @@ import csv
 import itertools
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,11 +22,12 @@ from context_rcnn.inference.results.deployments import (
     COLUMNS,
     MISSING,
     Deployment,
+    Deployments,
     read_deployments,
 )
 from context_rcnn.inference.results.numbers import corner_and_size, to_box
 from context_rcnn.inference.results.options import CamtrapOptions, Options
-from context_rcnn.inference.results.order import Index
+from context_rcnn.inference.results.order import CameraSpan, Index
 from context_rcnn.inference.results.records import Detection, Header, ImageResult, Report
 
 VERSION = "1.0.2"
@@ -90,6 +91,32 @@ _MEDIATYPES = {
 _CLASS_TAG = "class:"
 
 
+def require(
+    options: CamtrapOptions,
+    cameras: Mapping[str, CameraSpan],
+    leave_out: Callable[[str, str], None],
+) -> tuple[CameraClock, Deployments]:
+    """What the standard requires and images do not tell; `leave_out` as in `read_deployments`.
+
+    Raises:
+        ValueError: If time zone or deployments are missing or wrong.
+    """
+    if not options.timezone:
+        raise ValueError(
+            "Camtrap DP requires the time zone of the camera clocks, which images do not tell. "
+            "Give --timezone with an offset such as +01:00 or, if the clocks follow daylight "
+            "saving, a name such as Europe/Berlin"
+        )
+    clock = CameraClock(options.timezone)
+    deployments = read_deployments(options.deployments, cameras, clock, leave_out)
+    if not deployments.all:
+        raise ValueError(
+            f"{options.deployments}: Camtrap DP requires one deployment with a start and an end at "
+            "least; there is none, and no image with a date"
+        )
+    return clock, deployments
+
+
 class CamtrapDpWriter:
     """Writes a folder with `datapackage.json`, `deployments.csv`, `media.csv`, `observations.csv`.
 
@@ -109,22 +136,9 @@ class CamtrapDpWriter:
     ):
         self._options, self._classes = options, classes
         self._index, self._report = index, report
-        if not options.camtrap.timezone:
-            raise ValueError(
-                "Camtrap DP requires the time zone of the camera clocks, which images do not tell. "
-                "Give --timezone with an offset such as +01:00 or, if the clocks follow daylight "
-                "saving, a name such as Europe/Berlin"
-            )
-        self._clock = CameraClock(options.camtrap.timezone)
-        path = options.camtrap.deployments
-        self._deployments = read_deployments(
-            path, index.cameras, self._clock, self._leave_out_deployment
+        self._clock, self._deployments = require(
+            options.camtrap, index.cameras, self._leave_out_deployment
         )
-        if not self._deployments.all:
-            raise ValueError(
-                f"{path}: Camtrap DP requires one deployment with a start and an end at least; "
-                "there is none, and no image with a date"
-            )
         self._completed = options.completed or header.created
         self._classified_by = f"{header.model} {header.model_version}"
         self._used: set[int] = set()

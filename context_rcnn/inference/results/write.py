@@ -85,6 +85,7 @@ def write_results(
     options: Options | None = None,
     *,
     revise: Revise | None = None,
+    known: Iterable[Failure] = (),
     progress: bool = True,
 ) -> Summary:
     """Writes the images of a journal, each once, in the order of their file names.
@@ -98,6 +99,7 @@ def write_results(
         options: how.
         revise: gives other detections to an image before it is written, such as those of repeat
             detections with their scores negated.
+        known: failures of earlier stages, to be reported with those of this one.
         progress: a bar for each stage.
 
     Returns:
@@ -113,6 +115,8 @@ def write_results(
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(Transaction())
         report = _reporter(files, outputs, summary, Path(journal))
+        for failure in known:
+            report(failure)
         lines, index = stack.enter_context(in_order(source, report, progress))
         writers = _writers(files, outputs, source, classes, options, index, report)
         summary.counts["superseded"] = index.superseded

@@ -1,0 +1,139 @@
+"""Results of images that nobody labelled as a page, to judge them in two minutes."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from context_rcnn.data.timestamps import format_timestamp
+from context_rcnn.inference.results.records import ImageResult
+from context_rcnn.report import galleries
+from context_rcnn.report.found import Counts, Found, gather, open_results, shown
+from context_rcnn.report.galleries import Picture
+from context_rcnn.report.page import environment, staged
+from context_rcnn.report.pixels import Album
+from context_rcnn.report.text import clean, number
+
+MOST_CAMERAS = 500  # that the table shows
+
+
+@dataclasses.dataclass(frozen=True)
+class ResultsOptions:
+    """What the page is made of.
+
+    Attributes:
+        results: JSON file, state or journal of `context-rcnn detect`.
+        output_dir: folder to write; an earlier report there is replaced.
+        image_root: folder of the images, for pixels.
+        title: of the page.
+        threshold: score from which a detection counts.
+        max_examples: images of each kind that are shown.
+        seed: of what is drawn by chance.
+    """
+
+    results: str
+    output_dir: str
+    image_root: str = ""
+    title: str = ""
+    threshold: float = 0.2
+    max_examples: int = 24
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 < self.threshold <= 1:
+            raise ValueError(f"--threshold={self.threshold}: has to be above 0 and at most 1")
+        if self.max_examples < 0:
+            raise ValueError(f"--max_examples={self.max_examples}: cannot be negative")
+        if self.image_root and not os.path.isdir(self.image_root):
+            raise ValueError(f"--image_root={self.image_root}: no such folder")
+
+
+def write_results_report(
+    options: ResultsOptions,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> str:
+    """Writes the page whole or not at all; returns the path of its index.html.
+
+    Args:
+        options: what it is made of.
+        progress: wraps the images that are read for it, with their number.
+
+    Raises:
+        ValueError: For results that are none, and for a folder that holds something else than a
+            report.
+    """
+    with staged(options.output_dir) as folder:
+        source = open_results(options.results)
+        found = gather(source, options.threshold, options.max_examples, options.seed)
+        if not found.total.images:
+            raise ValueError(f"{options.results} holds no images")
+        pictures = {
+            kind: [_picture(image, kind, source.class_names, options) for image in sample.images]
+            for kind, sample in found.samples.items()
+        }
+        album = Album()
+        for kind in pictures.values():
+            galleries.want_all(album, kind)
+        album.fill(folder, image_root=options.image_root, progress=progress)
+        content = {
+            "title": clean(options.title or "What was detected", 200),
+            "made_by": clean(source.made_by),
+            "options": options,
+            "total": found.total,
+            "classes": _classes(found),
+            "cameras": [_camera(n, c) for n, c in sorted(found.cameras.items())[:MOST_CAMERAS]],
+            "cameras_in_all": len(found.cameras),
+            "pictures": pictures,
+            "failures": [(clean(i.file), _why(i)) for i in found.failures],
+            "reasons": [(clean(reason), n) for reason, n in found.reasons.most_common()],
+            "photo": album.get,
+            "why_missing": album.failures.get,
+        }
+        page = environment().get_template("results.html").render(content)
+        with open(os.path.join(folder, "index.html"), "w", encoding="utf-8") as file:
+            file.write(page)
+    return os.path.join(options.output_dir, "index.html")
+
+
+def _picture(
+    image: ImageResult, kind: str, names: dict[int, str], options: ResultsOptions
+) -> Picture:
+    boxes, labels = [], []
+    for place in shown(image, kind, options.threshold):
+        found = image.detections[place]
+        label = f"{clean(names[found.class_id], 40)} {number(found.score, 2)}"
+        y1, x1, y2, x2 = found.box
+        boxes.append(galleries.box((x1, y1, x2, y2), "memory" if kind == "found" else "baseline"))
+        labels.append(label)
+    said = ", ".join(labels[:3]) or "nothing"
+    said += f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+    when = "undated" if image.seconds is None else format_timestamp(image.seconds)
+    where = f"{clean(image.camera, 60) or 'camera unknown'}, {when}"
+    return Picture(
+        image.file,
+        boxes,
+        f"Image {clean(image.file)}: {said}.",
+        [said, where, clean(image.file)],
+    )
+
+
+def _classes(found: Found) -> list[dict[str, Any]]:
+    return [
+        {"name": clean(name, 60), "detections": n, "images": found.images_by_class[name]}
+        for name, n in sorted(found.total.classes.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
+def _camera(name: str, counts: Counts) -> dict[str, Any]:
+    dates = [None if s is None else format_timestamp(s)[:10] for s in (counts.first, counts.last)]
+    common = ", ".join(f"{clean(n, 40)} {k:,}" for n, k in counts.classes.most_common(3))
+    return {
+        "name": clean(name, 60) or "unknown",
+        "counts": counts,
+        "dates": " to ".join(filter(None, dict.fromkeys(dates))),
+        "common": common,
+    }
+
+
+def _why(image: ImageResult) -> str:
+    return clean(f"{image.failure}: {image.failure_text}".rstrip(": "), 200)

@@ -1,0 +1,112 @@
+"""The exporter's flags, the Object Detection API's, and the verb that does the same."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+from absl import app, flags
+from absl.testing import flagsaver
+
+from context_rcnn import cli, exporter_main_v2
+from context_rcnn.configs import schema
+from context_rcnn.data.label_map import format_label_map, read_label_map
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run of a still-image detector, with a best checkpoint."""
+    from context_rcnn.tasks.detection import DetectionTask
+
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "labels.pbtxt").write_text(format_label_map({"bobcat": 1, "deer": 2}))
+    config = schema.load_experiment(
+        "faster_rcnn_tiny",
+        (),
+        "task.model.image_size=[64,96],task.model.backbone.depth_multiplier=0.125,"
+        f"task.label_map={folder}/labels.pbtxt,task.model.proposals.count=8",
+    )
+    schema.save_experiment(config, str(folder / "params.yaml"))
+    for place, seed in (("", 1), ("best_checkpoint/", 2)):
+        tf_keras.utils.set_random_seed(seed)
+        model = DetectionTask(config.task).build_model()
+        tf.train.CheckpointManager(tf.train.Checkpoint(model=model), f"{folder}/{place}", 1).save()
+    return str(folder), model
+
+
+@pytest.fixture
+def export():
+    def export(*argv):
+        with flagsaver.flagsaver():
+            flags.FLAGS(["main", *argv])
+            exporter_main_v2.main(["main"])
+
+    return export
+
+
+def test_a_run_is_exported_with_its_best_checkpoint(export, trained, tmp_path):
+    folder, best = trained
+    export(
+        f"--pipeline_config_path={folder}/params.yaml",
+        f"--trained_checkpoint_dir={folder}",
+        f"--output_directory={tmp_path}",
+        "--input_type=float_image_tensor",
+        "--config_override=task.model.detections.count=5",
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "checkpoint",
+        "label_map.pbtxt",
+        "model.json",
+        "params.yaml",
+        "saved_model",
+    ]
+    assert read_label_map(tmp_path / "label_map.pbtxt") == {"bobcat": 1, "deer": 2}
+    model = tf.saved_model.load(str(tmp_path / "saved_model"))
+    pixels = np.random.default_rng(0).uniform(0, 255, (2, 64, 96, 3)).round().astype(np.float32)
+    found = model(tf.constant(pixels))
+    assert found["detection_boxes"].shape == (2, 5, 4)
+    expected = best(pixels, tf.constant([[64.0, 96.0]] * 2), training=False)
+    there = expected["detection_scores"][:, :5] >= 0
+    np.testing.assert_allclose(
+        found["detection_scores"],
+        np.where(there, expected["detection_scores"][:, :5], 0),
+        atol=1e-4,
+    )
+    assert json.loads((tmp_path / "model.json").read_text())["input_type"] == "float_image_tensor"
+
+
+def test_the_verb_exports_the_same(trained, tmp_path, capsys):
+    folder, best = trained
+    status = cli.main(["export", f"--model_dir={folder}", f"--output_dir={tmp_path}/first"])
+    assert status == 0
+    description = json.loads(capsys.readouterr().out)
+    assert description == json.loads((tmp_path / "first" / "model.json").read_text())
+    # What was exported is the folder of a run again, for those who say where the checkpoint is.
+    status = cli.main(
+        [
+            "export",
+            f"--model_dir={tmp_path}/first",
+            f"--checkpoint={tmp_path}/first/checkpoint",
+            f"--output_dir={tmp_path}/second",
+            "--input_type=tf_example",
+        ]
+    )
+    assert status == 0
+    assert json.loads(capsys.readouterr().out)["hash"] == description["hash"]
+
+
+def test_what_is_wrong_is_said_without_a_trace(export, trained, tmp_path, capsys):
+    folder, _ = trained
+    with pytest.raises(app.UsageError, match="--output_directory is required"):
+        export(f"--trained_checkpoint_dir={folder}")
+    to = f"--output_directory={tmp_path}/export"
+    with pytest.raises(SystemExit, match="error: .*params.yaml: no such config file"):
+        export(f"--trained_checkpoint_dir={tmp_path}", to)
+    with pytest.raises(SystemExit, match="--use_side_inputs: this detector attends to no memory"):
+        export(f"--trained_checkpoint_dir={folder}", to, "--use_side_inputs=True")
+    with pytest.raises(SystemExit, match="--input_type must be one of image_tensor"):
+        export(f"--trained_checkpoint_dir={folder}", to, "--input_type=images")
+    assert not (tmp_path / "export").exists()
+    status = cli.main(["export", f"--model_dir={tmp_path}", f"--output_dir={tmp_path}/export"])
+    assert status == 2 and "not the folder of a run" in capsys.readouterr().err

@@ -37,6 +37,7 @@ setup(
         # Beam checksums TFRecords fifteen times faster with it.
         "google-crc32c>=1.5",
         "pillow>=11",
+        "opencv-python-headless>=4.8",  # videos; tf-models-official brings it too
         "tqdm>=4.66",
         "matplotlib>=3.8",
         "jinja2>=3.1",

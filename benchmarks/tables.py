@@ -106,6 +106,7 @@ CONVERTED = ("bfloat16", "int8")
 # Four species are two pairs of look-alikes, each with enough pictures to learn from.
 RARE = ["--triggers_per_day=1.2", "--empty_fraction=0.5", "--max_burst=3", "--species=4"]
 RARE += ["--pretrain_fraction=0.3"]
+RATE = "trainer.optimizer_config.learning_rate.stepwise"
 # Rows of figure 7 and of figure 6, by the name they have there.
 FALSE_POSITIVES = {
     "single frame": "single_frame",
@@ -212,6 +213,8 @@ class Study:
             f"task.train_data.seed={self.seed}",
             f"trainer.seed={self.seed}",
             f"trainer.validation_interval={steps}",
+            f"trainer.optimizer_config.warmup.linear.warmup_steps={steps // 10}",
+            f"{RATE}.boundaries=[{steps * 2 // 3},{steps * 8 // 9}]",
             "task.validation_data.sample_1_of_n=2",
             *(settings or []),
         ]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 STAGES = ("single_frame", "context_rcnn")
 # Many cameras and a month of each in few images: a memory is learned from cameras, not from images.
-SIMULATION = ["--triggers_per_day=1.2", "--empty_fraction=0.5", "--max_burst=1", "--species=4"]
+SIMULATION = ["--triggers_per_day=1", "--empty_fraction=0.5", "--max_burst=1", "--species=4"]
 SIMULATION += ["--pretrain_fraction=0.3"]
 
 
@@ -38,6 +38,7 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
         overrides = {
             "task.train_data.input_path": f"{examples}/train-*",
             "task.validation_data.input_path": f"{examples}/val-*",
+            "task.validation_data.sample_1_of_n": args.sample_1_of_n,
             "task.train_data.seed": args.seed,
             "trainer.seed": args.seed,
             **overrides,
@@ -107,7 +108,7 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
         (
             "Ask it what it looks at",
             [*cli, "explain", f"--model_dir={context}", f"--output={folder}/explanations.jsonl"]
-            + ["--count=150", "--top=50"],
+            + ["--count=100", "--top=50"],
         ),
         (
             "Show it",
@@ -122,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo. Returns the exit status of the first step that fails, or 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", default="demo", help="folder to write (default: demo)")
-    parser.add_argument("--cameras", type=int, default=300, help="(default: 300)")
+    parser.add_argument("--cameras", type=int, default=220, help="(default: 220)")
     parser.add_argument("--days", type=int, default=30, help="(default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
     parser.add_argument("--config", default="configs/simulation/faster_rcnn.yaml", metavar="FILE")
@@ -131,6 +132,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--context_config", default="configs/simulation/context_rcnn.yaml", metavar="FILE"
     )
     parser.add_argument("--context_steps", type=int, help="instead of that config file's")
+    parser.add_argument(
+        "--sample_1_of_n", type=int, default=3, help="of the images to evaluate on (default: 3)"
+    )
     args = parser.parse_args(argv)
     folder = pathlib.Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

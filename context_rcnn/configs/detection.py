@@ -488,7 +488,7 @@ def faster_rcnn_fpn() -> Experiment:
 @exp_factory.register_config_factory("faster_rcnn_tiny")
 def faster_rcnn_tiny() -> Experiment:
     """A toy that learns the simulated cameras in minutes on a laptop: ResNet-10 C4, 192x256."""
-    steps = 1000
+    steps = 400
     return Experiment(
         task=DetectionTask(
             model=FasterRcnn(
@@ -506,8 +506,8 @@ def faster_rcnn_tiny() -> Experiment:
             train_steps=steps,
             steps_per_loop=50,
             summary_interval=50,
-            checkpoint_interval=500,
+            checkpoint_interval=steps // 2,
             validation_interval=steps,
-            optimizer_config=momentum(0.02, steps, warmup_steps=100),
+            optimizer_config=momentum(0.02, steps, warmup_steps=40),
         ),
     )

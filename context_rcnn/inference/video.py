@@ -1,7 +1,7 @@
 """Frames of a video as if a camera had taken them one by one.
 
-Animated GIF, PNG and WebP and TIFF files of many pages are read by Pillow. All other videos need
-OpenCV, which is not among this package's requirements.
+Animated GIF, PNG and WebP and TIFF files of many pages are read by Pillow, all other videos by
+OpenCV, which comes with tf-models-official.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ class VideoFrames:
         start: camera clock of the first frame in seconds, None if unknown.
 
     Raises:
-        ValueError: If there is no such file, or nothing here that reads it.
+        ValueError: If there is no such file, or no video in it.
     """
 
     def __init__(self, path: str, camera: str, fps: float, start: int | None):
@@ -42,10 +42,7 @@ class VideoFrames:
         if fps <= 0:
             raise ValueError(f"fps must be positive, got {fps}")
         self._path, self._camera, self._fps, self._start = path, camera, fps, start
-        pictures = path.lower().endswith(_PICTURES)
-        self._read = _read_pictures if pictures else _read_video
-        if not pictures:
-            _opencv()
+        self._read = _read_pictures if path.lower().endswith(_PICTURES) else _read_video
 
     def new(self, seen: Callable[[str], bool]) -> Iterator[Prepared]:
         for image, picture in self._chosen():
@@ -90,7 +87,8 @@ def _read_pictures(path: str, fps: float) -> Iterator[tuple[float, Image.Image]]
 
 
 def _read_video(path: str, fps: float) -> Iterator[tuple[float, Image.Image]]:
-    cv2 = _opencv()
+    import cv2  # of use here alone
+
     video = cv2.VideoCapture(path)
     if not video.isOpened():
         raise ValueError(f"{path} cannot be read as a video")
@@ -104,14 +102,3 @@ def _read_video(path: str, fps: float) -> Iterator[tuple[float, Image.Image]]:
             number += 1
     finally:
         video.release()
-
-
-def _opencv():
-    try:
-        import cv2
-    except ImportError:
-        raise ValueError(
-            "videos need OpenCV: pip install opencv-python-headless (animated GIF, PNG and WebP "
-            "and TIFF files of many pages need nothing)"
-        ) from None
-    return cv2

@@ -309,7 +309,7 @@ def _results(args: argparse.Namespace, rest: list[str]) -> int:
             journal = join_journals(journals, os.path.join(folder, "journal.jsonl"))
         summary = write_results(journal, outputs, options, progress=sys.stderr.isatty())
     names = [args.output, args.csv, args.coco, args.speciesnet, args.camtrap_dp]
-    print(words.on_results(summary, options.min_score, filter(None, names)))
+    print(words.on_results(summary, options.typical_threshold, filter(None, names)))
     return 0 if summary.images > summary.failed else 1
 
 

@@ -140,7 +140,7 @@ class Watcher:
             self._count(image)
 
     def run(self, frames: Frames) -> Iterator[str]:
-        """Detects in new images; yields the line of each once it is in the journal."""
+        """Detects in new images; yields a line of JSON for each once it is in the journal."""
         since = 0
         for prepared in frames.new(lambda file: _number(file) in self._seen):
             result, memory = self._detect(prepared, frames)
@@ -149,7 +149,7 @@ class Watcher:
             if memory is not None:
                 self._memories[result.camera] = memory
                 self._changed.add(result.camera)
-            yield result.to_json()
+            yield result.to_json(self._model.class_names)
             since += 1
             if since >= self._save_every:
                 self.save()

@@ -129,7 +129,7 @@ def _run(
     if options.rde == "review":
         new = [p for p, verdict in zip(places, verdicts, strict=True) if verdict == words.NEW]
         review.show(new, options.review_dir, options.root, model.class_names, options.images)
-    say(words.on_results(summary, options.results.min_score, _written(options)))
+    say(words.on_results(summary, options.results.typical_threshold, _written(options)))
     say(f"what could not be used is named in {os.path.join(options.state_dir, FAILURES)}")
     if options.rde != "off":
         say(words.on_places(options, verdicts))

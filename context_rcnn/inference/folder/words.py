@@ -54,14 +54,15 @@ def _row(facts: CameraFacts) -> tuple[str, str, str, str, str]:
 
 def on_results(summary: Summary, threshold: float, files: Iterable[str]) -> str:
     """What was found, and where it is."""
+    found = summary.images - summary.empty - summary.failed
     lines = [
         "",
-        f"{summary.images:,} images: {summary.empty:,} without a detection from {threshold:g}, "
-        f"{summary.failed:,} that could not be used",
+        f"{summary.images:,} images: {found:,} with a detection of at least {threshold:g}, "
+        f"{summary.empty:,} without, {summary.failed:,} that could not be used",
         *(f"  {name}: {count:,}" for name, count in sorted(summary.detections.items())),
     ]
     if summary.suspect:
-        lines.append(f"  {summary.suspect:,} of these are suspects, with a negative confidence")
+        lines.append(f"  {summary.suspect:,} more are suspects, with a negative confidence")
     reasons = [f"{reason} ({count:,})" for reason, count in sorted(summary.failures.items())]
     if reasons:
         lines.append(f"noticed: {', '.join(reasons)}")

@@ -152,8 +152,12 @@ class ImageResult:
     failure: str = ""
     failure_text: str = ""
 
-    def to_json(self) -> str:
-        """One line; numbers that are not finite become null, which the reader names."""
+    def to_json(self, class_names: Mapping[int, str] | None = None) -> str:
+        """One line; numbers that are not finite become null, which the reader names.
+
+        Args:
+            class_names: by id, to be written beside the ids; a journal has them in its header.
+        """
         values: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("file", "image_id", "camera", "seconds", "width", "height", "burst")
@@ -165,6 +169,7 @@ class ImageResult:
                 {
                     "box": [_finite(edge) for edge in detection.box],
                     "class": int(detection.class_id),
+                    **({"name": class_names[int(detection.class_id)]} if class_names else {}),
                     "score": _finite(detection.score),
                 }
                 for detection in self.detections

@@ -63,9 +63,9 @@ class Summary:
     Attributes:
         images: all of them,
         failed: of which failed,
-        empty: and in which nothing was found.
-        detections: by class name,
-        suspect: of which suspected of being background.
+        empty: and in which nothing was found from `typical_threshold` up.
+        detections: from there up, by class name,
+        suspect: and how many more are suspected of being background.
         counts: `superseded` lines of the journal, `below_min_score` detections, `boxes_clipped`.
         failures: by stage and reason, everything that was reported.
     """
@@ -128,7 +128,7 @@ def write_results(
             if revise:
                 image = dataclasses.replace(image, detections=tuple(revise(image)))
             image = _prepare(image, options, summary)
-            _count(image, classes, summary)
+            _count(image, classes, summary, options.typical_threshold)
             for writer in writers:
                 writer.add(image)
         for writer in writers:
@@ -194,10 +194,10 @@ def _prepare(image: ImageResult, options: Options, summary: Summary) -> ImageRes
     return dataclasses.replace(image, detections=tuple(kept))
 
 
-def _count(image: ImageResult, classes: Classes, summary: Summary) -> None:
+def _count(image: ImageResult, classes: Classes, summary: Summary, threshold: float) -> None:
     summary.images += 1
     summary.failed += bool(image.failure)
-    summary.empty += not image.failure and not image.detections
-    for found in image.detections:
-        summary.detections[classes.names[found.class_id]] += 1
-        summary.suspect += found.score < 0
+    counts = [found for found in image.detections if found.score >= threshold]
+    summary.empty += not image.failure and not counts
+    summary.detections.update(classes.names[found.class_id] for found in counts)
+    summary.suspect += sum(found.score < 0 for found in image.detections)

@@ -55,12 +55,14 @@ def simulate(root, fakes, model):
 
 
 def test_each_image_is_detected_with_its_camera_so_far(photos, watch, fakes, tmp_path):
-    _, lines = watch(photos)
+    model, lines = watch(photos)
     expected = simulate(photos, fakes, fakes.FakeModel(batch_size=1))
     assert {line["file"] for line in lines} == set(expected) and len(lines) == 20
     for line in lines:
         np.testing.assert_allclose(line["detections"][0]["box"], expected[line["file"]], atol=1e-5)
         assert line["camera"] in ("north", "south") and line["burst"].startswith("from:")
+        first = line["detections"][0]
+        assert first["name"] == model.class_names[first["class"]]
     seconds = [line["seconds"] for line in lines]
     assert seconds == sorted(seconds)
 

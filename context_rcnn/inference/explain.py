@@ -66,8 +66,8 @@ class Explainer:
         self._frames = _read_frames(self._files)
 
     def choose(self, count: int) -> list[str]:
-        """Ids of keyframes with an object, evenly spread over the data."""
-        full = [frame["image_id"] for frame in self._frames.values() if frame["boxes"]]
+        """Ids of keyframes with an object, evenly spread over those of an evaluation."""
+        full = [image.id for image in self._task.evaluation_images() if len(image.boxes)]
         count = min(count, len(full))
         return [full[i * len(full) // count] for i in range(count)]
 
@@ -170,7 +170,6 @@ def _read_frames(files: Sequence[str]) -> dict[int, dict[str, Any]]:
         kept = ("image_id", "camera", "seconds", "has_seconds")
         return {name: example[name] for name in kept} | {
             "key": input_lib.image_key(example["image_id"]),
-            "boxes": tf.shape(example["boxes"])[0],
         }
 
     dataset = input_lib.read_examples(files, None).map(known, tf.data.AUTOTUNE, deterministic=True)
@@ -179,7 +178,6 @@ def _read_frames(files: Sequence[str]) -> dict[int, dict[str, Any]]:
             "image_id": row["image_id"].decode("utf-8", "replace"),
             "camera": row["camera"].decode("utf-8", "replace"),
             "seconds": int(row["seconds"]) if row["has_seconds"] else None,
-            "boxes": int(row["boxes"]),
         }
         for row in dataset.as_numpy_iterator()
     }

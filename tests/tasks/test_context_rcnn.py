@@ -165,6 +165,10 @@ def test_the_command_explains_a_trained_run(trained, bank, tmp_path, capsys):
     assert status == 0 and "3 keyframes" in capsys.readouterr().out
     lines = [json.loads(line) for line in output.read_text().splitlines()]
     assert len(lines) == 3
+    # Of the images that were evaluated, sample_1_of_n of all, so that a report can compare them.
+    task = DetectionTask(schema.load_experiment(config_files=[f"{folder}/params.yaml"]).task)
+    evaluated = {image.id: len(image.boxes) for image in task.evaluation_images()}
+    assert all(evaluated[line["image_id"]] for line in lines)
     bank = Bank.open(bank)
     for line in lines:
         camera = bank.camera(line["camera"])

@@ -92,7 +92,7 @@ def write_report(
         with open(os.path.join(folder, "cases.json"), "w", encoding="utf-8") as file:
             json.dump(_cases(both.comparison), file, indent=1)
         with open(os.path.join(folder, "index.html"), "w", encoding="utf-8") as file:
-            file.write(environment().get_template("index.html").render(content))
+            file.write(environment().get_template("evaluation.html").render(content))
     return os.path.join(options.output_dir, "index.html")
 
 

@@ -13,6 +13,9 @@ import context_rcnn
 from context_rcnn import bank_verbs, detect_verbs
 
 EPILOG = """\
+with a model that somebody made:
+  context-rcnn detect photos --model leopards --report page
+
 the road from photographs to a trained detector:
   context-rcnn simulate camera-traps archive       or have an archive of your own
   context-rcnn validate --input_folder=photos      what is in it, and what is damaged
@@ -26,6 +29,10 @@ and to its memory:
   context-rcnn extractor --model_dir=runs/first --output_dir=extractor
   context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank
   context-rcnn bank inspect bank
+
+and, when a detector has been trained with it, to a model:
+  context-rcnn report --evaluation=runs/memory --baseline=runs/first --output_dir=report
+  context-rcnn export --model_dir=runs/memory --extractor=extractor --output_dir=leopards
 
 context-rcnn VERB --help explains a verb.
 """

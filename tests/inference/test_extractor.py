@@ -1,6 +1,5 @@
 """The frozen extractor: what it gives, alone in a fresh process, and what its hash stands for."""
 
-import io
 import json
 import subprocess
 import sys
@@ -9,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from PIL import Image
 
 from context_rcnn.configs import detection as configs
 from context_rcnn.data import input as input_lib
@@ -51,19 +49,6 @@ def make(model, source="detections", **changes):
 @pytest.fixture(scope="module")
 def model():
     return build()
-
-
-@pytest.fixture(scope="module")
-def photographs():
-    """Three encoded images of different sizes and formats."""
-    rng = np.random.default_rng(1)
-    encoded = []
-    for (width, height), kind in (((120, 80), "JPEG"), ((50, 90), "PNG"), ((96, 64), "JPEG")):
-        buffer = io.BytesIO()
-        pixels = rng.integers(0, 255, (height // 5, width // 5, 3)).astype(np.uint8)
-        Image.fromarray(pixels).resize((width, height)).save(buffer, kind)
-        encoded.append(buffer.getvalue())
-    return encoded
 
 
 @pytest.mark.parametrize("source", extractor_lib.SOURCES)

@@ -216,6 +216,7 @@ class Study:
             f"trainer.optimizer_config.warmup.linear.warmup_steps={steps // 10}",
             f"{RATE}.boundaries=[{steps * 2 // 3},{steps * 8 // 9}]",
             "task.validation_data.sample_1_of_n=2",
+            "task.model.boxes.samples=16",
             *(settings or []),
         ]
         command = [sys.executable, "-m", "context_rcnn.model_main_tf2", *flags]

@@ -27,7 +27,7 @@ def context_rcnn_tiny() -> configs.Experiment:
 
     The paper's temperature is for features of depth 2048; at 128 it would look at one memory only.
     """
-    steps = 400
+    steps = 500
     experiment = configs.faster_rcnn_tiny()
     task, trainer = experiment.task, experiment.trainer
     task.temporal.type = "context_rcnn"
@@ -39,5 +39,5 @@ def context_rcnn_tiny() -> configs.Experiment:
     trainer.train_steps = steps
     trainer.validation_interval = steps
     trainer.checkpoint_interval = steps // 2
-    trainer.optimizer_config = configs.momentum(0.02, steps, warmup_steps=40)
+    trainer.optimizer_config = configs.momentum(0.02, steps, warmup_steps=50)
     return experiment

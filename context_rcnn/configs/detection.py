@@ -496,7 +496,7 @@ def faster_rcnn_tiny() -> Experiment:
                 backbone=Backbone(model_id=10, depth_multiplier=0.25, norm_momentum=0.95),
                 anchors=Anchors(size=96.0, scales=[0.25, 0.5, 1.0]),
                 proposals=Proposals(filters=64, pre_nms=300, count=30, anchor_samples=64),
-                boxes=Boxes(samples=16, positive_fraction=0.5),
+                boxes=Boxes(samples=8, positive_fraction=0.5),
                 detections=Detections(count=30),
             ),
             train_data=Data(is_training=True, global_batch_size=16, empty_fraction=0.3, cache=True),

@@ -5,13 +5,14 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from beam_pipelines.shards import ShardResult
+from context_rcnn.data import label_map
 from context_rcnn.data.failures import Failure
 from context_rcnn.data.summary import Summary, format_camera_table, format_counts
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 FAILURES = "failures.jsonl"
-LABEL_MAP = "label_map.pbtxt"
+LABEL_MAP = label_map.FILE_NAME
 SPLITS = "splits.json"
 
 

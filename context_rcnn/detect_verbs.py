@@ -28,6 +28,8 @@ The same command goes on where it was stopped, and takes in new images. docs/det
 `context-rcnn export` makes a model of a training run.
 """
 
+_EXPLAINED = 12  # images of which a page tells what the memory did to them
+
 _WATCH_EXAMPLES = """\
 examples:
   A folder that a camera or a synchronisation writes to; a JSON line for each new image:
@@ -252,6 +254,7 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         ),
         review_dir=f"{output}.review",
         repeats_table=f"{output}.repeats.csv",
+        explain=_EXPLAINED if args.report else 0,
         dry_run=args.dry_run,
         restart=args.restart,
         overwrite=args.overwrite,

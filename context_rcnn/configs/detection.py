@@ -282,6 +282,8 @@ class LongTerm(hyperparams.Config):
         entry_size: length of the bank's entries; 0 takes it from the bank.
         extractor: hash of the extractor that made the bank; empty takes it from the bank. A run
             keeps both in its params.yaml, and later refuses banks that do not fit.
+        top_k: boxes that the bank has of an image at most; 0 takes it from the bank. Who fills a
+            memory for the trained model keeps as many.
     """
 
     enabled: bool = True
@@ -289,6 +291,7 @@ class LongTerm(hyperparams.Config):
     layers: int = 1
     entry_size: int = 0
     extractor: str = ""
+    top_k: int = 0
 
 
 @dataclasses.dataclass

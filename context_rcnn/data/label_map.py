@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+FILE_NAME = "label_map.pbtxt"
+
 _TOKEN = re.compile(
     r"""\s+ | \#[^\n]*                                   # spaces, comments
       | (?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')

@@ -26,7 +26,6 @@ from context_rcnn.inference.exported import DESCRIPTION, FORMAT, FORMAT_VERSION,
 from context_rcnn.inference.extractor import fingerprint, load_extractor
 from context_rcnn.inference.signatures import ServedDetector
 from context_rcnn.memory_bank import encoding
-from context_rcnn.memory_bank.store import Bank
 from context_rcnn.tasks.loading import Trained, load_run
 
 _LOG = logging.getLogger(__name__)
@@ -114,7 +113,7 @@ def _write(folder: str, served: ServedDetector, trained: Trained) -> None:
     manager.save(checkpoint_number=0)
     schema.save_experiment(trained.config, os.path.join(folder, "params.yaml"))
     classes = {name: number for number, name in trained.class_names.items()}
-    with tf.io.gfile.GFile(os.path.join(folder, "label_map.pbtxt"), "w") as file:
+    with tf.io.gfile.GFile(os.path.join(folder, label_map.FILE_NAME), "w") as file:
         file.write(label_map.format_label_map(classes))
     with tf.io.gfile.GFile(path, "w") as file:
         json.dump(served.describe(), file, indent=1)
@@ -167,26 +166,8 @@ def _describe_memory(task: configs.DetectionTask) -> dict[str, Any] | None:
         "include_keyframe": memory.include_keyframe,
         "policy": memory.policy,
         "max_entries": memory.max_entries,
-        "top_k": _top_k(memory.bank, temporal.long_term.extractor),
+        "top_k": temporal.long_term.top_k or None,
     }
-
-
-def _top_k(bank: str, extractor: str) -> int | None:
-    """Entries that an image has at most in the bank, None where it is gone."""
-    if not bank or not tf.io.gfile.isdir(bank):
-        return None
-    try:
-        opened = Bank.open(bank, extractor or None, check=False)
-    except ValueError:  # not that bank any more
-        return None
-    cameras = opened.manifest.cameras
-    # Ranks count from 0 in each image. The camera with the most entries an image shows it.
-    fullest = max(
-        (name for name, info in cameras.items() if info.entries),
-        key=lambda name: cameras[name].entries / cameras[name].images,
-        default=None,
-    )
-    return int(opened.camera(fullest).ranks.max()) + 1 if fullest is not None else None
 
 
 def _check_temporal(temporal: configs.Temporal) -> None:

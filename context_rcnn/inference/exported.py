@@ -104,10 +104,24 @@ class ExportedModel:
                 where nothing is valid.
             valid: bool [n, entries] or [1, entries], which entries each image sees.
         """
-        keys, values = (tf.convert_to_tensor(part, tf.float32) for part in (keys, values))
-        valid = tf.convert_to_tensor(valid, tf.bool)
-        called = self._call("detect_with_projected", _images(encoded), keys, values, valid)
+        called = self._call("detect_with_projected", *_projected(encoded, keys, values, valid))
         return _detections(called)
+
+    def explain_with_projected(
+        self,
+        encoded: Sequence[bytes],
+        keys: np.ndarray | tf.Tensor,
+        values: np.ndarray | tf.Tensor,
+        valid: np.ndarray,
+    ) -> Arrays:
+        """As `detect_with_projected`, and what each detection attends to.
+
+        `attention_index` int32 and `attention_weight` float32 [images, detections, entries] are
+        the entries that it attends to most, best first, with weight 0 where there are no more.
+        """
+        called = self._call("explain_with_projected", *_projected(encoded, keys, values, valid))
+        attention = {name: called[name].numpy() for name in ("attention_index", "attention_weight")}
+        return _detections(called) | attention
 
     def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
         """The state of so many cameras that have seen nothing."""
@@ -151,6 +165,8 @@ class ExportedModel:
                     f"this model was exported without its extractor and has no {name}: export it "
                     "again with --extractor"
                 )
+            if self.has_memory:
+                raise ValueError(f"this model was exported before there was {name}: do it again")
             raise ValueError(f"this model attends to no memory and has no {name}")
         return function(*inputs)
 
@@ -187,6 +203,16 @@ def _images(encoded: Sequence[bytes]) -> tf.Tensor:
     if not len(encoded):
         raise ValueError("no images were given")
     return tf.constant(list(encoded), tf.string, [len(encoded)])
+
+
+def _projected(
+    encoded: Sequence[bytes],
+    keys: np.ndarray | tf.Tensor,
+    values: np.ndarray | tf.Tensor,
+    valid: np.ndarray,
+) -> list[tf.Tensor]:
+    parts = [tf.convert_to_tensor(part, tf.float32) for part in (keys, values)]
+    return [_images(encoded), *parts, tf.convert_to_tensor(valid, tf.bool)]
 
 
 def _arrays(outputs: Mapping[str, tf.Tensor]) -> Arrays:

@@ -9,6 +9,7 @@ as many as one likes and of any size, unless said otherwise.
     detect_with_context    and a memory, as entries of a bank
     project                entries of a bank to keys and values, to be kept for a camera
     detect_with_projected  images, and a memory that was projected before
+    explain_with_projected the same, and the entries that each detection attends to most
     detect_prepared, detect_prepared_with_projected
                            the same for images in the network's size, uint8 [n, height, width, 3],
                            with the heights and widths of what is not padding
@@ -28,9 +29,12 @@ import tensorflow as tf
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.inference import detection_api
 from context_rcnn.inference.extractor import decode_image, prepare_images
+from context_rcnn.models.attention import detect_with_attention
 from context_rcnn.models.context_stream import ContextStream
 
 ENCODED = tf.TensorSpec([None], tf.string, "encoded_images")
+ATTENDED = 50
+"""Entries that an explained detection names."""
 STATE = "state_"
 """Before the names of the state in the signatures, where inputs and outputs are flat."""
 
@@ -127,6 +131,7 @@ class ServedDetector(tf.Module):
         self._serve("detect_with_context", self._detect_with_context, ENCODED, *specs)
         self._serve("project", self._project, specs[0])
         self._serve("detect_with_projected", self._detect_with_projected, ENCODED, *projected)
+        self._serve("explain_with_projected", self._explain_with_projected, ENCODED, *projected)
         self._serve(
             "detect_prepared_with_projected",
             self._detect_prepared_with_projected,
@@ -215,6 +220,13 @@ class ServedDetector(tf.Module):
         images, shapes = self._prepare(encoded_images)
         return self._detect_prepared_with_projected(images, shapes, *projected)
 
+    def _explain_with_projected(self, encoded_images: tf.Tensor, *projected: tf.Tensor) -> Tensors:
+        images, shapes = self._prepare(encoded_images)
+        memory = _projected(*projected, tf.shape(images)[0])
+        found = detect_with_attention(self._model, images, shapes, memory, top=ATTENDED)
+        attention = {name: found[name] for name in ("attention_index", "attention_weight")}
+        return _normalised(found, shapes) | attention
+
     def _detect_prepared_with_projected(
         self,
         images: tf.Tensor,
@@ -223,13 +235,7 @@ class ServedDetector(tf.Module):
         context_values: tf.Tensor,
         context_valid: tf.Tensor,
     ) -> Tensors:
-        memory = {
-            "context_keys": context_keys,
-            "context_values": context_values,
-            "context_valid": context_valid,
-        }
-        count = tf.shape(images)[0]
-        memory = {name: _with_rows(name, value, count) for name, value in memory.items()}
+        memory = _projected(context_keys, context_values, context_valid, tf.shape(images)[0])
         return self._detections(images, image_shapes, memory)
 
     def _project(self, context_features: tf.Tensor) -> Tensors:
@@ -331,6 +337,12 @@ def _normalised(found: Tensors, shapes: tf.Tensor) -> Tensors:
         "detection_scores": found["detection_scores"],
         "detection_classes": found["detection_classes"],
     }
+
+
+def _projected(keys: tf.Tensor, values: tf.Tensor, valid: tf.Tensor, images: tf.Tensor) -> Tensors:
+    """A projected memory as the port takes it."""
+    memory = {"context_keys": keys, "context_values": values, "context_valid": valid}
+    return {name: _with_rows(name, value, images) for name, value in memory.items()}
 
 
 def _prefixed(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -196,6 +196,19 @@ class Bank:
         """Cameras by name."""
         return map(self.camera, self.cameras)
 
+    def boxes_per_image(self) -> int:
+        """Entries that an image has at most, 0 in an empty bank.
+
+        Ranks count from 0 in each image; the camera with the most entries an image shows the most.
+        """
+        cameras = self.manifest.cameras
+        fullest = max(
+            (name for name, info in cameras.items() if info.entries),
+            key=lambda name: cameras[name].entries / cameras[name].images,
+            default=None,
+        )
+        return int(self.camera(fullest).ranks.max()) + 1 if fullest is not None else 0
+
     def camera(self, name: str) -> CameraBank:
         """The entries of a camera; those in use lately are kept in memory.
 

@@ -44,7 +44,9 @@ def detect_with_attention(
         raise ValueError("the detector attends to no memory bank, or was given none")
     origin = find_origin(outputs, logits, proposals)
     attention = tf.gather(weights["long_term"], origin, batch_dims=1)
-    weight, index = tf.math.top_k(attention, min(top, attention.shape[-1]))
+    entries = attention.shape[-1]
+    top = tf.minimum(top, tf.shape(attention)[-1]) if entries is None else min(top, entries)
+    weight, index = tf.math.top_k(attention, top)
     kept = (outputs["detection_scores"] >= 0)[..., None]
     return outputs | {
         "attention_index": index,

@@ -172,7 +172,8 @@ class ContextMemory(tf_keras.layers.Layer):
         if not with_weights:
             return features
         return features, {
-            name: tf.reshape(weight, [-1, count, weight.shape[-1]])
+            # The number of entries is free.
+            name: tf.reshape(weight, [-1, count, weight.shape[-1] or tf.shape(weight)[-1]])
             for name, weight in weights.items()
         }
 

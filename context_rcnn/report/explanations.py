@@ -31,12 +31,16 @@ class Detection:
 
 @dataclasses.dataclass(frozen=True)
 class Keyframe:
-    """An explained image; detections best first."""
+    """An explained image; detections best first.
+
+    `without_memory` is what the same model finds in the image alone, where that is known.
+    """
 
     image_id: str
     camera: str
     seconds: int | None
     detections: tuple[Detection, ...]
+    without_memory: tuple[Detection, ...] = ()
 
 
 def read_explanations(path: str) -> list[Keyframe]:
@@ -92,15 +96,20 @@ def _keyframe(line: str, where: str) -> Keyframe:
         _detection(item, f"{where}, detection {i}")
         for i, item in enumerate(_get(row, "detections", list, where))
     ]
+    alone = [
+        _detection(item, f"{where}, detection {i} without memory", attends=False)
+        for i, item in enumerate(_get({"without_memory": [], **row}, "without_memory", list, where))
+    ]
     return Keyframe(
         image_id=_get(row, "image_id", str, where),
         camera=_get(row, "camera", str, where) if row.get("camera") is not None else "",
         seconds=_seconds(row, "seconds", where),
         detections=tuple(sorted(detections, key=lambda found: -found.score)),
+        without_memory=tuple(sorted(alone, key=lambda found: -found.score)),
     )
 
 
-def _detection(row: Any, where: str) -> Detection:
+def _detection(row: Any, where: str, attends: bool = True) -> Detection:
     attention = [
         Memory(
             image_id=_get(item, "image_id", str, f"{where}, attention {i}"),
@@ -108,7 +117,7 @@ def _detection(row: Any, where: str) -> Detection:
             edges=_edges(item, f"{where}, attention {i}"),
             weight=_finite(item, "weight", f"{where}, attention {i}"),
         )
-        for i, item in enumerate(_get(row, "attention", list, where))
+        for i, item in enumerate(_get(row, "attention", list, where) if attends else ())
     ]
     return Detection(
         edges=_edges(row, where),

@@ -16,7 +16,7 @@ from context_rcnn.inference.results.journal import Journal
 from context_rcnn.inference.results.megadetector import read_megadetector_results
 from context_rcnn.inference.results.records import FORMAT, ImageResult
 
-JOURNAL = "journal.jsonl"
+JOURNAL, EXPLAINED = "journal.jsonl", "explained.jsonl"  # in the state
 KINDS = ("found", "empty", "almost", "suspect")
 MOST_FAILURES = 200  # that are listed
 _ALMOST = 0.5  # of the threshold
@@ -123,6 +123,16 @@ def open_results(path: str) -> Source:
     namer = CameraNamer(root_camera="")
     images = (dataclasses.replace(i, camera=namer(i.file) or "") for i in results.images)
     return Source("", results.label_map, images)
+
+
+def explanations_of(path: str) -> str:
+    """The explanations beside results that `open_results` reads, "" where there are none."""
+    state = path if os.path.isdir(path) else os.path.dirname(path)
+    for folder in (state, f"{path}.state"):
+        explained = os.path.join(folder, EXPLAINED)
+        if os.path.isfile(explained):
+            return explained
+    return ""
 
 
 def gather(source: Source, threshold: float, sample: int, seed: int) -> Found:

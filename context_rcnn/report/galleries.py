@@ -3,7 +3,7 @@
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -155,22 +155,26 @@ def choose_keyframes(keyframes: Sequence[Keyframe], limit: int, seed: int) -> li
     return [able[i] for i in order[:limit]]
 
 
-def panel(keyframe: Keyframe, run: Run, places: Mapping[str, int]) -> dict[str, Any]:
-    """A keyframe, the memories its best detection attends to, and when they were."""
+def panel(keyframe: Keyframe, verdict: str, others: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A keyframe, the memories its best detection attends to, and when they were.
+
+    Args:
+        keyframe: with a detection that attends to something.
+        verdict: a few words on that detection.
+        others: boxes to be seen besides it.
+    """
     detection = keyframe.detections[0]
     name = clean(detection.class_name, 40)
     label = f"{name} {number(detection.score, 2)}"
-    place = places.get(keyframe.image_id)
-    truth = [] if place is None else [box(e, "truth") for e in run.truth.edges[run.truth.of(place)]]
     where = [clean(keyframe.camera, 60)] if keyframe.camera else []
     when = [format_timestamp(keyframe.seconds)] if _is_date(keyframe.seconds) else ["undated"]
     shown = detection.attention[:MEMORIES]
     return {
         "title": label,
-        "verdict": verdict(detection, run, place),
+        "verdict": verdict,
         "keyframe": Picture(
             keyframe.image_id,
-            [*truth, box(detection.edges, "memory", label)],
+            [*others, box(detection.edges, "memory", label)],
             f"Keyframe {clean(keyframe.image_id)} with the detection {label}.",
             [", ".join([*where, *when]), clean(keyframe.image_id)],
         ),
@@ -190,7 +194,28 @@ def panel(keyframe: Keyframe, run: Run, places: Mapping[str, int]) -> dict[str, 
     }
 
 
-def verdict(detection: Detection, run: Run, place: int | None) -> str:
+def beside_labels(keyframe: Keyframe, run: Run, place: int | None) -> dict[str, Any]:
+    """A panel of a keyframe with its labels; `place` is that of its image in the run."""
+    verdict = _beside_labels(keyframe.detections[0], run, place)
+    labels = [] if place is None else run.truth.edges[run.truth.of(place)]
+    return panel(keyframe, verdict, [box(edges, "truth") for edges in labels])
+
+
+def beside_single_frame(keyframe: Keyframe) -> dict[str, Any]:
+    """A panel of a keyframe with what the model finds in its image alone."""
+    detection = keyframe.detections[0]
+    alone = [
+        found
+        for found in keyframe.without_memory
+        if iou(np.array([detection.edges]), np.array([found.edges]))[0, 0] >= IOU
+    ]
+    if not alone:
+        return panel(keyframe, "without memory nothing is found there", [])
+    name, score = clean(alone[0].class_name, 40), number(alone[0].score, 2)
+    return panel(keyframe, f"without memory: {name} {score}", [box(alone[0].edges, "baseline")])
+
+
+def _beside_labels(detection: Detection, run: Run, place: int | None) -> str:
     """What the label says of a detection."""
     if place is None:
         return "not among the evaluated images"
@@ -236,6 +261,13 @@ def want_all(album: Album, pictures: Sequence[Picture], width: int = THUMBNAIL_W
     """Asks the album for the images of these pictures."""
     for picture in pictures:
         album.want(picture.image_id, width)
+
+
+def want_panels(album: Album, panels: Sequence[dict[str, Any]]) -> None:
+    """The same for panels."""
+    for row in panels:
+        want_all(album, [row["keyframe"]], KEYFRAME_WIDTH)
+        want_all(album, row["memories"])
 
 
 def _more(alike: int) -> list[str]:

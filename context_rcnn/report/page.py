@@ -168,12 +168,10 @@ def _content(
     sample = galleries.sample(run, threshold, options.max_examples, options.seed)
     places = {name: i for i, name in enumerate(run.image_ids)}
     chosen = galleries.choose_keyframes(keyframes or (), options.max_panels, options.seed)
-    panels = [galleries.panel(keyframe, run, places) for keyframe in chosen]
+    panels = [galleries.beside_labels(k, run, places.get(k.image_id)) for k in chosen]
 
     album = Album()
-    for panel in panels:
-        galleries.want_all(album, [panel["keyframe"]], galleries.KEYFRAME_WIDTH)
-        galleries.want_all(album, panel["memories"])
+    galleries.want_panels(album, panels)
     for change in changes:
         galleries.want_all(album, change["pictures"])
     galleries.want_all(album, sample)

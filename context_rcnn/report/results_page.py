@@ -8,7 +8,15 @@ from typing import Any
 from context_rcnn.data.timestamps import format_timestamp
 from context_rcnn.inference.results.records import ImageResult
 from context_rcnn.report import galleries
-from context_rcnn.report.found import Counts, Found, gather, open_results, shown
+from context_rcnn.report.explanations import read_explanations
+from context_rcnn.report.found import (
+    Counts,
+    Found,
+    explanations_of,
+    gather,
+    open_results,
+    shown,
+)
 from context_rcnn.report.galleries import Picture
 from context_rcnn.report.page import environment, staged
 from context_rcnn.report.pixels import Album
@@ -28,6 +36,7 @@ class ResultsOptions:
         title: of the page.
         threshold: score from which a detection counts.
         max_examples: images of each kind that are shown.
+        max_panels: images shown with what they attend to.
         seed: of what is drawn by chance.
     """
 
@@ -37,13 +46,15 @@ class ResultsOptions:
     title: str = ""
     threshold: float = 0.2
     max_examples: int = 24
+    max_panels: int = 6
     seed: int = 0
 
     def __post_init__(self):
         if not 0 < self.threshold <= 1:
             raise ValueError(f"--threshold={self.threshold}: has to be above 0 and at most 1")
-        if self.max_examples < 0:
-            raise ValueError(f"--max_examples={self.max_examples}: cannot be negative")
+        for name in ("max_examples", "max_panels"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name}={getattr(self, name)}: cannot be negative")
         if self.image_root and not os.path.isdir(self.image_root):
             raise ValueError(f"--image_root={self.image_root}: no such folder")
 
@@ -71,7 +82,12 @@ def write_results_report(
             kind: [_picture(image, kind, source.class_names, options) for image in sample.images]
             for kind, sample in found.samples.items()
         }
+        path = explanations_of(options.results)
+        keyframes = read_explanations(path) if path else []
+        chosen = galleries.choose_keyframes(keyframes, options.max_panels, options.seed)
+        panels = [galleries.beside_single_frame(keyframe) for keyframe in chosen]
         album = Album()
+        galleries.want_panels(album, panels)
         for kind in pictures.values():
             galleries.want_all(album, kind)
         album.fill(folder, image_root=options.image_root, progress=progress)
@@ -84,6 +100,7 @@ def write_results_report(
             "cameras": [_camera(n, c) for n, c in sorted(found.cameras.items())[:MOST_CAMERAS]],
             "cameras_in_all": len(found.cameras),
             "pictures": pictures,
+            "panels": panels,
             "failures": [(clean(i.file), _why(i)) for i in found.failures],
             "reasons": [(clean(reason), n) for reason, n in found.reasons.most_common()],
             "photo": album.get,

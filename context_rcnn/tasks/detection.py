@@ -84,6 +84,14 @@ class DetectionTask(base_task.Task):
                     "the model needs a bank made by the extractor it was trained with"
                 )
             setattr(long_term, name, value)
+        long_term.top_k = long_term.top_k or join.bank.boxes_per_image()
+
+    def save_label_map(self) -> None:
+        """Writes the classes into the run's folder, so that it can be used without its data."""
+        classes = {name: number for number, name in self.class_names.items()}
+        path = os.path.join(self.logging_dir, label_map.FILE_NAME)
+        with tf.io.gfile.GFile(path, "w") as file:
+            file.write(label_map.format_label_map(classes))
 
     def _read_label_map(self) -> dict[int, str]:
         params = self.task_config
@@ -95,7 +103,7 @@ class DetectionTask(base_task.Task):
                     "set task.train_data.input_path or task.validation_data.input_path, or "
                     "task.label_map"
                 )
-            path = os.path.join(os.path.dirname(data.split(",")[0].strip()), "label_map.pbtxt")
+            path = os.path.join(os.path.dirname(data.split(",")[0].strip()), label_map.FILE_NAME)
         names = {number: name for name, number in label_map.read_label_map(path).items()}
         if params.model.num_classes not in (0, max(names)):
             raise ValueError(

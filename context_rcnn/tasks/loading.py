@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from context_rcnn.configs import detection as configs
 from context_rcnn.configs import schema
+from context_rcnn.data import label_map
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.build import entry_size
 from context_rcnn.tasks import checkpoints
@@ -43,6 +44,11 @@ def load_trained(config: configs.Experiment, model_dir: str, checkpoint: str = "
     if entry_size(settings.temporal):
         # All that the model has to know of its bank; the bank itself may be gone.
         settings.memory.bank = ""
+    classes = os.path.join(model_dir, label_map.FILE_NAME)
+    if tf.io.gfile.exists(classes) and not (
+        settings.label_map and tf.io.gfile.exists(settings.label_map)
+    ):
+        settings.label_map = classes  # the run's own; its data may be gone, too
     task = DetectionTask(settings)
     model = task.build_model()
     checkpoints.restore(path, "--checkpoint", model=model)

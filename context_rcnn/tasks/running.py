@@ -409,6 +409,7 @@ def run(
         # An evaluation in the folder of a training run leaves that run's settings alone.
         if "train" in mode or not tf.io.gfile.exists(params):
             schema.save_experiment(config, params)
+            task.save_label_map()
         print(
             f"{mode}: {type(strategy).__name__}, {strategy.num_replicas_in_sync} replicas, "
             f"{len(task.class_names)} classes, run folder {model_dir}",

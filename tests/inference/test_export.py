@@ -18,9 +18,8 @@ from context_rcnn.data import input as input_lib
 from context_rcnn.data.label_map import read_label_map
 from context_rcnn.inference import export as export_lib
 from context_rcnn.inference.exported import ExportedModel
-from context_rcnn.memory_bank.entries import Entries
-from context_rcnn.memory_bank.manifest import BankInfo
-from context_rcnn.memory_bank.writer import BankWriter
+from context_rcnn.inference.extractor import prepare_images
+from context_rcnn.models.attention import detect_with_attention
 from context_rcnn.models.context_stream import ContextStream
 
 SECONDS = 1_500_000_000 + np.array([0, 1, 90_000, 90_001])  # a day and more before the third
@@ -269,6 +268,31 @@ def test_keys_and_values_give_what_their_entries_give(loaded, photographs, entri
     assert_same(found, plain, atol=1e-5)
 
 
+def test_an_explanation_names_what_the_detections_attend_to(loaded, run, photographs, entries):
+    features, size = entries
+    keys, values = (
+        np.stack(part)
+        for part in zip(*[loaded.project(np.nan_to_num(row)) for row in features], strict=True)
+    )
+    valid = np.arange(5) < size[:, None]
+    plain = loaded.detect_with_projected(photographs, keys, values, valid)
+    found = loaded.explain_with_projected(photographs, keys, values, valid)
+    assert_same(found, plain, atol=1e-5)
+    index, weight = found["attention_index"], found["attention_weight"]
+    assert index.shape == weight.shape == (3, 40, 5), "there are no more than five entries"
+    there = found["scores"] >= 0
+    assert not weight[~there].any() and not weight[1].any(), "of nothing, and to nothing"
+    np.testing.assert_allclose(weight[0][there[0]].sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(weight[2][there[2]].sum(axis=1), 1, atol=1e-5)
+    assert (index[2][weight[2] > 0] < 2).all(), "only entries that count"
+    assert (np.diff(weight, axis=-1) <= 0).all()
+    # The same as from the model that was trained.
+    images, shapes = prepare_images(tf.constant(photographs), (64, 96), True)
+    memory = {"context_features": tf.constant(np.nan_to_num(features)), "context_valid": valid}
+    expected = detect_with_attention(run.model, images, shapes, memory, top=5)
+    np.testing.assert_allclose(weight, expected["attention_weight"], atol=1e-4)
+
+
 def test_one_memory_for_all_images_is_the_same_as_one_for_each(loaded, photographs, entries):
     features, size = entries[0][[0, 0, 0]], entries[1]
     each = loaded.detect_with_context(photographs, features, size)
@@ -398,23 +422,6 @@ def test_short_term_memory_alone_needs_no_extractor(make_run, photographs):
         assert_same(normalised(found, [[1.0, 1.0]]), normalised(expected, shapes))
     assert other["recent_valid"].numpy().any(axis=(0, 2)).all(), "both frames are remembered"
     np.testing.assert_allclose(other["recent_features"], state["recent_features"], atol=1e-4)
-
-
-def test_it_says_how_many_boxes_of_an_image_the_bank_held(tmp_path):
-    with BankWriter(str(tmp_path), BankInfo("made", "detections", 4, "float32"), 2) as bank:
-        for camera, images in (("few", ["a", "b"]), ("many", ["c", "c", "c", "d"])):
-            count = len(images)
-            entries = Entries.make(
-                image_ids=images,
-                seconds=[5] * count,
-                boxes=np.tile(np.float32([0.1, 0.1, 0.5, 0.5]), (count, 1)),
-                features=np.ones([count, 4], np.float32),
-                ranks=[images[:i].count(name) for i, name in enumerate(images)],
-            )
-            bank.add(camera, entries)
-    assert export_lib._top_k(str(tmp_path), "made") == 3
-    assert export_lib._top_k(str(tmp_path), "another") is None
-    assert export_lib._top_k(str(tmp_path / "gone"), "made") is None
 
 
 def test_clips_cannot_be_exported(make_run, tmp_path):

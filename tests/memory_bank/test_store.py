@@ -14,6 +14,7 @@ import pytest
 
 import context_rcnn.memory_bank
 from context_rcnn.memory_bank import encoding, records
+from context_rcnn.memory_bank.entries import Entries
 from context_rcnn.memory_bank.manifest import BankInfo, shard_of
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.writer import BankWriter, ShardWriter, recover
@@ -274,3 +275,21 @@ def test_only_join_and_api_compat_import_tensorflow():
     code += "print('tensorflow' in sys.modules or 'apache_beam' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+def test_a_bank_knows_how_many_boxes_an_image_has_at_most(tmp_path):
+    with BankWriter(str(tmp_path), BankInfo("made", "detections", 4, "float32"), 2) as bank:
+        for camera, images in (("few", ["a", "b"]), ("many", ["c", "c", "c", "d"])):
+            count = len(images)
+            entries = Entries.make(
+                image_ids=images,
+                seconds=[5] * count,
+                boxes=np.tile(np.float32([0.1, 0.1, 0.5, 0.5]), (count, 1)),
+                features=np.ones([count, 4], np.float32),
+                ranks=[images[:i].count(name) for i, name in enumerate(images)],
+            )
+            bank.add(camera, entries)
+    assert Bank.open(tmp_path).boxes_per_image() == 3
+    with BankWriter(str(tmp_path / "empty"), BankInfo("made", "detections", 4, "float32"), 2):
+        pass
+    assert Bank.open(tmp_path / "empty").boxes_per_image() == 0

@@ -70,6 +70,10 @@ class CameraMemory:
         valid = np.stack([np.isin(union, seen, assume_unique=True) for seen in windows])
         return keys, values, valid
 
+    def seen_last(self) -> np.ndarray:
+        """Positions in the bank of the m entries that `seen_by` gave last."""
+        return self._latest[0]
+
     def _projected(self, union: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keys and values of the entries at these ascending positions."""
         if self._latest is not None and np.array_equal(self._latest[0], union):

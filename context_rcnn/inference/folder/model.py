@@ -46,6 +46,11 @@ class Model(Protocol):
     ) -> Outputs:
         """As `detect`, with keys and values [1, blocks, m, depth], of which valid [n, m] count."""
 
+    def explain_with_projected(
+        self, encoded: Sequence[bytes], keys: np.ndarray, values: np.ndarray, valid: np.ndarray
+    ) -> Outputs:
+        """The same, with `attention_index` into the m and `attention_weight` [n, k, entries]."""
+
 
 def header_of(
     model: Model, settings: Mapping[str, Any], *, memory: bool, created: str = ""

@@ -37,6 +37,7 @@ class FolderOptions:
         repeats: which those are.
         review_dir: folder of pictures for `rde="review"`.
         repeats_table: CSV file of suspicious places.
+        explain: images of which the state tells what the memory did to them.
         dry_run: stop after the cameras and an estimate of the time.
         restart: forget the state of earlier runs.
         overwrite: replace results that are not of an earlier run of this state.
@@ -58,6 +59,7 @@ class FolderOptions:
     repeats: RepeatDetectionOptions = dataclasses.field(default_factory=RepeatDetectionOptions)
     review_dir: str = ""
     repeats_table: str = ""
+    explain: int = 0
     dry_run: bool = False
     restart: bool = False
     overwrite: bool = False

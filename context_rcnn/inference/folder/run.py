@@ -4,6 +4,7 @@ OUTPUT.state/images.sqlite   `table`: what is known of every image
 OUTPUT.state/bank            the memory of the cameras, a memory bank as any other
 OUTPUT.state/journal.jsonl   the results as a journal, from which all formats are written
 OUTPUT.state/failures.jsonl  everything that could not be used
+OUTPUT.state/explained.jsonl `explain`: what the memory did to some images
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure
 from context_rcnn.data.image_folder import OWN_FOLDER
+from context_rcnn.inference.folder import explain as explaining
 from context_rcnn.inference.folder import repeats, review, words
 from context_rcnn.inference.folder.detect import count_undone, detect, memory_of_cameras
 from context_rcnn.inference.folder.estimate import check_model, tell_work
@@ -35,6 +37,7 @@ from context_rcnn.inference.results.order import CameraSpan
 from context_rcnn.inference.results.write import Summary, write_results
 from context_rcnn.memory_bank.curation import FrameOptions
 from context_rcnn.memory_bank.manifest import BankInfo
+from context_rcnn.memory_bank.store import Bank
 
 JOURNAL, FAILURES, TABLE = "journal.jsonl", "failures.jsonl", "images.sqlite"
 _EXPECTED = ("gone", "own_folders_ignored")  # nothing to tell
@@ -124,6 +127,7 @@ def _run(
     memories = memory_of_cameras(table, bank)
     with _bar("3/4 Detect", count_undone(table, memories)) as bar:
         detect(table, model, bank, settings, options.root, memories=memories, bar=bar, **shared)
+    _explain(options, model, bank, settings, table)
     places, verdicts = _judge_places(options, model, table)
     summary = _write(options, table)
     if options.rde == "review":
@@ -134,6 +138,35 @@ def _run(
     if options.rde != "off":
         say(words.on_places(options, verdicts))
     return summary
+
+
+def _explain(
+    options: FolderOptions,
+    model: Model,
+    bank: Bank | None,
+    settings: MemorySettings | None,
+    table: ImageTable,
+) -> None:
+    path = Path(options.state_dir) / explaining.FILE
+    if bank is None or not options.explain:
+        path.unlink(missing_ok=True)  # it would tell of an earlier run
+        return
+    threshold = options.results.typical_threshold
+    chosen = explaining.choose(table, bank, threshold, options.explain)
+    with Transaction() as files, _bar("Explain", len(chosen)) as bar:
+        file = files.open(path)
+        for line in explaining.explain(
+            chosen,
+            model,
+            bank,
+            settings,
+            options.root,
+            images=options.images,
+            batch_size=options.batch_size,
+            threshold=threshold,
+            bar=bar,
+        ):
+            file.write(line + "\n")
 
 
 def _top_k(options: FolderOptions, model: Model) -> int:

@@ -99,6 +99,18 @@ class FakeModel:
         said = np.einsum("bmd,nm->n", np.float64(keys[0] + values[0]), np.float64(valid))
         return self._found(encoded, said)
 
+    def explain_with_projected(self, encoded, keys, values, valid):
+        """Attends to what counts, to the largest sum of its keys most."""
+        found = self.detect_with_projected(encoded, keys, values, valid)
+        sums = np.where(valid, keys[0, 0].sum(axis=-1), -np.inf)
+        index = np.argsort(-sums, axis=-1, kind="stable")
+        weight = np.take_along_axis(valid, index, -1) * 0.5 ** np.arange(1, valid.shape[1] + 1)
+        shape = (len(encoded), 3, valid.shape[1])
+        return found | {
+            "attention_index": np.broadcast_to(index[:, None], shape),
+            "attention_weight": np.broadcast_to(weight[:, None], shape),
+        }
+
     def initial_state(self, batch_size):
         return {
             "camera": np.full(batch_size, -1, np.int64),

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import socket
 
 import numpy as np
@@ -18,6 +19,7 @@ from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.writer import BankWriter
 from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
+from context_rcnn.tasks.loading import load_run
 
 DEPTH = 6
 
@@ -88,10 +90,27 @@ def test_a_run_knows_its_memory_and_refuses_another(trained, examples_dir, tmp_p
     folder, _ = trained
     config = schema.load_experiment(config_files=[f"{folder}/params.yaml"])
     long_term = config.task.temporal.get().long_term
-    assert (long_term.entry_size, long_term.extractor) == (DEPTH + 9, "first")
+    found = (long_term.entry_size, long_term.extractor, long_term.top_k)
+    assert found == (DEPTH + 9, "first", 1)
     config.task.memory.bank = write_bank(tmp_path / "other", examples_dir, "second")
     with pytest.raises(ValueError, match="extractor is first, but the bank .* has second"):
         DetectionTask(config.task)
+
+
+def test_a_run_can_be_used_without_its_data(trained, tmp_path, monkeypatch):
+    folder, _ = trained
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    params = yaml.safe_load((moved / "params.yaml").read_text())
+    for name in ("train_data", "validation_data"):
+        params["task"][name]["input_path"] = "gone/*.tfrecord"
+    params["task"]["memory"]["bank"] = "gone"
+    (moved / "params.yaml").write_text(yaml.safe_dump(params))
+    trained = load_run(str(moved))
+    assert trained.class_names == load_run(folder).class_names and len(trained.class_names) == 8
+    (moved / "label_map.pbtxt").unlink()
+    with pytest.raises((ValueError, OSError), match="label_map.pbtxt"):
+        load_run(str(moved))
 
 
 def test_without_a_bank_long_term_memory_is_an_error(config_path):

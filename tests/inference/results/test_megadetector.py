@@ -173,7 +173,7 @@ def test_the_checks_find_what_is_wrong(write, small_run, check_megadetector, wha
 
 def test_the_formats_own_validator_says_the_same(write, small_run, check_megadetector):
     name = "megadetector.postprocessing.validate_batch_results"
-    validator = pytest.importorskip(name, reason="pip install megadetector-utils to run this")
+    validator = pytest.importorskip(name, reason="pip install megadetector to run this")
 
     def errors(document):
         results = validator.validate_batch_results(copy.deepcopy(document))

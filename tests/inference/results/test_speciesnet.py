@@ -131,7 +131,9 @@ def test_other_files_are_an_error_that_names_them(tmp_path, text):
 
 def test_megadetectors_converter_reads_them(write, small_run, check_megadetector):
     name = "megadetector.utils.wi_taxonomy_utils"
-    converter = pytest.importorskip(name, reason="pip install megadetector humanfriendly to run this")
+    converter = pytest.importorskip(
+        name, reason="pip install megadetector humanfriendly to run this"
+    )
     document = write(small_run, taxa={"bobcat": BOBCAT})
     converted = converter.generate_md_results_from_predictions_json(document)
     assert check_megadetector(converted) is None

@@ -127,12 +127,11 @@ def open_results(path: str) -> Source:
 
 def explanations_of(path: str) -> str:
     """The explanations beside results that `open_results` reads, "" where there are none."""
-    state = path if os.path.isdir(path) else os.path.dirname(path)
-    for folder in (state, f"{path}.state"):
-        explained = os.path.join(folder, EXPLAINED)
-        if os.path.isfile(explained):
-            return explained
-    return ""
+    state = f"{path}.state"
+    if os.path.isdir(path) or os.path.basename(path) == JOURNAL:
+        state = path if os.path.isdir(path) else os.path.dirname(path)
+    explained = os.path.join(state, EXPLAINED)
+    return explained if os.path.isfile(explained) else ""
 
 
 def gather(source: Source, threshold: float, sample: int, seed: int) -> Found:

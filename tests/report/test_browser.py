@@ -1,6 +1,7 @@
 """The page in a real browser: no errors, nothing from outside, hostile names stay text."""
 
 import http.server
+import json
 import re
 import shutil
 import subprocess
@@ -9,7 +10,10 @@ import threading
 import pytest
 from PIL import Image
 
+from context_rcnn.inference.results.journal import JournalWriter
+from context_rcnn.inference.results.records import Detection, Header, ImageResult
 from context_rcnn.report.page import ReportOptions, write_report
+from context_rcnn.report.results_page import ResultsOptions, write_results_report
 from tests.report.conftest import Page, write_photos
 from tests.report.test_page import HOSTILE, hostile_inputs
 
@@ -85,6 +89,31 @@ def test_a_report_of_hostile_names_is_quiet_and_stays_text(tmp_path, proxy):
     assert not [attrs for _, attrs in page.tags if "onerror" in attrs] and not page.all("script")
     assert HOSTILE[0] in page.text
     assert len(page.all("section")) == 9
+
+
+def test_results_of_hostile_names_are_quiet_and_stay_text(tmp_path, proxy):
+    name = "<img src=x onerror=alert(1)>"
+    edges = [0.1, 0.2, 0.5, 0.6]
+    file = f"{name}/{name}.jpg"
+    header = Header(name, "0.1", "", {1: name}, "2026-05-26T19:11:27Z")
+    with JournalWriter(tmp_path / "state/journal.jsonl", header) as journal:
+        found = (Detection(tuple(edges), 1, 0.9),)
+        journal.append(ImageResult(file, file, name, 1380893513, 40, 30, detections=found))
+        journal.append(ImageResult(f"b{file}", failure="truncated", failure_text=name))
+    detection = {"box": edges, "class": name, "score": 0.9}
+    entry = {"image_id": file, "seconds": 0, "seconds_apart": 60, "box": edges, "weight": 0.5}
+    line = {"image_id": file, "camera": name, "seconds": 1380893513}
+    line["detections"] = [detection | {"attention": [entry]}]
+    line["without_memory"] = [detection]
+    (tmp_path / "state/explained.jsonl").write_text(json.dumps(line))
+    write_results_report(ResultsOptions(str(tmp_path / "state"), str(tmp_path / "out")))
+    dom, console = browse(tmp_path / "out/index.html", tmp_path / "profile", proxy, "--dump-dom")
+    assert console == []
+    assert [url for url in proxy.asked if not BROWSERS_OWN.search(url)] == []
+    page = Page(dom)
+    assert not [attrs for _, attrs in page.tags if "onerror" in attrs] and not page.all("script")
+    assert f"{name} 0.90" in page.text and f"without memory: {name} 0.90" in page.text
+    assert len(page.all("article")) == 1 and file in page.text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -56,7 +56,9 @@ def test_a_model_without_a_memory_explains_nothing(photos, detect, fakes, tmp_pa
     assert not (tmp_path / "results.state/explained.jsonl").exists()
 
 
-@pytest.mark.parametrize("results", ["results.state", "results.json"])
+@pytest.mark.parametrize(
+    "results", ["results.state", "results.state/journal.jsonl", "results.json"]
+)
 def test_the_page_shows_them(photos, detect, tmp_path, results):
     detect(photos, explain=4)
     if results.endswith(".json"):
@@ -67,6 +69,14 @@ def test_the_page_shows_them(photos, detect, tmp_path, results):
     assert page.count('<article class="panel"') == 4
     assert "without memory" in page and "Attention over time" in page
     assert "not at hand" not in page
+
+
+def test_a_file_of_that_name_beside_the_results_is_none_of_theirs(photos, detect, tmp_path):
+    detect(photos)
+    (tmp_path / "explained.jsonl").write_text("{}")  # as `context-rcnn explain` may have left it
+    options = ResultsOptions(str(tmp_path / "results.json"), str(tmp_path / "page"))
+    write_results_report(options)
+    assert '<article class="panel"' not in (tmp_path / "page/index.html").read_text()
 
 
 def test_explanations_that_are_none_are_named(photos, detect, tmp_path):

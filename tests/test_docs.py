@@ -1,0 +1,61 @@
+"""Every command that the pages show is one that the programs understand."""
+
+import contextlib
+import importlib
+import io
+import pathlib
+import re
+import shlex
+
+import pytest
+
+from beam_pipelines.running import make_pipeline_options
+from context_rcnn import cli
+
+ROOT = pathlib.Path(__file__).parents[1]
+BEAM_VERBS = {"examples": "create_examples", "remember": "build_memory_bank"}
+
+
+def documented():
+    """The page, the module under beam_pipelines or none, and the words of every command shown."""
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for block in re.findall(r"^```\w*\n(.*?)^```", page.read_text(), flags=re.S | re.M):
+            for line in re.sub(r"[\\^]\n", " ", block).splitlines():
+                if not re.match(r"context-rcnn |python -m beam_pipelines\.", line):
+                    continue
+                # A backslash in what is left is Windows', and a comment may follow.
+                words = shlex.split(line.replace("\\", "/"), comments=True)
+                words = [word for word in words if word != "..."]
+                if words[0] == "context-rcnn":
+                    yield page.name, BEAM_VERBS.get(words[1]), words[1:]
+                else:
+                    yield page.name, words[2].rpartition(".")[2], words[2:]
+
+
+def test_the_pages_have_commands():
+    verbs = {words[0] for _, _, words in documented()}
+    assert {"detect", "results", "watch", "report", "export", "bank", "remember"} <= verbs
+
+
+@pytest.mark.parametrize("page, module, words", documented(), ids=str)
+def test_the_commands_of_the_pages_are_understood(page, module, words):
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            if module:
+                pipeline = importlib.import_module(f"beam_pipelines.{module}")
+                _, for_beam = pipeline.build_parser().parse_known_args(words[1:])
+                make_pipeline_options(for_beam)
+            else:
+                _, unknown = cli.build_parser().parse_known_args(words)
+                assert not unknown
+    except SystemExit:
+        pytest.fail(complaint.getvalue())
+
+
+def test_the_page_of_scaling_has_every_runner():
+    text = " ".join(
+        word for page, _, words in documented() for word in words if page == "scaling.md"
+    )
+    for runner in ("FlinkRunner", "SparkRunner", "DataflowRunner", "multi_processing"):
+        assert runner in text

@@ -1,10 +1,13 @@
-"""Finds what cannot be read in TFRecord files of examples, record by record."""
+"""Finds what cannot be read, or cannot teach, in TFRecord files of examples, record by record."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from context_rcnn.data import examples
+
+_OUTSIDE = 0.01  # of the image's side: what rounding may do
 
 
 def find_damage(
@@ -12,9 +15,10 @@ def find_damage(
 ) -> Iterator[str]:
     """Yields a line for everything that is wrong: file, record, what.
 
-    Reads every record, parses it and decodes its image. Behind a broken checksum or a cut record
-    the rest of that file cannot be read; the other files still are.
+    Reads every record, parses it, decodes its image and looks at its labels. Behind a broken
+    checksum or a cut record the rest of that file cannot be read; the other files still are.
     """
+    places: dict[str, str] = {}
     for file in progress(files):
         number, records = 0, iter(tf.data.TFRecordDataset(file))
         while True:
@@ -30,9 +34,33 @@ def find_damage(
             try:
                 example = examples.parse_example(record)
                 tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)
+                for problem in _label_problems(example):
+                    yield f"{file}: record {number}: {problem}"
+                image_id = example["image_id"].numpy().decode()
+                first = places.setdefault(image_id, f"record {number} of {file}")
+                if first != f"record {number} of {file}":
+                    yield f"{file}: record {number}: image {image_id!r} is also {first}"
             except (tf.errors.OpError, UnicodeDecodeError) as error:
                 yield f"{file}: record {number}: {_brief(error)}"
             number += 1
+
+
+def _label_problems(example: Mapping[str, tf.Tensor]) -> Iterator[str]:
+    """What is wrong with the boxes of an example: boxes without area teach nothing."""
+    name = f"image {example['image_id'].numpy().decode(errors='replace')!r}"
+    boxes, classes = example["boxes"].numpy(), example["classes"].numpy()
+    if len(boxes) and len(classes) != len(boxes):
+        yield f"{name}: {len(boxes)} boxes, but {len(classes)} classes"
+        return
+    for number, (box, label) in enumerate(zip(boxes, classes, strict=False)):
+        where = f"{name}, box {number}"
+        edges = ", ".join(f"{edge:g}" for edge in box)
+        if not np.isfinite(box).all() or (box[2:] <= box[:2]).any():
+            yield f"{where}: has no area and teaches nothing (ymin, xmin, ymax, xmax: {edges})"
+        elif box.min() < -_OUTSIDE or box.max() > 1 + _OUTSIDE:
+            yield f"{where}: reaches out of the image (ymin, xmin, ymax, xmax: {edges})"
+        if label < 1:
+            yield f"{where}: class {label}, but classes count from 1"
 
 
 def _brief(error: Exception) -> str:

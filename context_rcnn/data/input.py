@@ -38,12 +38,14 @@ class ImageInput:
         image_size: Height and width of the network's input.
         keep_aspect_ratio: Fit and pad rather than stretch.
         max_boxes: Most groundtruth boxes an image may have.
+        num_classes: Classes of boxes go from 1 to this; None does not look.
         join: Adds the keyframe's memory, mirrored if the image is: (example, flip) -> dict.
     """
 
     image_size: tuple[int, int]
     keep_aspect_ratio: bool = False
     max_boxes: int = 100
+    num_classes: int | None = None
     join: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]] | None = None
 
     def __call__(
@@ -73,11 +75,17 @@ class ImageInput:
         boxes = boxes * tf.tile(shape, [2])
         count = tf.shape(boxes)[0]
         message = ["max_boxes is too small for this image:", example["image_id"], count]
-        check = tf.debugging.Assert(count <= self.max_boxes, message)
-        with tf.control_dependencies([check]):
+        checks = [tf.debugging.Assert(count <= self.max_boxes, message)]
+        if self.num_classes:
+            known = (example["classes"] >= 1) & (example["classes"] <= self.num_classes)
+            message = ["not all in the label map:", example["image_id"], example["classes"]]
+            # An empty image may have a class of its own.
+            checks.append(tf.debugging.Assert((count == 0) | tf.reduce_all(known), message))
+        with tf.control_dependencies(checks):
             padding = [[0, self.max_boxes - count]]
-        # A box without area, as old records sometimes hold, teaches nothing.
+        # A box without area, as old records sometimes hold, teaches nothing; nor does NaN.
         has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
+        boxes = tf.where(has_area[:, tf.newaxis], boxes, 0.0)
         return {
             "image": tf.ensure_shape(image, [*self.image_size, 3]),
             "image_shape": tf.ensure_shape(shape, [2]),
@@ -151,7 +159,10 @@ def count_images(files: Sequence[str]) -> str:
         f"{counts['boxed']} images with boxes and {counts['empty']} empty ones; left out: "
         f"{counts['image_level']} whose label has no box, {counts['unlabelled']} without a label"
     )
-    return words + (f"; {unknown} files without a manifest are not counted" if unknown else "")
+    if unknown:
+        words += f"; {unknown} files without a manifest are not counted"
+        words += " (`context-rcnn validate --examples` reads them)"
+    return words
 
 
 def _read_manifest(path: str) -> dict[str, dict]:

@@ -198,7 +198,11 @@ class DetectionTask(base_task.Task):
         """What makes rows of a batch of this input."""
         model = self.task_config.model
         return input_lib.ImageInput(
-            tuple(model.image_size), model.keep_aspect_ratio, params.max_boxes, self.memory_join()
+            tuple(model.image_size),
+            model.keep_aspect_ratio,
+            params.max_boxes,
+            num_classes=max(self.class_names),
+            join=self.memory_join(),
         )
 
     def memory_join(self) -> MemoryJoin | None:

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from context_rcnn.data import examples
 from context_rcnn.data import input as input_lib
 from context_rcnn.data.damage import find_damage
 from context_rcnn.data.records import LabelState
@@ -164,8 +165,6 @@ def test_flipping_mirrors_pixels_and_boxes_together(files):
 
 def test_keeping_the_aspect_ratio_pads_and_scales_boxes():
     to_row = input_lib.ImageInput((32, 48), keep_aspect_ratio=True, max_boxes=3)
-    from context_rcnn.data import examples
-
     example = examples.parse_example(
         make_example("a", [[0.0, 0.0, 1.0, 0.5]], [2], size=(20, 40))  # twice as high as wide
     )
@@ -180,8 +179,6 @@ def test_keeping_the_aspect_ratio_pads_and_scales_boxes():
 
 
 def test_stretching_uses_the_whole_canvas():
-    from context_rcnn.data import examples
-
     row = input_lib.ImageInput((32, 48)).image(
         examples.parse_example(make_example("a", size=(20, 40))), tf.constant(False)
     )
@@ -263,6 +260,39 @@ def test_files_without_damage_have_none(files, tmp_path):
     assert list(find_damage([str(tmp_path / "empty")])) == [f"{tmp_path}/empty: has no records"]
 
 
+BAD_BOXES = [[0.2, 0.2, 0.2, 0.5], [np.nan, 0, 1, 1], [0, 0, 1, 1.5], [0.1, 0.1, 0.9, 0.9]]
+
+
+def test_labels_that_cannot_teach_are_named(tmp_path):
+    bad = make_example("a", BAD_BOXES, [1, 1, 1, 0])
+    path = write(
+        tmp_path / "x", [bad, make_example("a"), make_example("b", [[0, 0, 1, 1]], [1, 2])]
+    )
+    lines = [line.removeprefix(f"{path}: record ") for line in find_damage([path])]
+    edges = "(ymin, xmin, ymax, xmax: "
+    assert lines == [
+        f"0: image 'a', box 0: has no area and teaches nothing {edges}0.2, 0.2, 0.2, 0.5)",
+        f"0: image 'a', box 1: has no area and teaches nothing {edges}nan, 0, 1, 1)",
+        f"0: image 'a', box 2: reaches out of the image {edges}0, 0, 1, 1.5)",
+        "0: image 'a', box 3: class 0, but classes count from 1",
+        f"1: image 'a' is also record 0 of {path}",
+        "2: image 'b': 1 boxes, but 2 classes",
+    ]
+
+
+def test_boxes_that_cannot_teach_reach_no_batch():
+    example = examples.parse_example(make_example("a", BAD_BOXES, [1, 1, 1, 2]))
+    row = input_lib.ImageInput(SIZE, num_classes=2).image(example, tf.constant(False))
+    assert row["box_valid"].numpy()[:5].tolist() == [False, False, True, True, False]
+    assert np.isfinite(row["boxes"]).all() and not row["boxes"].numpy()[:2].any()
+
+
+def test_a_class_that_the_label_map_lacks_is_named():
+    example = examples.parse_example(make_example("strange", [[0, 0, 1, 1]], [3]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="(?s)label map.*strange"):
+        input_lib.ImageInput(SIZE, num_classes=2).image(example, tf.constant(False))
+
+
 def test_what_is_left_out_is_counted_from_the_manifest(files, tmp_path):
     shard = {"file": "f0.tfrecord", "boxed": 3, "empty": 2, "image_level": 2, "unlabelled": 1}
     (tmp_path / "manifest.json").write_text(json.dumps({"shards": [shard]}))
@@ -271,4 +301,4 @@ def test_what_is_left_out_is_counted_from_the_manifest(files, tmp_path):
         "3 images with boxes and 2 empty ones; left out: 2 whose label has no box, "
         "1 without a label"
     )
-    assert input_lib.count_images(files).endswith("; 2 files without a manifest are not counted")
+    assert "; 2 files without a manifest are not counted (" in input_lib.count_images(files)

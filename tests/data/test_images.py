@@ -202,7 +202,7 @@ def test_a_junk_clock_is_reported(tmp_path, jpeg):
     assert error.value.reason is Reason.JUNK_DATE
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_damage_gives_an_image_or_a_named_failure(jpeg, data):
     damaged = bytearray(jpeg())

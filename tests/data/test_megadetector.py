@@ -144,9 +144,7 @@ VALUES = st.recursive(
 IMAGES = st.lists(st.dictionaries(st.sampled_from(["file", "detections"]), VALUES) | VALUES)
 
 
-@settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(VALUES | st.fixed_dictionaries({"images": IMAGES}))
 def test_any_json_is_an_error_that_names_the_file_or_is_read(tmp_path, document):
     path = tmp_path / "any.json"

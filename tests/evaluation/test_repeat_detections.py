@@ -81,7 +81,7 @@ def scene(seed, n, jitter, places=12, cameras=3):
     any_class=st.booleans(),
     excluded_classes=st.sampled_from([(), (2,), (1, 3)]),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_grid_finds_what_a_loop_over_all_pairs_finds(seed, n, jitter, **options):
     options = RepeatDetectionOptions(**options)
     given_scene = scene(seed, n, jitter)

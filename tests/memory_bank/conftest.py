@@ -2,15 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from context_rcnn.memory_bank.entries import Entries
 from context_rcnn.memory_bank.manifest import BankInfo
 from context_rcnn.memory_bank.writer import BankWriter
-
-# How long an example takes says something about the machine only.
-settings.register_profile("no_deadline", deadline=None)
-settings.load_profile("no_deadline")
 
 DEPTH = 32
 START = 1_600_000_000  # 2020-09-13 12:26:40

@@ -115,7 +115,7 @@ def cameras(draw):
     return entries, seconds, own
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     cameras(),
     st.builds(

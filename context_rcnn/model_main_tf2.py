@@ -24,7 +24,11 @@ from absl import app, flags, logging
 import context_rcnn  # noqa: F401  (chooses Keras 2 before TensorFlow loads)
 
 # The Object Detection API's.
-flags.DEFINE_string("pipeline_config_path", None, "YAML file with the settings; see configs/.")
+flags.DEFINE_string(
+    "pipeline_config_path",
+    None,
+    "File with the settings: YAML, see configs/, or a pipeline.config of the Object Detection API.",
+)
 flags.DEFINE_string("model_dir", None, "Folder of the run: checkpoints, summaries, evaluations.")
 flags.DEFINE_integer("num_train_steps", None, "Train to this step (trainer.train_steps).")
 flags.DEFINE_string(

@@ -1,9 +1,11 @@
-"""Reads an experiment: its name's defaults, then YAML files, then `a.b=c` overrides, in that order.
+"""Reads an experiment: its name's defaults, then config files, then `a.b=c`, in that order.
 
-What does not fit is refused with the file, the full name of the field and the nearest right one.
+A config file is YAML, or a `pipeline.config` of the Object Detection API (`pipeline_config`). What
+does not fit is refused with the file, the full name of the field and the nearest right one.
 """
 
 import difflib
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +16,9 @@ from official.modeling import hyperparams
 
 from context_rcnn.configs import context_experiments as context_experiments  # registers them
 from context_rcnn.configs import detection as detection
+from context_rcnn.configs import pipeline_config
 
+_LOG = logging.getLogger(__name__)
 EXPERIMENTS = (
     "faster_rcnn_c4",
     "faster_rcnn_fpn",
@@ -33,12 +37,12 @@ def load_experiment(
 
     Args:
         name: an experiment; may be empty where a YAML file says `experiment: NAME`.
-        config_files: YAML files, later ones override earlier ones.
+        config_files: YAML files or pipeline configs, later ones override earlier ones.
         overrides: `task.model.num_classes=5,trainer.train_steps=100`, or YAML text.
     """
     layers = []
     for path in config_files:
-        values = _read_yaml(path)
+        values = _read_file(path)
         name = name or values.get("experiment", "")
         values.pop("experiment", None)
         layers.append((path, values))
@@ -72,14 +76,26 @@ def save_experiment(config: config_definitions.ExperimentConfig, path: str) -> N
     tf.io.gfile.rename(path + ".tmp", path, overwrite=True)
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
+def _read_file(path: str) -> dict[str, Any]:
     if not tf.io.gfile.exists(path):
         raise ValueError(f"{path}: no such config file")
-    with tf.io.gfile.GFile(path) as file:
+    with tf.io.gfile.GFile(path, "rb") as file:
         try:
-            values = yaml.safe_load(file)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not valid YAML: {error}") from None
+            text = file.read().decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: not text: {error}") from None
+    if pipeline_config.is_pipeline_config(text):
+        try:
+            converted = pipeline_config.read_pipeline_config(text)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        for note in converted.notes:
+            _LOG.warning("%s: %s", path, note)
+        return {"experiment": converted.experiment} | converted.values
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
         raise ValueError(f"{path}: expected settings by name, found {type(values).__name__}")
     return values

@@ -9,7 +9,8 @@ item {
 import collections
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from typing import Any
 
 _TOKEN = re.compile(
     r"""\s+ | \#[^\n]*                                   # spaces, comments
@@ -46,6 +47,78 @@ class Message:
     """Fields by name, each with all its values in their order."""
 
     fields: dict[str, list[Field]] = dataclasses.field(default_factory=dict)
+
+
+class Group:
+    """A message whose fields are asked for by name, and which remembers what was asked for.
+
+    Attributes:
+        notes: what there is to say about its fields, shared with the messages in it.
+    """
+
+    def __init__(self, message: Message, notes: list[str], path: str = ""):
+        """
+        Args:
+            message: what is asked for.
+            notes: where notes go.
+            path: its full name.
+        """
+        self._message, self._path, self.notes = message, path, notes
+        self._read: set[str] = set()
+        self._groups: list[Group] = []
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._message.fields
+
+    def name(self, field: str) -> str:
+        """Full name of a field."""
+        return f"{self._path}.{field}" if self._path else field
+
+    def many(self, name: str, kind: type = float) -> list:
+        """All values of a field; a ValueError where one is of another kind."""
+        self._read.add(name)
+        return [self._checked(name, field, kind) for field in self._message.fields.get(name, [])]
+
+    def one(self, name: str, default: Any) -> Any:
+        """The value of a field; like protocol buffers, the last one."""
+        return (self.many(name, type(default)) or [default])[-1]
+
+    def groups(self, name: str) -> "list[Group]":
+        """All messages of a field."""
+        messages = self.many(name, Message)
+        found = [Group(message, self.notes, self.name(name)) for message in messages]
+        self._groups += found
+        return found
+
+    def group(self, name: str) -> "Group":
+        """The message of a field; an empty one where it is missing."""
+        return (self.groups(name) or [Group(Message(), self.notes, self.name(name))])[-1]
+
+    def only(self, name: str, default: Any, wanted: Any, why: str) -> None:
+        """Notes a field that asks for something else than what is done here."""
+        found = self.one(name, default)
+        if found != wanted:
+            self.notes.append(f"{self.name(name)} {found}: {why}")
+
+    def unread(self, immaterial: Collection[str]) -> list[tuple[str, Field]]:
+        """Full names of what nobody asked for, but for some names; of a message its own name."""
+        fields = self._message.fields
+        found = [
+            (self.name(name), fields[name][0])
+            for name in fields
+            if name not in self._read and name not in immaterial
+        ]
+        return found + [entry for group in self._groups for entry in group.unread(immaterial)]
+
+    def _checked(self, name: str, field: Field, kind: type) -> Any:
+        value = field.value
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            wanted = "a message" if kind is Message else kind.__name__
+            got = "a message" if isinstance(value, Message) else repr(value)
+            raise ValueError(f"line {field.line}: {self.name(name)} must be {wanted}, got {got}")
+        return value
 
 
 def parse(text: str) -> Message:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from context_rcnn.data import tensor_timestamps
 from context_rcnn.data.prepare import PreparedImage
 from context_rcnn.data.records import LabelState
 from context_rcnn.data.timestamps import format_timestamp
@@ -99,7 +100,7 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
 
     Returns:
         `image_bytes`, `image_id`, `camera`, `seq_id`: strings, "" where missing.
-        `seconds`: int64 wall-clock seconds, NO_SECONDS where unknown (old examples have none).
+        `seconds`: int64 wall-clock seconds, NO_SECONDS where unknown. Old examples have a date.
         `has_seconds`: bool.
         `seq_frame_num`: int64, -1 where missing.
         `label_state`: int64 `LabelState`. Old examples have none: boxes mean BOXES, the class
@@ -116,13 +117,19 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     box_sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     half_boxes = box_sizes * tf.cast(height * width, tf.float32) / 2
     ones = tf.ones_like(box_sizes)
+    stated = parsed[UNIX_SECONDS]
+    seconds = tf.cond(
+        stated != NO_SECONDS,
+        lambda: stated,
+        lambda: tensor_timestamps.parse(parsed[DATE_CAPTURED], NO_SECONDS),
+    )
     return {
         "image_bytes": parsed[ENCODED],
         "image_id": parsed[SOURCE_ID],
         "camera": parsed[LOCATION],
         "seq_id": parsed[SEQ_ID],
-        "seconds": parsed[UNIX_SECONDS],
-        "has_seconds": parsed[UNIX_SECONDS] != NO_SECONDS,
+        "seconds": seconds,
+        "has_seconds": seconds != NO_SECONDS,
         "seq_frame_num": parsed[SEQ_FRAME_NUM],
         "label_state": _label_state(parsed, boxes),
         "boxes": boxes,
@@ -141,7 +148,7 @@ def _parsing_spec() -> dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]:
     many_floats = tf.io.RaggedFeature(tf.float32)
     return {
         ENCODED: tf.io.FixedLenFeature([], tf.string),
-        **{key: one(tf.string, "") for key in (SOURCE_ID, LOCATION, SEQ_ID)},
+        **{key: one(tf.string, "") for key in (SOURCE_ID, LOCATION, SEQ_ID, DATE_CAPTURED)},
         **{key: one(tf.int64, 0) for key in (HEIGHT, WIDTH)},
         UNIX_SECONDS: one(tf.int64, NO_SECONDS),
         SEQ_FRAME_NUM: one(tf.int64, -1),

@@ -186,9 +186,15 @@ def test_old_examples_are_parsed_in_graphs(changes, state):
     parse = tf.function(examples.parse_example)
     parsed = parse(tf.constant(old_example(**changes)))
     assert int(parsed["label_state"]) == state
-    assert not bool(parsed["has_seconds"])
+    assert bool(parsed["has_seconds"]) and int(parsed["seconds"]) == 1380893513
     assert parsed["image_id"] == b"old-1"
     assert parsed["boxes"].shape[0] == (1 if changes is BOX else 0)
+
+
+@pytest.mark.parametrize("date", [b"", b"0000:00:00 00:00:00", b"1970-01-01 00:00:09", b"noon"])
+def test_old_examples_without_a_usable_date_are_undated(date):
+    parsed = examples.parse_example(old_example(**{"image/date_captured": [date]}))
+    assert not bool(parsed["has_seconds"]) and int(parsed["seconds"]) == examples.NO_SECONDS
 
 
 def test_old_boxes_get_areas_and_scores():

@@ -102,7 +102,7 @@ def add_bank(verbs: argparse._SubParsersAction) -> None:
     imports = add(
         "import",
         _import,
-        "make a bank of the memory in the Object Detection API's examples",
+        "make a bank of the memory in the Object Detection API's examples or sequence examples",
     )
     imports.add_argument("folder", help="of the new bank; a bank in it is replaced")
     imports.add_argument("--examples", required=True, help="folder of examples, or a file pattern")
@@ -123,6 +123,18 @@ def add_bank(verbs: argparse._SubParsersAction) -> None:
         help="(default: float16)",
     )
     imports.add_argument("--num_shards", type=int, default=16, help="files (default: 16)")
+    imports.add_argument(
+        "--images",
+        metavar="FOLDER",
+        default="",
+        help="also write the images and labels in sequence examples there, as examples to train on",
+    )
+    imports.add_argument(
+        "--unboxed_are_empty",
+        action="store_true",
+        help="images without boxes are known to be empty, and teach what is background; sequence "
+        "examples do not say it of them",
+    )
     _add_encoding(imports)
 
     recover = add("recover", _recover, "finish or undo a change that was interrupted")
@@ -289,6 +301,8 @@ def _import(args: argparse.Namespace, rest: list[str]) -> int:
             dtype=args.dtype,
             num_shards=args.num_shards,
             variant=args.encoding,
+            images_dir=args.images,
+            unboxed_are_empty=args.unboxed_are_empty,
             progress=bar.update,
         )
     _say(manifest)

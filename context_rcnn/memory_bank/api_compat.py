@@ -22,6 +22,7 @@ put in) nor classes (0).
 """
 
 import hashlib
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -119,9 +120,13 @@ def add_context(
 
 
 def read_context(
-    example: tf.train.Example, variant: encoding.Variant = "released"
+    example: tf.train.Example,
+    variant: encoding.Variant = "released",
+    dates: Mapping[str, int] | None = None,
 ) -> tuple[str, Entries]:
     """Camera and entries of the bank that was copied into an image's example.
+
+    Times are those of the nine floats, to the minute, or to the second those of `dates` by image.
 
     There may be one id for each entry or, as the old tool writes them, one for each image if all
     have equally many; "" fills up. Without ids each entry is taken for an image of its own, named
@@ -145,9 +150,11 @@ def read_context(
             f"image {image_id!r}, {CONTEXT_IDS}: {len(ids)} ids do not share "
             f"{len(vectors)} entries evenly"
         )
+    image_ids = np.repeat(np.array(ids, object), len(vectors) // max(1, len(ids)))
+    times, dates = _times(seconds, dated), dates or {}
     entries = Entries.make(
-        image_ids=np.repeat(np.array(ids, object), len(vectors) // max(1, len(ids))),
-        seconds=_times(seconds, dated),
+        image_ids=image_ids,
+        seconds=[dates.get(name, time) for name, time in zip(image_ids, times, strict=True)],
         boxes=boxes,
         features=vectors[:, : encoding.X_CENTRE],
     )

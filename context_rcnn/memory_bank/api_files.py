@@ -4,6 +4,7 @@ Nothing is passed over in silence: what cannot be used is named in `failures.jso
 that is written, and counted.
 """
 
+import contextlib
 import os
 import re
 import tempfile
@@ -16,7 +17,7 @@ from context_rcnn.data import examples
 from context_rcnn.data import input as input_lib
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
-from context_rcnn.memory_bank import api_compat, encoding, maintenance, wire
+from context_rcnn.memory_bank import api_compat, api_sequences, encoding, maintenance, wire
 from context_rcnn.memory_bank.entries import Entries, concatenate
 from context_rcnn.memory_bank.files import LOCAL
 from context_rcnn.memory_bank.manifest import BankInfo, Manifest
@@ -82,7 +83,7 @@ def export_examples(
     counts, failures = Counter(), []
     for file, name in zip(files, names, strict=True):
         with LOCAL.create(os.path.join(output_dir, name)) as target:
-            for example in _examples(file, failures, _EXPORT):
+            for example, _ in _examples(file, failures, _EXPORT):
                 camera = _camera(bank, example, file, failures)
                 if kind == "embedding":
                     example = api_compat.add_embedding(example, camera, variant)
@@ -114,9 +115,11 @@ def import_examples(
     dtype: str = "float16",
     num_shards: int = 16,
     variant: encoding.Variant = "released",
+    images_dir: str = "",
+    unboxed_are_empty: bool = False,
     progress: Callable[[], object] = lambda: None,
 ) -> tuple[Manifest, Counter]:
-    """Makes a bank of what the old tools keep in examples.
+    """Makes a bank of what the old tools keep in examples and sequence examples.
 
     An image that is there several times, as each is in copies of a bank, is taken once. Entries of
     one file are in memory at a time.
@@ -129,36 +132,46 @@ def import_examples(
         dtype: Storage dtype.
         num_shards: Files of the bank.
         variant: Of the encoding in the examples.
-        progress: Called after each image.
+        images_dir: Folder to write the images of sequence examples to, as examples, under the
+            names of the files; empty writes none.
+        unboxed_are_empty: See `api_sequences.images`.
+        progress: Called after each example.
 
     Returns:
-        The manifest; counts of `images` read and of failures by reason.
+        The manifest; counts of `images` read, of `images_written` and of failures by reason.
 
     Raises:
-        ValueError: If nothing could be imported.
+        ValueError: If nothing could be imported, or images would be written over each other.
     """
     if kind is not None:
         _check_kind(kind)
+    if images_dir and len({os.path.basename(file) for file in files}) != len(files):
+        raise ValueError("two of the files have one name; import them one by one")
     counts, failures, parts = Counter(), [], []
     info = None
     with tempfile.TemporaryDirectory(prefix="context_rcnn-") as temporary:
         for number, file in enumerate(files):
             collected: dict[str, dict[str, Entries]] = defaultdict(dict)
-            for example in _examples(file, failures, _IMPORT):
-                kind = kind or _kind_of(example, file)
-                counts["images"] += 1
-                progress()
-                try:
-                    camera, entries = _read(example, kind, variant)
-                    if info is None:
-                        info = BankInfo(extractor_hash, f"{IMPORTED} {kind}", entries.depth, dtype)
-                    if entries.depth != info.depth:
-                        raise ValueError(
-                            f"features of length {entries.depth}, before it were {info.depth}"
+            with _SequenceImages(images_dir, file, unboxed_are_empty, counts, failures) as images:
+                for example, sequence in _examples(file, failures, _IMPORT):
+                    kind = kind or _kind_of(example, file)
+                    counts["images"] += 1 if sequence is None else api_sequences.count(sequence)
+                    progress()
+                    images.write(sequence)
+                    try:
+                        camera, entries = _read(example, sequence, kind, variant)
+                        if info is None:
+                            origin = f"{IMPORTED} {kind}"
+                            info = BankInfo(extractor_hash, origin, entries.depth, dtype)
+                        if entries.depth != info.depth:
+                            raise ValueError(
+                                f"features of length {entries.depth}, before it were {info.depth}"
+                            )
+                        _collect(collected[camera], entries)
+                    except ValueError as error:
+                        failures.append(
+                            _failure(example, file, _IMPORT, Reason.BAD_FIELD, str(error))
                         )
-                    _collect(collected[camera], entries)
-                except ValueError as error:
-                    failures.append(_failure(example, file, _IMPORT, Reason.BAD_FIELD, str(error)))
             if info is not None:
                 part = os.path.join(temporary, str(number))
                 with BankWriter(part, info, num_shards=1) as writer:
@@ -176,9 +189,48 @@ def import_examples(
     return Bank.open(folder).manifest, counts
 
 
-def _read(example: tf.train.Example, kind: str, variant: encoding.Variant) -> tuple[str, Entries]:
-    read = api_compat.read_embedding if kind == "embedding" else api_compat.read_context
-    camera, entries = read(example, variant)
+class _SequenceImages(contextlib.ExitStack):
+    """Writes the images of a file's sequence examples to a file of the same name in a folder."""
+
+    def __init__(
+        self,
+        folder: str,
+        file: str,
+        unboxed_are_empty: bool,
+        counts: Counter,
+        failures: list[Failure],
+    ):
+        super().__init__()
+        self._folder, self._file, self._unboxed_are_empty = folder, file, unboxed_are_empty
+        self._counts, self._failures = counts, failures
+        self._target = None
+
+    def write(self, sequence: tf.train.SequenceExample | None) -> None:
+        if sequence is None or not self._folder:
+            return
+        if self._target is None:
+            path = os.path.join(self._folder, os.path.basename(self._file))
+            self._target = self.enter_context(LOCAL.create(path))
+        for image in api_sequences.images(sequence, self._unboxed_are_empty):
+            if isinstance(image, str):
+                failure = Failure(_IMPORT, Reason.UNREADABLE, image, file=self._file)
+                self._failures.append(failure)
+            else:
+                self._target.writelines(wire.frame([image]))
+                self._counts["images_written"] += 1
+
+
+def _read(
+    example: tf.train.Example,
+    sequence: tf.train.SequenceExample | None,
+    kind: str,
+    variant: encoding.Variant,
+) -> tuple[str, Entries]:
+    if kind == "embedding":
+        camera, entries = api_compat.read_embedding(example, variant)
+    else:
+        dates = None if sequence is None else api_sequences.dates(sequence)
+        camera, entries = api_compat.read_context(example, variant, dates)
     if not camera:
         raise ValueError(f"{examples.LOCATION}: it names no camera")
     return camera, entries
@@ -205,15 +257,21 @@ def _kind_of(example: tf.train.Example, file: str) -> str:
     return found[0]
 
 
-def _examples(file: str, failures: list[Failure], stage: str) -> Iterator[tf.train.Example]:
-    """Examples of a file up to the first damaged record."""
+def _examples(
+    file: str, failures: list[Failure], stage: str
+) -> Iterator[tuple[tf.train.Example, tf.train.SequenceExample | None]]:
+    """Examples of a file up to the first damaged record, and the sequences that they stand for."""
     number, records = 0, iter(tf.data.TFRecordDataset(file))
     while True:
         try:
             record = next(records, None)
             if record is None:
                 return
-            example = tf.train.Example.FromString(record.numpy())
+            sequence = api_sequences.parse(record.numpy())
+            if sequence is None:
+                example = tf.train.Example.FromString(record.numpy())
+            else:
+                example = api_sequences.context(sequence)
         except tf.errors.OpError as error:
             detail = f"record {number} and all behind it: {error.message.splitlines()[0][:200]}"
             failures.append(Failure(stage, Reason.UNREADABLE, detail, file=file))
@@ -222,7 +280,7 @@ def _examples(file: str, failures: list[Failure], stage: str) -> Iterator[tf.tra
             detail = f"record {number}: not a tf.Example: {error}"
             failures.append(Failure(stage, Reason.BAD_RECORD, detail, file=file))
         else:
-            yield example
+            yield example, sequence
         number += 1
 
 

@@ -67,6 +67,7 @@ options = FolderOptions(
         table=folder / f"{name}.csv",
     ),
     workers=2,
+    explain=5,
     rde="auto",
     repeats_table=str(folder / f"{name}.repeats.csv"),
 )

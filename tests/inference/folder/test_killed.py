@@ -27,6 +27,8 @@ def finish(folder, name):
     assert out, errors
     kinds = ("json", "csv", "coco.json", "coco.images.json", "repeats.csv")
     found = {kind: (folder / f"{name}.{kind}").read_bytes() for kind in kinds}
+    found["explained"] = (folder / f"{name}.state" / "explained.jsonl").read_bytes()
+    assert found["explained"]
     return found, int(out.splitlines()[-1])
 
 

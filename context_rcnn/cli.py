@@ -51,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_simulate(verbs)
     _add_validate(verbs)
     _add_examples(verbs)
+    _add_convert(verbs)
     _add_extractor(verbs)
     _add_remember(verbs)
     bank_verbs.add_bank(verbs)
@@ -219,6 +220,36 @@ def _examples(args: argparse.Namespace, rest: list[str]) -> int:
     from beam_pipelines import create_examples
 
     return create_examples.main(rest)
+
+
+def _add_convert(verbs: argparse._SubParsersAction) -> None:
+    convert = verbs.add_parser(
+        "convert",
+        help="make a run of a TensorFlow 1 checkpoint of the Object Detection API",
+        description="Takes the weights of a Faster R-CNN or Context R-CNN of the Object Detection "
+        "API's model zoo, ResNet 50, 101 or 152 without a pyramid, and writes the folder of a run "
+        "that computes the same: to extract memories with, to export, to detect with, to train on.",
+    )
+    convert.add_argument("--checkpoint", required=True, metavar="PREFIX", help=".../model.ckpt")
+    convert.add_argument("--pipeline_config", required=True, metavar="FILE", help="its config")
+    convert.add_argument("--label_map", required=True, metavar="FILE", help="its classes (.pbtxt)")
+    convert.add_argument("--model_dir", required=True, metavar="DIR", help="folder to write")
+    convert.add_argument(
+        "--params_override", default="", metavar="A.B=1", help="settings in place of the config's"
+    )
+    convert.set_defaults(run=_convert)
+
+
+def _convert(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.tasks import slim_checkpoints
+
+    left = slim_checkpoints.convert(
+        args.checkpoint, args.pipeline_config, args.label_map, args.model_dir, args.params_override
+    )
+    for name in left:
+        print(f"left out: {name}")
+    print(f"{args.model_dir}: a run with these weights; {len(left)} variables were left out")
+    return 0
 
 
 def _add_extractor(verbs: argparse._SubParsersAction) -> None:

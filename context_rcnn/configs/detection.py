@@ -11,8 +11,9 @@ class Backbone(hyperparams.Config):
     """The feature extractor.
 
     Attributes:
-        kind: `c4` (first stage on conv4 at stride 16, conv5 as second stage, the paper's) or `fpn`.
-        model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...
+        kind: `c4` (first stage on conv4 at stride 16, conv5 as second stage, the paper's), `fpn`,
+            or `slim_c4`, as the Object Detection API's TensorFlow 1 models compute it.
+        model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...; `slim_c4` has the last three.
         depth_multiplier: scales the channels; small ones make toy models.
         freeze_batch_norm: use the moving statistics in training too, for fine-tuning.
         sync_batch_norm: share batch statistics between replicas.

@@ -277,9 +277,8 @@ def _training(train: Group, losses: dict) -> tuple[dict, dict]:
     checkpoint = train.one("fine_tune_checkpoint", "")
     if checkpoint and not checkpoint.startswith(_UNSET):
         train.notes.append(
-            f"{train.name('fine_tune_checkpoint')} {checkpoint}: checkpoints of the Object "
-            "Detection API do not load here; start from a ResNet of tf-models-official, "
-            "task.init_checkpoint"
+            f"{train.name('fine_tune_checkpoint')} {checkpoint}: is not loaded; "
+            "`context-rcnn convert` makes a run of it, which task.init_checkpoint may name"
         )
     trainer: dict[str, Any] = {"optimizer_config": _optimizer(train)}
     steps = train.one("num_steps", 0)

@@ -13,6 +13,7 @@ def make_anchors(
     sizes: Sequence[float],
     scales: Sequence[float],
     aspect_ratios: Sequence[float],
+    centre: float = 0.5,
 ) -> dict[str, tf.Tensor]:
     """Returns anchors [rows, columns, anchors * 4] per level, as y1, x1, y2, x2 in pixels.
 
@@ -22,6 +23,7 @@ def make_anchors(
         sizes: side of the square anchor at scale 1, one a level.
         scales: multiples of the size, e.g. .25, .5, 1, 2.
         aspect_ratios: width over height.
+        centre: of an anchor in its cell, .5 is the middle and 0 the upper left corner.
     """
     if len(sizes) != len(levels):
         raise ValueError(
@@ -39,7 +41,8 @@ def make_anchors(
         aspect_ratios={str(level): list(aspect_ratios) for level in levels},
         strides={str(level): 2**level for level in levels},
     )
-    return generator(image_size)
+    shifts = {level: (centre - 0.5) * 2 ** int(level) for level in map(str, levels)}
+    return {level: anchors + shifts[level] for level, anchors in generator(image_size).items()}
 
 
 def flatten_anchors(anchors: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -43,7 +43,7 @@ def build_resnet(
     sync_batch_norm: bool = False,
     norm_momentum: float = 0.99,
     norm_epsilon: float = 0.001,
-    weight_decay: float = 0.0,
+    regularizer: tf_keras.regularizers.Regularizer | None = None,
 ) -> resnet.ResNet:
     """Builds a ResNet of any depth tf-models-official knows (10, 18, 26, 34, 50, 101, 152, ...).
 
@@ -55,7 +55,7 @@ def build_resnet(
         sync_batch_norm: share batch statistics between replicas.
         norm_momentum: of the moving statistics.
         norm_epsilon: added to variances.
-        weight_decay: L2 penalty on the kernels is `weight_decay / 2 * |kernel|^2`.
+        regularizer: of the kernels.
     """
     if model_id not in resnet.RESNET_SPECS:
         raise ValueError(
@@ -69,7 +69,7 @@ def build_resnet(
         bn_trainable=not freeze_batch_norm,
         norm_momentum=norm_momentum,
         norm_epsilon=norm_epsilon,
-        kernel_regularizer=l2(weight_decay),
+        kernel_regularizer=regularizer,
     )
 
 
@@ -79,7 +79,7 @@ def build_fpn(
     min_level: int,
     max_level: int,
     filters: int,
-    weight_decay: float,
+    regularizer: tf_keras.regularizers.Regularizer | None = None,
     norm_momentum: float = 0.99,
     sync_batch_norm: bool = False,
 ) -> tf_keras.Model:
@@ -91,7 +91,7 @@ def build_fpn(
         num_filters=filters,
         use_sync_bn=sync_batch_norm,
         norm_momentum=norm_momentum,
-        kernel_regularizer=l2(weight_decay),
+        kernel_regularizer=regularizer,
     )
 
 

@@ -7,9 +7,11 @@ from official.vision.modeling.heads import dense_prediction_heads
 from official.vision.modeling.layers import roi_generator
 
 from context_rcnn.configs import detection as configs
-from context_rcnn.detectors import backbones
+from context_rcnn.detectors import backbones, slim
 from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.two_stage import BoxHead, BoxPredictor, TwoStageDetector
+
+KINDS = ("c4", "fpn", "slim_c4")
 
 
 def build_faster_rcnn(
@@ -21,7 +23,7 @@ def build_faster_rcnn(
     memory_on_crops: bool = False,
     detector_class: Callable[..., TwoStageDetector] = TwoStageDetector,
 ) -> TwoStageDetector:
-    """Builds a Faster R-CNN, C4 or on a feature pyramid, with a memory at either port or none.
+    """Builds a Faster R-CNN on conv4 or a feature pyramid, with a memory at either port or none.
 
     Args:
         config: the detector.
@@ -32,32 +34,36 @@ def build_faster_rcnn(
     if config.num_classes < 1:
         raise ValueError(f"model.num_classes must be at least 1, got {config.num_classes}")
     kind = config.backbone.kind
-    if kind not in ("c4", "fpn"):
-        raise ValueError(f"model.backbone.kind must be c4 or fpn, got {kind!r}")
+    if kind not in KINDS:
+        raise ValueError(f"model.backbone.kind must be one of {', '.join(KINDS)}, got {kind!r}")
     norm_momentum, sync = config.backbone.norm_momentum, config.backbone.sync_batch_norm
-    resnet = backbones.build_resnet(
-        config.backbone.model_id,
-        c4=kind == "c4",
-        depth_multiplier=config.backbone.depth_multiplier,
-        freeze_batch_norm=config.backbone.freeze_batch_norm,
-        sync_batch_norm=sync,
-        norm_momentum=norm_momentum,
-        norm_epsilon=config.backbone.norm_epsilon,
-        weight_decay=weight_decay,
-    )
-    if kind == "c4":
-        levels, sizes = [4], [config.anchors.size]
-        trunk, decoder, conv5 = resnet.trunk(), None, resnet.conv5()
+    regularizer = backbones.l2(weight_decay)
+    backbone = {
+        "depth_multiplier": config.backbone.depth_multiplier,
+        "freeze_batch_norm": config.backbone.freeze_batch_norm,
+        "sync_batch_norm": sync,
+        "norm_momentum": norm_momentum,
+        "norm_epsilon": config.backbone.norm_epsilon,
+        "regularizer": regularizer,
+    }
+    levels, sizes, decoder = [4], [config.anchors.size], None
+    if kind == "slim_c4":
+        trunk, conv5 = slim.build_resnet(config.backbone.model_id, **backbone)
+        checkpoint_items = {"trunk": trunk, "conv5": conv5}
     else:
+        resnet = backbones.build_resnet(config.backbone.model_id, c4=kind == "c4", **backbone)
+        # The whole classification network, under the name its ImageNet checkpoints use.
+        checkpoint_items = {"backbone": resnet}
+        trunk, conv5 = (resnet.trunk(), resnet.conv5()) if kind == "c4" else (resnet, None)
+    if kind == "fpn":
         levels = [2, 3, 4, 5, 6]
         sizes = [config.anchors.size / 2 ** (levels[-1] - level) for level in levels]
-        trunk, conv5 = resnet, None
         decoder = backbones.build_fpn(
             resnet,
             min_level=levels[0],
             max_level=levels[-1],
             filters=config.backbone.fpn_filters,
-            weight_decay=weight_decay,
+            regularizer=regularizer,
             norm_momentum=norm_momentum,
             sync_batch_norm=sync,
         )
@@ -69,33 +75,39 @@ def build_faster_rcnn(
         # Without it, boxes that clipping has left without area take the places of real proposals.
         "pre_nms_min_size_threshold": 1.0,
     }
-    model = detector_class(
-        backbone=trunk,
-        decoder=decoder,
-        rpn_head=dense_prediction_heads.RPNHead(
+    places = len(config.anchors.scales) * len(config.anchors.aspect_ratios)
+    if kind == "slim_c4":
+        rpn_head = slim.SlimRpnHead(places, rpn.filters, regularizer, name="rpn_head")
+    else:
+        rpn_head = dense_prediction_heads.RPNHead(
             min_level=levels[0],
             max_level=levels[-1],
-            num_anchors_per_location=len(config.anchors.scales) * len(config.anchors.aspect_ratios),
+            num_anchors_per_location=places,
             num_filters=rpn.filters,
             use_sync_bn=sync,
             norm_momentum=norm_momentum,
-            kernel_regularizer=backbones.l2(weight_decay),
-        ),
+            kernel_regularizer=regularizer,
+        )
+    model = detector_class(
+        backbone=trunk,
+        decoder=decoder,
+        rpn_head=rpn_head,
         anchors=make_anchors(
             config.image_size,
             levels=levels,
             sizes=sizes,
             scales=config.anchors.scales,
             aspect_ratios=config.anchors.aspect_ratios,
+            centre=slim.ANCHOR_CENTRE if kind == "slim_c4" else 0.5,
         ),
         proposer=roi_generator.MultilevelROIGenerator(
             **proposer, **{f"test_{key}": value for key, value in proposer.items()}
         ),
-        box_head=BoxHead(conv5),
+        box_head=(slim.SlimBoxHead if kind == "slim_c4" else BoxHead)(conv5),
         box_predictor=BoxPredictor(
             config.num_classes,
             hidden=tuple(config.boxes.hidden),
-            regularizer=backbones.l2(weight_decay),
+            regularizer=regularizer,
         ),
         detection={
             "score_threshold": config.detections.score_threshold,
@@ -112,6 +124,5 @@ def build_faster_rcnn(
         box_memory=box_memory,
         memory_on_crops=memory_on_crops,
     )
-    # The whole classification network, under the name its ImageNet checkpoints use.
-    model.checkpoint_items = {"backbone": resnet}
+    model.checkpoint_items = checkpoint_items
     return model

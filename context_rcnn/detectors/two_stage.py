@@ -46,13 +46,13 @@ class BoxHead(tf_keras.layers.Layer):
         crops = self._align(maps, boxes)
         if self._pool is None:
             return crops
-        return _per_box(self._pool, crops)
+        return per_box(self._pool, crops)
 
     def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns box features [batch, boxes, 7, 7, depth]."""
         if self._conv5 is None:
             return crops
-        return _per_box(lambda x: self._conv5(x, training=training), crops)
+        return per_box(lambda x: self._conv5(x, training=training), crops)
 
 
 class BoxPredictor(tf_keras.layers.Layer):
@@ -82,6 +82,11 @@ class BoxPredictor(tf_keras.layers.Layer):
         self._boxes = dense(
             (num_classes + 1) * 4, kernel_initializer=normal(stddev=0.001), name="boxes"
         )
+
+    @property
+    def heads(self) -> tuple[tf_keras.layers.Dense, tf_keras.layers.Dense]:
+        """The last layers, of scores and of offsets."""
+        return self._classes, self._boxes
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns logits [batch, boxes, 1 + classes], and offsets with four times that depth."""
@@ -292,7 +297,7 @@ def pool_boxes(features: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(features, axis=[2, 3])
 
 
-def _per_box(function, crops: tf.Tensor) -> tf.Tensor:
+def per_box(function, crops: tf.Tensor) -> tf.Tensor:
     """Applies a function of [n, height, width, channels] to [batch, boxes, ...]."""
     outputs = function(tf.reshape(crops, [-1, *crops.shape[2:]]))
     return tf.reshape(outputs, [-1, crops.shape[1], *outputs.shape[1:]])

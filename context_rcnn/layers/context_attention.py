@@ -64,6 +64,11 @@ class Projection(tf_keras.layers.Layer):
             units, use_bias=use_bias, kernel_regularizer=regularizer, name="dense"
         )
 
+    @property
+    def parts(self) -> tuple[tf_keras.layers.Dense, MaskedBatchNorm | None]:
+        """The dense layer, and the batch norm if there is one."""
+        return self._dense, self._norm
+
     def call(self, rows: tf.Tensor, valid: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Projects rows [..., depth]; valid [...] says which count for batch statistics."""
         if self._norm is None:
@@ -118,6 +123,11 @@ class ContextAttention(tf_keras.layers.Layer):
         self._value = Projection(depth, unit_length=released, name="value", **options)
         self._output = Projection(output_depth, name="output", **options)
         self._scale = 1.0 / (temperature * (1.0 if released else depth**0.5))
+
+    @property
+    def projections(self) -> tuple[Projection, Projection, Projection, Projection]:
+        """Of queries, keys, values and output."""
+        return self._query, self._key, self._value, self._output
 
     def project(
         self, memory: tf.Tensor, valid: tf.Tensor, training: bool | None = None
@@ -188,6 +198,11 @@ class AttentionStack(tf_keras.layers.Layer):
             for layer in range(layers)
             for head in range(heads)
         ]
+
+    @property
+    def blocks(self) -> tuple[ContextAttention, ...]:
+        """Head after head, layer after layer."""
+        return tuple(self._blocks)
 
     def project(
         self, memory: tf.Tensor, valid: tf.Tensor, training: bool | None = None

@@ -239,7 +239,7 @@ def test_what_has_no_counterpart_is_told_with_its_line():
         "line 3: model.faster_rcnn.hard_example_miner has no counterpart",
         "train_config.data_augmentation_options.random_crop_image has no counterpart",
         "train_config.optimizer.use_moving_average: the weights themselves",
-        "old/model.ckpt: checkpoints of the Object Detection API do not load",
+        "old/model.ckpt: is not loaded; `context-rcnn convert`",
         "TF_SEQUENCE_EXAMPLE: images are read from tf.Examples",
     ):
         assert any(part in note for note in notes), (part, notes)

@@ -266,11 +266,14 @@ class ShortTerm(hyperparams.Config):
             3 the paper's; 0 switches it off. In training, clips must be as long at least.
         heads: attention blocks side by side, averaged.
         layers: one after the other.
+        training_boxes: the best proposals of a frame that are seen in training, whatever their
+            labels; in inference all are.
     """
 
     window: int = 0
     heads: int = 1
     layers: int = 1
+    training_boxes: int = 64
 
 
 @dataclasses.dataclass

@@ -20,6 +20,7 @@ class Proposals(NamedTuple):
     boxes: tf.Tensor  # float [batch, proposals, 4], y1 x1 y2 x2 in pixels of the resized image
     scores: tf.Tensor  # float [batch, proposals]
     valid: tf.Tensor  # bool [batch, proposals]
+    remembered: tf.Tensor | None = None  # bool, a memory may hold them; None for all of them
 
 
 class IdentityPort(tf_keras.layers.Layer):
@@ -105,7 +106,10 @@ class TwoStageDetector(tf_keras.Model):
     """Faster R-CNN (arXiv 1506.01497) whose maps and box features pass through memory ports.
 
     A port is a layer called as `port(features, proposals=..., memory=..., training=...)`; `memory`
-    is whatever dict of tensors the caller passes in. Both ports are the identity by default.
+    is whatever dict of tensors the caller passes in. Both ports are the identity by default. A box
+    port that remembers the boxes of the images at hand says in `remembered_boxes` of how many; in
+    training it is given as many of the best proposals besides those to learn from: these are drawn
+    by their labels, and would tell it what it cannot know later.
 
     Args:
         backbone: images [batch, height, width, 3] to a dict of maps by level.
@@ -177,9 +181,14 @@ class TwoStageDetector(tf_keras.Model):
         maps = self.maps(images, training=training)
         maps = self.map_memory(maps, memory=memory, training=training)
         proposals, outputs["rpn"] = self.propose(maps, image_shape, training=training)
-        if groundtruth is not None:
+        if groundtruth is None:
+            boxes = self.box_features(maps, proposals, memory, training=training)
+        else:
+            remembered = getattr(self.box_memory, "remembered_boxes", 0)
+            best = tuple(part[:, :remembered] for part in proposals[:3])
             proposals, outputs["targets"] = self.sample(proposals, groundtruth)
-        boxes = self.box_features(maps, proposals, memory, training=training)
+            boxes = self.box_features(maps, _beside(proposals, best), memory, training=training)
+            boxes = boxes[:, : proposals.boxes.shape[1]]
         outputs["class_logits"], outputs["box_offsets"] = self.box_predictor(boxes)
         if not training:
             outputs |= self.detect(
@@ -290,6 +299,15 @@ class TwoStageDetector(tf_keras.Model):
     def anchors(self) -> tf.Tensor:
         """All anchors [anchors, 4], in the order of the first stage's outputs."""
         return flatten_anchors(dict(self._anchors))
+
+
+def _beside(drawn: Proposals, best: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> Proposals:
+    """The boxes to learn from, and behind them those that a memory may hold."""
+    if not best[0].shape[1]:
+        return drawn
+    both = [tf.concat(parts, axis=1) for parts in zip(drawn[:3], best, strict=True)]
+    flags = [tf.zeros_like(drawn.valid), tf.ones_like(best[2])]
+    return Proposals(*both, remembered=tf.concat(flags, axis=1))
 
 
 def pool_boxes(features: tf.Tensor) -> tf.Tensor:

@@ -102,7 +102,7 @@ class Extractor(tf.Module):
         maps = model.maps(images, training=False)
         at, _ = model.propose(maps, shapes, training=False)
         if self._source == "proposals":
-            at = Proposals(*(column[:, : self._max_boxes] for column in at))
+            at = Proposals(*(column[:, : self._max_boxes] for column in at[:3]))
         crops = model.box_features(maps, at, training=False)
         logits, offsets = model.box_predictor(crops)
         if self._source == "proposals":

@@ -94,6 +94,11 @@ class ContextMemory(tf_keras.layers.Layer):
         return self._config.short_term.window
 
     @property
+    def remembered_boxes(self) -> int:
+        """Boxes of a frame that short-term attention sees in training."""
+        return self._config.short_term.training_boxes if self.window else 0
+
+    @property
     def blocks(self) -> int:
         """Attention blocks that have keys and values of their own of a bank."""
         return self._config.long_term.heads * self._config.long_term.layers
@@ -149,11 +154,14 @@ class ContextMemory(tf_keras.layers.Layer):
         boxes = tf.reshape(pooled, [-1, frames * count, depth])
         valid = tf.reshape(proposals.valid, [-1, frames, count]) & clip_valid[..., None]
         valid = tf.reshape(valid, [-1, frames * count])
+        remembered = valid
+        if proposals.remembered is not None:
+            remembered &= tf.reshape(proposals.remembered, [-1, frames * count])
 
         asking, bias, weights = boxes, tf.zeros_like(boxes), {}
         if self.short_term is not None:
             bias, weights["short_term"] = self._attend_to_neighbours(
-                boxes, valid, frames, memory, training
+                boxes, valid, remembered, frames, memory, training
             )
             if self._config.combine == "sequence":
                 asking = boxes + bias
@@ -210,18 +218,19 @@ class ContextMemory(tf_keras.layers.Layer):
         self,
         boxes: tf.Tensor,
         valid: tf.Tensor,
+        remembered: tf.Tensor,
         frames: int,
         memory: Mapping[str, tf.Tensor],
         training: bool | None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """M_short: the boxes of all frames of the clip within the window."""
-        near, near_valid = boxes, valid
+        near, near_valid = boxes, remembered
         count = boxes.shape[1] // frames
         place = tf.repeat(tf.range(frames), count)
         visible = tf.abs(place[:, None] - place) <= self._config.short_term.window // 2
         if "recent_features" in memory:
             near = tf.concat([boxes, memory["recent_features"]], axis=1)
-            near_valid = tf.concat([valid, memory["recent_valid"]], axis=1)
+            near_valid = tf.concat([remembered, memory["recent_valid"]], axis=1)
             recent = tf.ones([boxes.shape[1], memory["recent_valid"].shape[1]], tf.bool)
             visible = tf.concat([visible, recent], axis=1)
         projected = self.short_term.project(near, near_valid, training=training)

@@ -117,6 +117,41 @@ def test_attention_within_the_frame_sees_no_other_frame(build, frames):
     assert_differ(alone, detections(plain(images, shapes)))
 
 
+def test_in_training_it_remembers_the_best_proposals_whatever_their_labels(
+    build, frames, monkeypatch
+):
+    images, shapes = frames
+    model = build(context_rcnn={**SHORT, "short_term": {"window": 3, "training_boxes": 4}})
+    best, _ = model.propose(model.maps(images, training=True), shapes, training=True)
+    seen = {}
+    attend = model.box_memory._attend_to_neighbours
+
+    def spy(boxes, valid, remembered, *rest):
+        seen["remembered"] = remembered
+        return attend(boxes, valid, remembered, *rest)
+
+    def crop(maps, boxes):
+        seen["boxes"] = boxes
+        return type(model.box_head).crop(model.box_head, maps, boxes)
+
+    monkeypatch.setattr(model.box_memory, "_attend_to_neighbours", spy)
+    monkeypatch.setattr(model.box_head, "crop", crop)
+    groundtruth = {
+        "boxes": np.tile(np.float32([[10, 20, 40, 60]]), (6, 1, 1)),
+        "classes": np.full((6, 1), 2),
+        "valid": np.ones((6, 1), bool),
+    }
+    clip = {"clip_valid": np.array([[True, True, False], [True, True, True]])}
+    outputs = model(images, shapes, groundtruth=groundtruth, memory=clip, training=True)
+    assert outputs["class_logits"].shape[1] == 6  # those to learn from
+    remembered = seen["remembered"].numpy().reshape(6, 10)
+    assert not remembered[:, :6].any() and not remembered[2].any()
+    there = [0, 1, 3, 4, 5]
+    np.testing.assert_array_equal(remembered[there, 6:], best.valid.numpy()[there, :4])
+    assert remembered[there, 6:].sum() > 10
+    np.testing.assert_allclose(seen["boxes"][:, 6:], best.boxes[:, :4], atol=1e-3)
+
+
 @pytest.mark.parametrize("combine", ["sequence", "parallel"])
 @pytest.mark.parametrize("repeat_input", [False, True])
 def test_short_and_long_term_meet_as_figure_3_shows(combine, repeat_input):

@@ -6,7 +6,8 @@ r"""The rows of Context R-CNN's Table 1 on simulated cameras, over seeds.
 Each seed has its own cameras, weights and order. A single-frame detector is trained first, on
 cameras of its own; every row then goes on from it on other cameras for as many steps, the
 single-frame row too, and is evaluated on cameras that none has seen. What is finished is not run
-again. Writes <output_dir>/tables.json and figures of the first seed and, with --write_docs, puts
+again, and several of these may run beside each other with seeds of their own (--first_seed). Writes
+<output_dir>/tables.json and figures of the first seed and, with --write_docs, puts
 both into docs/results.md.
 """
 
@@ -227,9 +228,12 @@ class Study:
         command = [sys.executable, "-m", "context_rcnn.model_main_tf2", *flags]
         command += [f"--model_dir={folder}", f"--num_train_steps={steps}"]
         command += [f"--params_override={','.join(overrides)}"]
-        metrics = folder / "evaluation" / f"step-{steps}" / "metrics.json"
-        self._run(name, command, metrics)
-        return json.loads(metrics.read_text())
+        self._run(name, command, self.metrics(name, steps))
+        return json.loads(self.metrics(name, steps).read_text())
+
+    def metrics(self, name: str, steps: int) -> pathlib.Path:
+        """The file of a run's last evaluation."""
+        return self.folder / name / "evaluation" / f"step-{steps}" / "metrics.json"
 
     def _run(self, name: str, command: list, product: pathlib.Path) -> None:
         """Runs a command whose product is not there yet; its output goes to a log beside it."""
@@ -266,6 +270,9 @@ def run_study(study: Study, tables: dict[str, list[Row]], only: set[str], elsewh
     """Runs the rows of these tables; returns metrics by row name."""
     rows = {row.name: row for members in tables.values() for row in members}
     rows = {name: row for name, row in rows.items() if not only or name in only}
+    if study.args.finished:
+        files = {name: study.metrics(f"rows/{name}", study.args.steps) for name in rows}
+        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
     if not rows:
         return {}
     study.prepare()
@@ -352,6 +359,10 @@ def main() -> None:
     )
     parser.add_argument("--output_dir", default="tables", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--first_seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument(
+        "--finished", action="store_true", help="tell of the rows that were run, and run none"
+    )
     parser.add_argument("--only", default="", help="names of rows, separated by commas")
     parser.add_argument("--cameras", type=int, default=300, help="camera traps (default: 300)")
     parser.add_argument("--days", type=int, default=30, help="(default: 30)")
@@ -370,7 +381,7 @@ def main() -> None:
     if only - known:
         parser.error(f"--only: no such row: {', '.join(sorted(only - known))}; there are {known}")
     results = {"camera-traps": [], "traffic": []}
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         traffic = Study(args.output_dir, "traffic", seed, args)
 
         def elsewhere(traffic=traffic):
@@ -389,7 +400,9 @@ def main() -> None:
         print(text, flush=True)
     folder = DOCS.parent / "figures" if args.write_docs else args.output_dir / "figures"
     drawn = draw(
-        Study(args.output_dir, "camera-traps", 0, args), results["camera-traps"][0], folder
+        Study(args.output_dir, "camera-traps", args.first_seed, args),
+        results["camera-traps"][0],
+        folder,
     )
     if args.write_docs:
         text += "".join(

@@ -29,6 +29,8 @@ _IMMATERIAL = {
 }
 # fmt: on
 _RESNET = re.compile(r"faster_rcnn_resnet(50|101|152)(_v1)?(_fpn)?(_keras)?")
+# Our YAML has none of these at its top, though it may have a `model: {...}` further in.
+_BEGINNING = re.compile(r"(\s|#.*\n)*(model|train_config|\w+_input_reader|eval_config)\s*:?\s*\{")
 _EXPERIMENTS = {"c4": "faster_rcnn_c4", "fpn": "faster_rcnn_fpn"}
 _UNSET = "PATH_TO_BE_CONFIGURED"
 
@@ -50,7 +52,7 @@ class Converted:
 
 def is_pipeline_config(text: str) -> bool:
     """Whether a text is one, rather than YAML."""
-    return bool(re.search(r"^\s*(model|train_config|train_input_reader)\s*:?\s*\{", text, re.M))
+    return bool(_BEGINNING.match(text))
 
 
 def read_pipeline_config(text: str) -> Converted:

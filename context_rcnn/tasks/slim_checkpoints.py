@@ -118,7 +118,7 @@ def convert(
 
 def _fit_context(context: configs.ContextRcnn, source: _Source) -> None:
     """Settings of the attention that the shapes of its weights tell, and the config does not."""
-    key, output = _attention_names(source)[1], _attention_names(source)[3]
+    _, key, _, output = _attention_names(source)
     length, context.depth = source.take(f"{key}/weights").shape
     context.long_term.entry_size = int(length)
     context.long_term.top_k = context.long_term.top_k or 1

@@ -276,6 +276,20 @@ def test_what_cannot_be_built_is_refused_by_name(tmp_path, old, new, error):
     assert str(tmp_path / "pipeline.config") in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text, is_one",
+    [
+        (SHORT, True),
+        ("# A comment { }\n\n  train_config { }", True),
+        ("eval_input_reader: {\n}", True),
+        ("task:\n  model: {num_classes: 5}\n", False),
+        ("# model {\nexperiment: faster_rcnn_c4\ntask: {model: {num_classes: 5}}\n", False),
+    ],
+)
+def test_yaml_is_not_taken_for_one(text, is_one):
+    assert pipeline_config.is_pipeline_config(text) == is_one
+
+
 def test_other_files_and_flags_override_it(tmp_path):
     path, other = tmp_path / "pipeline.config", tmp_path / "mine.yaml"
     path.write_text(CONTEXT)

@@ -229,5 +229,7 @@ def _stream_settings(
         "capacity": memory["max_entries"],
         "top_k": memory["top_k"] or 1,
         "horizon": memory["horizon"],
+        "calendar": memory["calendar"],
+        "include_keyframe": memory["include_keyframe"],
         "variant": memory["encoding_variant"],
     }

@@ -1,14 +1,15 @@
-"""`encoding.encode` for tensors: where the memory grows inside a compiled model."""
+"""Encoding and calendar bins for tensors: where the memory grows inside a compiled model."""
 
 import tensorflow as tf
 
 from context_rcnn.memory_bank import encoding
+from context_rcnn.memory_bank.window import SPANS, Horizon
 
 
 def encode(
     boxes: tf.Tensor, seconds: tf.Tensor, dated: tf.Tensor, variant: encoding.Variant = "paper"
 ) -> tf.Tensor:
-    """The nine floats of each entry, float32 [..., 9].
+    """`encoding.encode`: the nine floats of each entry, float32 [..., 9].
 
     Args:
         boxes: [..., 4] ymin, xmin, ymax, xmax as fractions of the image.
@@ -48,3 +49,12 @@ def calendar_fields(seconds: tf.Tensor) -> tuple[tf.Tensor, ...]:
     month = tf.where(march_month < 10, march_month + 3, march_month - 9)
     year = year_of_era + era * 400 + tf.cast(month <= 2, tf.int64)
     return year, month, day, of_day // 3600, of_day % 3600 // 60
+
+
+def calendar_bin(seconds: tf.Tensor, horizon: Horizon) -> tf.Tensor:
+    """A number that two moments share if `window.calendar_bin` gives them the same bin."""
+    if horizon in ("minute", "hour", "day"):
+        return seconds // SPANS[horizon]
+    year, month, day, _, _ = calendar_fields(seconds)
+    months = year * 12 + month
+    return months if horizon == "month" else months * 5 + day // 7

@@ -5,9 +5,10 @@
     detections, state = stream.step(images, shapes, cameras, seconds, valid, state)
 
 The frozen extractor is in the loop: it gives the entries of each frame, which are projected to keys
-and values once and then stay. A frame sees what came before it and its own entries, never anything
-later. Rows of a batch know nothing of each other. The state is a flat dict of tensors whose shapes
-never change, so it can be saved, restored, exported and compiled.
+and values once and then stay. A frame sees what came before it and its own entries, as a causal
+window of a bank has them (`memory_bank.window`), never anything later. Rows of a batch know nothing
+of each other. The state is a flat dict of tensors whose shapes never change, so it can be saved,
+restored, exported and compiled.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,6 +36,8 @@ class ContextStream(tf.Module):
         top_k: best boxes of a frame that are remembered.
         score_threshold: of boxes that are remembered; 0 keeps the best one of empty frames too.
         horizon: how far back a frame sees: `minute`, ..., `month`, or `any`.
+        calendar: back to the beginning of the calendar's bin instead.
+        include_keyframe: whether a frame sees its own entries.
         eviction: what makes room: the `oldest` entry, or the one most `similar` to the new one, so
             that what is always there does not drive out the rest.
         recent_frames: earlier frames of the burst for short-term attention; None takes as many as
@@ -51,6 +54,8 @@ class ContextStream(tf.Module):
         top_k: int = 1,
         score_threshold: float = 0.0,
         horizon: str = "month",
+        calendar: bool = False,
+        include_keyframe: bool = True,
         eviction: str = "oldest",
         recent_frames: int | None = None,
         variant: encoding.Variant = "paper",
@@ -76,7 +81,9 @@ class ContextStream(tf.Module):
         self._capacity = capacity
         self._top_k = top_k
         self._score_threshold = score_threshold
-        self._horizon = SPANS.get(horizon)
+        self._horizon = horizon
+        self._calendar = calendar
+        self._include_keyframe = include_keyframe
         self._eviction = eviction
         self._variant = variant
         window = self._port.window
@@ -155,8 +162,8 @@ class ContextStream(tf.Module):
         state = {name: _where(other, fresh[name], value) for name, value in state.items()}
         memory = {}
         if self._long:
-            state = self._remember(images, shapes, seconds, state)
-            memory |= self._seen(seconds, state)
+            past, state = state, self._remember(images, shapes, seconds, state)
+            memory |= self._seen(seconds, state if self._include_keyframe else past)
         detections, boxes, box_valid = self._detect(images, shapes, seconds, state, memory)
         if self._recent:
             state |= {
@@ -203,10 +210,15 @@ class ContextStream(tf.Module):
 
     def _seen(self, seconds: tf.Tensor, state: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The part of the memory within the horizon, for the port."""
-        valid, since = state["entry_valid"], state["entry_seconds"]
-        if self._horizon is not None:
-            undated = (since == NO_SECONDS) | (seconds == NO_SECONDS)[:, None]
-            valid &= undated | (seconds[:, None] - since <= self._horizon)
+        valid, since, now = state["entry_valid"], state["entry_seconds"], seconds[:, None]
+        if self._horizon != "any":
+            undated = (since == NO_SECONDS) | (now == NO_SECONDS)
+            if self._calendar:
+                bins = (tensor_encoding.calendar_bin(when, self._horizon) for when in (since, now))
+                near = tf.equal(*bins)
+            else:
+                near = now - since <= SPANS[self._horizon]
+            valid &= undated | near
         return {
             "context_keys": state["entry_keys"],
             "context_values": state["entry_values"],

@@ -166,7 +166,7 @@ def test_a_fresh_process_extracts_what_the_extractor_extracts(fresh, frozen, pho
 
 def test_a_fresh_process_steps_like_the_stream(fresh, run, frozen, photographs):
     """Two cameras: the second one changes with every frame and has none in the third."""
-    options = {"capacity": 4, "horizon": "day", "top_k": 1, "variant": "paper"}
+    options = {"capacity": 4, "horizon": "day", "top_k": 1}
     stretched = {}
     stream = ContextStream(
         run.model, lambda *_: frozen.extractor.extract_from_images(*stretched["now"]), **options

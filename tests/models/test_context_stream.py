@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from context_rcnn.inference.extractor import Extractor
 from context_rcnn.memory_bank import encoding
+from context_rcnn.memory_bank.window import Timeline, WindowOptions, window
 from context_rcnn.models.context_stream import ContextStream
 
 DEPTH = 64  # of the tiny extractor's features
@@ -76,23 +77,37 @@ def assert_same(a, b, **tolerance):
         np.testing.assert_allclose(a[name], b[name], err_msg=name, **tolerance)
 
 
-@pytest.mark.parametrize(("kind", "top_k"), [("long", 1), ("both", 2)])
+@pytest.mark.parametrize(
+    ("kind", "top_k", "options"),
+    [
+        ("long", 1, {"horizon": "day"}),
+        ("both", 2, {"horizon": "day"}),
+        ("long", 2, {"horizon": "minute", "calendar": True}),
+        ("long", 1, {"horizon": "minute", "include_keyframe": False}),
+        ("long", 1, {"horizon": "any", "include_keyframe": False}),
+    ],
+)
 def test_each_frame_is_detected_as_with_a_bank_of_its_past(
-    stream, models, extractor, frames, kind, top_k
+    stream, models, extractor, frames, kind, top_k, options
 ):
     images, shapes = frames
-    online, state = run(stream(kind, top_k=top_k, horizon="day"), images)
+    one = stream(kind, top_k=top_k, capacity=12, **options)
+    online, state = run(one, images)
     found = {k: v.numpy() for k, v in extractor.extract_from_images(images, shapes).items()}
-    rows = []  # (when, entry), made by NumPy's encoding
+    when, kept = np.repeat(SECONDS, top_k), found["scores"][:, :top_k].reshape(-1) >= 0
+    boxes, features = (
+        found[name][:, :top_k].reshape(6 * top_k, -1) for name in ("boxes", "features")
+    )
+    bank = np.concatenate([features, encoding.encode(boxes, when, when > 0)], axis=1)
+    names = np.array([f"frame {t}" for t in range(6)], object)
+    timeline = Timeline(when, when > 0, np.repeat(names, top_k))
     for t in range(6):
-        for i in range(top_k):
-            code = encoding.encode(found["boxes"][t, i][None], SECONDS[t : t + 1], np.array([True]))
-            if found["scores"][t, i] >= 0:
-                rows.append((SECONDS[t], np.concatenate([found["features"][t, i], code[0]])))
-        past = np.stack([entry for when, entry in rows if when >= SECONDS[t] - 86400])
+        seen = window(
+            timeline, int(SECONDS[t]), names[t], WindowOptions(causal=True, **options), 12
+        )
         memory = {
-            "context_features": past[None].astype(np.float32),
-            "context_valid": np.ones((1, len(past)), bool),
+            "context_features": bank[None].astype(np.float32),
+            "context_valid": (np.isin(np.arange(6 * top_k), seen) & kept)[None],
         }
         if kind == "long":
             offline = models[kind](images[t : t + 1], shapes[:1], memory=memory)
@@ -102,7 +117,7 @@ def test_each_frame_is_detected_as_with_a_bank_of_its_past(
             offline = in_clip(models[kind], images[clip], memory)
         for name, value in online[t].items():
             np.testing.assert_allclose(value, offline[name][-1:], rtol=1e-3, atol=1e-3)
-    assert int(np.sum(state["entry_valid"])) == min(len(rows), 8)
+    assert int(np.sum(state["entry_valid"])) == np.sum(kept)
     assert int(state["frame"][0]) == 6
 
 

@@ -226,7 +226,7 @@ def create_examples(
     _LOG.info("cameras found:\n%s", format_cameras_found(archive.records))
     settings = {"image": dataclasses.asdict(image_options), "label_map": archive.label_map}
     planned = shards.make_plan(
-        archive.records,
+        {split: shards.mixed(members) for split, members in archive.records.items()},
         archive.root,
         output_dir,
         num_shards=num_shards,

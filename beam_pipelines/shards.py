@@ -105,7 +105,7 @@ def make_plan(
     and nothing depends on the order or number of workers.
 
     Args:
-        records: Records by split.
+        records: Records by split, in the order they are to have in their shards.
         image_root: Folder of the images.
         output_dir: Folder of the shards.
         num_shards: Shards of each split; None for as many as `shard_megabytes` asks for, rounded
@@ -119,7 +119,7 @@ def make_plan(
         count = num_shards or power_of_two(total_bytes / (shard_megabytes * 1e6))
         by_shard = defaultdict(list)
         for record, line in lines:
-            by_shard[_shard_index(record, count)].append(line)
+            by_shard[_burst_hash(record) % count].append(line)
         for index in range(count):
             text = "".join(by_shard[index])
             fingerprint = hashlib.blake2b(f"{settings}\n{text}".encode(), digest_size=16)
@@ -127,6 +127,16 @@ def make_plan(
             write_text(_plan_path(output_dir, shard.name), text)
             shards.append(shard)
     return shards
+
+
+def mixed(records: Iterable[ImageRecord]) -> list[ImageRecord]:
+    """Bursts in the order of a hash, each of them in time order.
+
+    Training shuffles a part of the examples at a time; in this order any part has all cameras.
+    """
+    return sorted(
+        records, key=lambda record: (_burst_hash(record), record.camera, time_order(record))
+    )
 
 
 def planned_records(output_dir: str, shard: Shard) -> Iterator[ImageRecord]:
@@ -191,9 +201,9 @@ def remove_leftovers(output_dir: str, shards: Iterable[Shard]) -> None:
 def _plan_lines(
     records: list[ImageRecord], image_root: str
 ) -> tuple[list[tuple[ImageRecord, str]], int]:
-    """Lines of the records in their final order, and the size of all files."""
+    """Lines of the records in their order, and the size of all files."""
     lines, total_bytes = [], 0
-    for record in sorted(records, key=lambda record: (record.camera, time_order(record))):
+    for record in records:
         try:
             status = os.stat(os.path.join(image_root, record.file_name))
         except (OSError, ValueError):
@@ -210,9 +220,9 @@ def power_of_two(needed: float) -> int:
     return 1 << max(0, math.ceil(needed) - 1).bit_length()
 
 
-def _shard_index(record: ImageRecord, count: int) -> int:
+def _burst_hash(record: ImageRecord) -> int:
     burst = json.dumps([record.camera, record.seq_id]).encode()
-    return int.from_bytes(hashlib.blake2b(burst, digest_size=8).digest(), "big") % count
+    return int.from_bytes(hashlib.blake2b(burst, digest_size=8).digest(), "big")
 
 
 def _plan_path(output_dir: str, name: str) -> str:

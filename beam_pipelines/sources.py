@@ -22,6 +22,7 @@ from context_rcnn.data.failures import Failure
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.prepare import prepare
 from context_rcnn.data.records import ImageRecord, LabelState
+from context_rcnn.data.sequences import time_order
 
 IMAGES_PER_PIECE = 512
 _LABELLED = (LabelState.IMAGE_LEVEL, LabelState.BOXES)
@@ -174,7 +175,7 @@ def plan_archive(
     settings = json.dumps(dataclasses.asdict(image_options), sort_keys=True)
     pieces: list[Piece] = []
     for camera in sorted(by_camera):
-        members = by_camera[camera]
+        members = sorted(by_camera[camera], key=time_order)
         planned = shards.make_plan(
             {hashlib.blake2b(camera.encode(), digest_size=8).hexdigest(): members},
             archive.root,

@@ -1,5 +1,6 @@
 """The whole way from an archive to shards: complete, deterministic, resumable."""
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -12,9 +13,11 @@ import tensorflow as tf
 from PIL import Image
 
 from beam_pipelines import create_examples as pipeline
+from beam_pipelines.shards import mixed
 from context_rcnn.data.archive import ArchiveOptions
 from context_rcnn.data.failures import Failure
 from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.records import ImageRecord
 from context_rcnn.data.splits import read_splits
 from context_rcnn.data.validate import validate_archive
 
@@ -146,9 +149,33 @@ def test_cameras_keep_to_their_split_and_bursts_to_their_shard(written):
             assert shard.startswith(split_of[camera] + "-")
             burst = (camera, record["image/seq_id"][0])
             assert shard_of_burst.setdefault(burst, shard) == shard
-        order = [(record["image/location"], record["image/unix_seconds"]) for record in records]
-        assert order == sorted(order)
+        for _, members in bursts(records):
+            times = [record["image/unix_seconds"] for record in members]
+            assert times == sorted(times)
+        names = [name for name, _ in bursts(records)]
+        assert len(names) == len(set(names)), "a burst lies in two places"
     assert len(shard_of_burst) == CAMERAS * IMAGES_PER_CAMERA // 4
+
+
+def bursts(records):
+    """Runs of records of the same camera and sequence."""
+    groups = itertools.groupby(records, lambda r: (r["image/location"][0], r["image/seq_id"][0]))
+    return [(name, list(members)) for name, members in groups]
+
+
+def test_any_part_of_a_shard_has_most_cameras():
+    records = [
+        ImageRecord(
+            f"{i}", f"{i}.jpg", camera=f"camera {i // 30:02}", seconds=i, seq_id=f"{i // 3}"
+        )
+        for i in range(600)
+    ]
+    order = mixed(reversed(records))
+    assert sorted(order, key=lambda record: record.seconds) == records
+    for start in range(0, 600, 150):
+        assert len({record.camera for record in order[start : start + 150]}) >= 15  # of 20
+    for start in range(0, 600, 3):
+        assert len({record.seq_id for record in order[start : start + 3]}) == 1
 
 
 def test_validation_sees_the_same(archive, written):
@@ -266,7 +293,7 @@ def test_a_bare_folder_is_written_without_labels(tmp_path, capsys):
     options = [f"--input_folder={tmp_path / 'photos'}", f"--output_dir={output_dir}"]
     assert pipeline.main([*options, "--val_fraction=0", "--max_side=32"]) == 0
     (records,) = examples(output_dir).values()
-    assert [record["image/filename"][0].decode() for record in records] == [
+    assert sorted(record["image/filename"][0].decode() for record in records) == [
         "a/100RECNX/x.jpg",
         "a/101RECNX/y.jpg",
         "b/z.png",

@@ -34,7 +34,7 @@ def context_rcnn_tiny() -> configs.Experiment:
     task.temporal.context_rcnn.variant = "released"
     task.temporal.context_rcnn.depth = 128
     task.temporal.context_rcnn.temperature = 0.1
-    task.temporal.context_rcnn.short_term.training_boxes = 8
+    task.temporal.context_rcnn.short_term.boxes = 8
     task.memory.max_entries = 200
     task.init_checkpoint_modules = "detector"
     trainer.train_steps = steps

@@ -266,14 +266,15 @@ class ShortTerm(hyperparams.Config):
             3 the paper's; 0 switches it off. In training, clips must be as long at least.
         heads: attention blocks side by side, averaged.
         layers: one after the other.
-        training_boxes: the best proposals of a frame that are seen in training, whatever their
-            labels; in inference all are.
+        boxes: the best proposals of a frame that are seen, in training whatever their labels; 0 is
+            all of them, the paper's. Fewer are faster to train with. Inference sees as many: among
+            more than it has learned with, attention loses what it looks for.
     """
 
     window: int = 0
     heads: int = 1
     layers: int = 1
-    training_boxes: int = 64
+    boxes: int = 0
 
 
 @dataclasses.dataclass

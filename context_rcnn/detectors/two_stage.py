@@ -20,7 +20,7 @@ class Proposals(NamedTuple):
     boxes: tf.Tensor  # float [batch, proposals, 4], y1 x1 y2 x2 in pixels of the resized image
     scores: tf.Tensor  # float [batch, proposals]
     valid: tf.Tensor  # bool [batch, proposals]
-    remembered: tf.Tensor | None = None  # bool, a memory may hold them; None for all of them
+    remembered: tf.Tensor | None = None  # bool, a memory may hold them; None: the best ones
 
 
 class IdentityPort(tf_keras.layers.Layer):
@@ -107,9 +107,9 @@ class TwoStageDetector(tf_keras.Model):
 
     A port is a layer called as `port(features, proposals=..., memory=..., training=...)`; `memory`
     is whatever dict of tensors the caller passes in. Both ports are the identity by default. A box
-    port that remembers the boxes of the images at hand says in `remembered_boxes` of how many; in
-    training it is given as many of the best proposals besides those to learn from: these are drawn
-    by their labels, and would tell it what it cannot know later.
+    port that remembers the boxes of the images at hand says in `remembered_boxes` of how many (None
+    for all); in training it is given as many of the best proposals besides those to learn from:
+    these are drawn by their labels, and would tell it what it cannot know later.
 
     Args:
         backbone: images [batch, height, width, 3] to a dict of maps by level.

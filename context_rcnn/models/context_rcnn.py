@@ -71,6 +71,11 @@ class ContextMemory(tf_keras.layers.Layer):
                 "task.temporal.context_rcnn.repeat_input belongs to the variant released, not to "
                 f"{config.variant}"
             )
+        if config.short_term.boxes < 0:
+            raise ValueError(
+                "task.temporal.context_rcnn.short_term.boxes must be 0 (all proposals) or more, "
+                f"got {config.short_term.boxes}"
+            )
         if not window and not config.long_term.enabled:
             raise ValueError(
                 "task.temporal.context_rcnn attends to nothing: enable long_term, or give "
@@ -94,9 +99,9 @@ class ContextMemory(tf_keras.layers.Layer):
         return self._config.short_term.window
 
     @property
-    def remembered_boxes(self) -> int:
-        """Boxes of a frame that short-term attention sees in training."""
-        return self._config.short_term.training_boxes if self.window else 0
+    def remembered_boxes(self) -> int | None:
+        """Proposals of a frame that short-term attention sees, the best ones; None for all."""
+        return (self._config.short_term.boxes or None) if self.window else 0
 
     @property
     def blocks(self) -> int:
@@ -154,9 +159,11 @@ class ContextMemory(tf_keras.layers.Layer):
         boxes = tf.reshape(pooled, [-1, frames * count, depth])
         valid = tf.reshape(proposals.valid, [-1, frames, count]) & clip_valid[..., None]
         valid = tf.reshape(valid, [-1, frames * count])
-        remembered = valid
-        if proposals.remembered is not None:
-            remembered &= tf.reshape(proposals.remembered, [-1, frames * count])
+        remembered = proposals.remembered
+        if remembered is None:
+            best = tf.range(count) < (self.remembered_boxes or count)
+            remembered = tf.broadcast_to(best, tf.shape(proposals.valid))
+        remembered = valid & tf.reshape(remembered, [-1, frames * count])
 
         asking, bias, weights = boxes, tf.zeros_like(boxes), {}
         if self.short_term is not None:

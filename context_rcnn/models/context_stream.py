@@ -123,7 +123,9 @@ class ContextStream(tf.Module):
                 "entry_values": tf.zeros(projected),
             }
         if self._recent:
-            boxes = [batch_size, self._recent, self._detector.proposal_count]
+            count = self._detector.proposal_count
+            count = min(self._port.remembered_boxes or count, count)
+            boxes = [batch_size, self._recent, count]
             state |= {
                 "recent_features": tf.zeros([*boxes, self._port.feature_depth]),
                 "recent_valid": tf.zeros(boxes, tf.bool),
@@ -184,7 +186,7 @@ class ContextStream(tf.Module):
         return detections, state
 
     def _detect(self, images, shapes, seconds, state, memory):
-        """One pass of the detector. Also returns the pooled boxes, before any memory."""
+        """One pass of the detector. Also returns the boxes to remember, before any memory."""
         model = self._detector
         maps = model.maps(images, training=False)
         proposals, _ = model.propose(maps, shapes, training=False)
@@ -206,7 +208,9 @@ class ContextStream(tf.Module):
 
         features = model.box_features(maps, proposals, memory, training=False, port=listen)
         logits, offsets = model.box_predictor(features)
-        return model.detect(logits, offsets, proposals, shapes), pooled[0], proposals.valid
+        best = self._port.remembered_boxes
+        detections = model.detect(logits, offsets, proposals, shapes)
+        return detections, pooled[0][:, :best], proposals.valid[:, :best]
 
     def _seen(self, seconds: tf.Tensor, state: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The part of the memory within the horizon, for the port."""

@@ -14,6 +14,11 @@ LONG = {}
 SHORT = {"short_term": {"window": 3}, "long_term": {"enabled": False}}
 BOTH = {"short_term": {"window": 3}}
 RELEASED = {"variant": "released", "short_term": {"window": 1}}
+GROUNDTRUTH = {
+    "boxes": np.tile(np.float32([[10, 20, 40, 60]]), (6, 1, 1)),
+    "classes": np.full((6, 1), 2),
+    "valid": np.ones((6, 1), bool),
+}
 KINDS = [LONG, SHORT, BOTH, RELEASED, {**BOTH, "combine": "parallel"}]
 
 
@@ -121,7 +126,7 @@ def test_in_training_it_remembers_the_best_proposals_whatever_their_labels(
     build, frames, monkeypatch
 ):
     images, shapes = frames
-    model = build(context_rcnn={**SHORT, "short_term": {"window": 3, "training_boxes": 4}})
+    model = build(context_rcnn={**SHORT, "short_term": {"window": 3, "boxes": 4}})
     best, _ = model.propose(model.maps(images, training=True), shapes, training=True)
     seen = {}
     attend = model.box_memory._attend_to_neighbours
@@ -136,13 +141,8 @@ def test_in_training_it_remembers_the_best_proposals_whatever_their_labels(
 
     monkeypatch.setattr(model.box_memory, "_attend_to_neighbours", spy)
     monkeypatch.setattr(model.box_head, "crop", crop)
-    groundtruth = {
-        "boxes": np.tile(np.float32([[10, 20, 40, 60]]), (6, 1, 1)),
-        "classes": np.full((6, 1), 2),
-        "valid": np.ones((6, 1), bool),
-    }
     clip = {"clip_valid": np.array([[True, True, False], [True, True, True]])}
-    outputs = model(images, shapes, groundtruth=groundtruth, memory=clip, training=True)
+    outputs = model(images, shapes, groundtruth=GROUNDTRUTH, memory=clip, training=True)
     assert outputs["class_logits"].shape[1] == 6  # those to learn from
     remembered = seen["remembered"].numpy().reshape(6, 10)
     assert not remembered[:, :6].any() and not remembered[2].any()
@@ -150,6 +150,43 @@ def test_in_training_it_remembers_the_best_proposals_whatever_their_labels(
     np.testing.assert_array_equal(remembered[there, 6:], best.valid.numpy()[there, :4])
     assert remembered[there, 6:].sum() > 10
     np.testing.assert_allclose(seen["boxes"][:, 6:], best.boxes[:, :4], atol=1e-3)
+
+
+def test_all_proposals_are_remembered_where_their_number_is_not_given(build, frames, monkeypatch):
+    images, shapes = frames
+    model = build(context_rcnn=SHORT)
+    best, _ = model.propose(model.maps(images, training=True), shapes, training=True)
+    seen = []
+    attend = model.box_memory._attend_to_neighbours
+
+    def spy(boxes, valid, remembered, *rest):
+        seen.append(remembered.numpy())
+        return attend(boxes, valid, remembered, *rest)
+
+    monkeypatch.setattr(model.box_memory, "_attend_to_neighbours", spy)
+    model(images, shapes, groundtruth=GROUNDTRUTH, training=True)
+    np.testing.assert_array_equal(seen[0].sum(axis=1), best.valid.numpy().sum(axis=1))
+
+
+def test_inference_remembers_as_many_proposals_as_training(build, frames):
+    images, shapes = frames
+    few = build(context_rcnn={**SHORT, "short_term": {"window": 3, "boxes": 4}})
+    everything = build(context_rcnn=SHORT)
+    maps = few.maps(images, training=False)
+    proposals, _ = few.propose(maps, shapes, training=False)
+    assert proposals.valid.numpy().sum(axis=1).min() > 4
+    clips = {"clip_valid": np.ones((2, 3), bool)}
+    found = few.box_features(maps, proposals, clips, training=False)
+    everything(images, shapes)  # makes its weights
+    few(images, shapes)
+    for target, source in zip(everything.variables, few.variables, strict=True):
+        target.assign(source)
+    best = tf.tile(tf.range(proposals.boxes.shape[1])[None] < 4, [6, 1])
+    by_hand = proposals._replace(remembered=best)
+    expected = everything.box_features(maps, by_hand, clips, training=False)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    of_all = everything.box_features(maps, proposals, clips, training=False)
+    assert np.abs(found - of_all).max() > 1e-3
 
 
 @pytest.mark.parametrize("combine", ["sequence", "parallel"])
@@ -266,6 +303,7 @@ def test_xla_computes_the_same(build, frames, bank):
     ("settings", "message"),
     [
         ({"short_term": {"window": 2}}, "short_term.window must be 0 .* or odd"),
+        ({"short_term": {"boxes": -1}}, "short_term.boxes must be 0 .* or more, got -1"),
         ({"long_term": {"enabled": False}}, "attends to nothing"),
         ({"combine": "both"}, "combine must be one of sequence, parallel"),
         ({"position": "rpn"}, "position must be one of features, crops"),

@@ -32,7 +32,9 @@ def models(build):
     return {
         "long": build(context_rcnn=LONG),
         "short": build(context_rcnn={"short_term": {"window": 3}, "long_term": {"enabled": False}}),
-        "both": build(context_rcnn={**LONG, "short_term": {"window": 3}, "variant": "released"}),
+        "both": build(
+            context_rcnn={**LONG, "short_term": {"window": 3, "boxes": 5}, "variant": "released"}
+        ),
     }
 
 
@@ -132,8 +134,8 @@ def in_clip(model, images, memory):
     pooled = pool_boxes(model.box_head(crops, training=False))
     if len(images) > 1:
         memory = memory | {
-            "recent_features": tf.reshape(pooled[:-1], [1, -1, pooled.shape[-1]]),
-            "recent_valid": tf.reshape(proposals.valid[:-1], [1, -1]),
+            "recent_features": tf.reshape(pooled[:-1, :5], [1, -1, pooled.shape[-1]]),
+            "recent_valid": tf.reshape(proposals.valid[:-1, :5], [1, -1]),
         }
     return model(images[-1:], shapes[:1], memory=memory)
 

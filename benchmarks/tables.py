@@ -107,6 +107,8 @@ CONVERTED = ("bfloat16", "int8")
 # Four species are two pairs of look-alikes, each with enough pictures to learn from.
 RARE = ["--triggers_per_day=1.2", "--empty_fraction=0.5", "--max_burst=3", "--species=4"]
 RARE += ["--pretrain_fraction=0.3"]
+# On roads, two glances twice a day.
+GLANCES = ["--clips_per_day=2", "--frames_per_clip=2", "--frame_interval=20"]
 RATE = "trainer.optimizer_config.learning_rate.stepwise"
 # Rows of figure 7 and of figure 6, by the name they have there.
 FALSE_POSITIVES = {
@@ -136,7 +138,7 @@ class Study:
         size = (
             [f"--cameras={args.cameras}", f"--days={args.days}", *RARE]
             if self.kind == "camera-traps"
-            else [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}"]
+            else [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}", *GLANCES]
         )
         simulate = ["simulate", self.kind, archive, *size, f"--seed={self.seed}", "--workers=2"]
         self._run("simulate", cli(*simulate, "--overwrite"), archive / "simulation.json")
@@ -366,8 +368,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names of rows, separated by commas")
     parser.add_argument("--cameras", type=int, default=300, help="camera traps (default: 300)")
     parser.add_argument("--days", type=int, default=30, help="(default: 30)")
-    parser.add_argument("--traffic_cameras", type=int, default=16, help="(default: 16)")
-    parser.add_argument("--traffic_days", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--traffic_cameras", type=int, default=200, help="(default: 200)")
+    parser.add_argument("--traffic_days", type=int, default=6, help="(default: 6)")
     parser.add_argument("--detector_steps", type=int, default=900, help="(default: 900)")
     parser.add_argument("--steps", type=int, default=500, help="of each row (default: 500)")
     parser.add_argument(

@@ -126,6 +126,8 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
     traps.set_defaults(run=_simulate, kind="camera-traps")
     traffic = kinds.add_parser("traffic", parents=[common], help="vehicles on a road")
     traffic.add_argument("--clips_per_day", type=int, help="clips a camera and day (default: 4)")
+    traffic.add_argument("--frames_per_clip", type=int, help="frames of a clip (default: 30)")
+    traffic.add_argument("--frame_interval", type=float, help="seconds between them (default: 1)")
     traffic.add_argument("--vehicles_per_frame", type=float, help="on average (default: 14)")
     traffic.add_argument(
         "--dirt", action="store_true", help="repeat the known faults of the published archive"

@@ -27,11 +27,12 @@ from context_rcnn.simulation.arguments import check, check_common
 from context_rcnn.simulation.jobs import Progress, run_jobs
 from context_rcnn.simulation.roads import WEATHERS, Road, build_road, photograph
 from context_rcnn.simulation.traffic_flow import Flow, OnRoad, Timetable, park
-from context_rcnn.simulation.vehicles import TYPES, VehiclePainter
+from context_rcnn.simulation.vehicles import TYPES, VehiclePainter, shares_of_a_road
 
-# CityCam's cameras; every other one is counted to Downtown here, the others to Parkway.
+# CityCam's cameras, and as many of our own as anybody may want; every other one is counted to
+# Downtown here, the others to Parkway.
 CAMERA_IDS = ("164", "166", "170", "173", "181", "253", "398", "403", "410", "411", "495", "511",
-              "551", "572", "691", "846", "928")  # fmt: skip
+              "551", "572", "691", "846", "928", *map(str, range(1001, 1484)))  # fmt: skip
 AREAS = ("Downtown", "Parkway")
 
 # Visible pixels, and pixels of the shorter side, in a frame 352 wide; vehicles that show less are
@@ -40,7 +41,7 @@ MIN_PIXELS, MIN_SIDE = 45, 4
 
 _SEPARATION, _BIG = "train_test_separation", "bigbus"
 _CONTENTS = (*CAMERA_IDS, _BIG, _SEPARATION, writers.MARKER)
-_ROAD, _PARKED, _BUS, _CLIPS, _FLOW, _SENSOR = 20, 21, 22, 23, 24, 25  # random streams
+_ROAD, _PARKED, _BUS, _CLIPS, _FLOW, _SENSOR, _SHARES = range(20, 27)  # random streams
 _TIME = "%Y-%m-%d %H:%M:%S"
 
 
@@ -196,11 +197,12 @@ class _CameraJob:
         road = build_road(self._generator(_ROAD), self.image_size)
         phase = float(self._generator(_BUS).integers(int(self.bus_period)))
         timetable = Timetable(self.bus_period, phase)
+        shares = shares_of_a_road(self._generator(_SHARES))
         clips, types = [], Counter()
         for day in range(self.days):
             # Parked vehicles stay for a day, half of them for the whole time.
-            parked = park(self._generator(_PARKED), road, self.vehicles_per_frame)
-            today = park(self._generator(_PARKED, day), road, self.vehicles_per_frame)
+            parked = park(self._generator(_PARKED), road, self.vehicles_per_frame, shares)
+            today = park(self._generator(_PARKED, day), road, self.vehicles_per_frame, shares)
             parked = _share_kerb(parked, today)
             for second, weather in self._draw_clips(day):
                 taken = self.start + datetime.timedelta(seconds=second)
@@ -213,6 +215,7 @@ class _CameraJob:
                     start=second,
                     duration=self.frames_per_clip * self.interval,
                     vehicles_per_frame=self.vehicles_per_frame,
+                    shares=shares,
                 )
                 types += self._write_clip(clip, road, flow, taken, weather)
                 clips.append(clip)

@@ -51,7 +51,9 @@ class _Moving:
     offset: float  # metres along the lane at the start of the clip
 
 
-def park(rng: np.random.Generator, road: Road, vehicles_per_frame: float) -> list[OnRoad]:
+def park(
+    rng: np.random.Generator, road: Road, vehicles_per_frame: float, shares: np.ndarray
+) -> list[OnRoad]:
     """Fills some of the parking bays along both kerbs."""
     left, right = road.kerbs
     bays = []
@@ -62,9 +64,7 @@ def park(rng: np.random.Generator, road: Road, vehicles_per_frame: float) -> lis
     chosen = rng.choice(len(bays), wanted, replace=False) if wanted else []
     parked = []
     for bay in sorted(int(b) for b in chosen):
-        vehicle = random_vehicle(rng)
-        while vehicle.type.size[0] > _BAY - 1:
-            vehicle = random_vehicle(rng)
+        vehicle = random_vehicle(rng, shares, longest=_BAY - 1)
         x, z, heading = bays[bay]
         parked.append(OnRoad(vehicle, 0, x, z + rng.uniform(-0.4, 0.4), heading, True))
     return parked
@@ -83,16 +83,17 @@ class Flow:
         start: float,
         duration: float,
         vehicles_per_frame: float,
+        shares: np.ndarray,
     ):
         self._road, self._start = road, start
         self._parked = [OnRoad(p.vehicle, n, p.x, p.z, p.heading, True)
                         for n, p in enumerate(parked, 1)]  # fmt: skip
         self._speeds = rng.uniform(5.0, 9.0, len(road.lanes))
-        self._moving = self._fill_lanes(rng, duration, vehicles_per_frame - len(parked))
+        self._moving = self._fill_lanes(rng, duration, vehicles_per_frame - len(parked), shares)
         self._add_buses(timetable, duration)
 
     def _fill_lanes(
-        self, rng: np.random.Generator, duration: float, wanted: float
+        self, rng: np.random.Generator, duration: float, wanted: float, shares: np.ndarray
     ) -> list[_Moving]:
         stretches = [self._road.visible_stretch(lane.x) for lane in self._road.lanes]
         total = sum(far - near for near, far in stretches)
@@ -105,7 +106,7 @@ class Flow:
             for slot in range(slots):
                 offset = FARTHEST + 10 - shift - slot * spacing + rng.uniform(-0.5, 0.5) * slack
                 track = len(self._parked) + len(moving) + 1
-                moving.append(_Moving(random_vehicle(rng), track, lane, float(offset)))
+                moving.append(_Moving(random_vehicle(rng, shares), track, lane, float(offset)))
         return moving
 
     def _add_buses(self, timetable: Timetable, duration: float) -> None:

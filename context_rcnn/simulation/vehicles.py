@@ -36,7 +36,7 @@ class VehicleType:
       size: length, width and height in metres.
       shape: "car", "truck", "van", "bus" or "cycle".
       paints: colours it comes in.
-      share: how often it is met. Big buses keep to a timetable instead.
+      share: how often it is met, on all roads. Big buses keep to a timetable instead.
     """
 
     label: int
@@ -70,9 +70,21 @@ class Vehicle:
     paint: Colour
 
 
-def random_vehicle(rng: np.random.Generator) -> Vehicle:
-    """Draws a vehicle with the shares of `TYPES`."""
-    shares = np.array([kind.share for kind in TYPES])
+def shares_of_a_road(rng: np.random.Generator) -> np.ndarray:
+    """How often each of `TYPES` is met on one road; many roads together have their shares.
+
+    One leads to a freight yard, another has no lorries at all: which of two types a dark shape is,
+    the road tells better than the shape.
+    """
+    shares = np.array([kind.share for kind in TYPES]) * rng.gamma(0.5, 2.0, len(TYPES))
+    return shares / shares.sum()
+
+
+def random_vehicle(
+    rng: np.random.Generator, shares: np.ndarray, longest: float = math.inf
+) -> Vehicle:
+    """Draws a vehicle of at most that length, with these shares."""
+    shares = shares * [kind.size[0] <= longest for kind in TYPES]
     kind = TYPES[int(rng.choice(len(TYPES), p=shares / shares.sum()))]
     paint = kind.paints[int(rng.integers(len(kind.paints)))]
     shade = rng.uniform(0.9, 1.1)

@@ -14,6 +14,7 @@ from context_rcnn.simulation.canvas import generator
 from context_rcnn.simulation.roads import build_road
 from context_rcnn.simulation.traffic import draw_frame
 from context_rcnn.simulation.traffic_flow import Flow, Timetable, park
+from context_rcnn.simulation.vehicles import TYPES, shares_of_a_road
 
 TINY = dict(cameras=2, days=1, clips_per_day=2, frames_per_clip=6, seed=4, image_size=(176, 120))
 
@@ -86,8 +87,18 @@ def test_about_fourteen_vehicles_a_frame(frames):
 def test_types_have_a_long_tail(frames):
     counts = Counter(v[2] for vehicles in frames.values() for frame in vehicles for v in frame)
     assert set(counts) <= set(range(1, 11)) and len(counts) >= 7
-    assert counts[3] > counts[2] > counts[7] > 0
-    assert counts[3] > 8 * max(counts[6], counts[8], 1) or counts[3] > 8 * counts[10]
+
+
+def test_roads_differ_and_together_have_a_long_tail():
+    roads = np.stack([shares_of_a_road(generator(0, i)) for i in range(4000)])
+    np.testing.assert_allclose(roads.sum(axis=1), 1)
+    common = np.argsort(-roads.mean(axis=0))
+    shares = np.array([kind.share for kind in TYPES])
+    assert list(common[:3]) == list(np.argsort(-shares)[:3])
+    assert roads.mean(axis=0)[8] == 0  # big buses keep a timetable
+    assert (roads.mean(axis=0)[shares > 0] > 0.5 * shares[shares > 0] / shares.sum()).all()
+    taxis = roads[:, 0]
+    assert np.quantile(taxis, 0.25) < 0.05 and np.quantile(taxis, 0.75) > 0.2
 
 
 def test_the_bus_keeps_its_timetable(frames):
@@ -143,9 +154,10 @@ def test_previous_says_whether_the_frame_before_had_the_vehicle(frames):
 def test_boxes_are_tight_around_what_changes():
     """Taking one vehicle away changes the picture in its box and beside it, in its shadow."""
     road = build_road(generator(1, 0), (352, 240))
-    parked = park(generator(1, 1), road, 14)
+    shares = np.array([kind.share for kind in TYPES])
+    parked = park(generator(1, 1), road, 14, shares)
     flow = Flow(generator(1, 2), road, parked, Timetable(60, 10), start=0, duration=5,
-                vehicles_per_frame=14)  # fmt: skip
+                vehicles_per_frame=14, shares=shares)  # fmt: skip
     present = flow.at(2.0)
 
     def draw(vehicles):
@@ -210,7 +222,7 @@ def test_dirt_repeats_the_faults_of_the_archive(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
-        ("cameras", 18),
+        ("cameras", 501),
         ("days", 0),
         ("clips_per_day", 25),
         ("frames_per_clip", 0),

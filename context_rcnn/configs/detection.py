@@ -307,6 +307,8 @@ class ContextRcnn(hyperparams.Config):
         variant: `paper`, or as the `released` code computes it.
         depth: of queries, keys and values.
         temperature: of the softmax.
+        initial_output: how strongly attention speaks before it has learned anything, next to an
+            ordinary initialisation (1). Little disturbs a detector less that was trained before.
         norm_order: of the released projections: `dense_first` (its TensorFlow 1 models) or
             `norm_first` (its TensorFlow 2 ones).
         position: what the context is added to: the second stage's `features`, or the `crops` that
@@ -319,6 +321,7 @@ class ContextRcnn(hyperparams.Config):
     variant: str = "paper"
     depth: int = 2048
     temperature: float = 0.01
+    initial_output: float = 0.1
     norm_order: str = "dense_first"
     position: str = "features"
     combine: str = "sequence"

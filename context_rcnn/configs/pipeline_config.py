@@ -255,6 +255,7 @@ def _context(context: Group) -> dict:
                 "variant": "released",
                 "depth": context.one("attention_bottleneck_dimension", 2048),
                 "temperature": _short(context.one("attention_temperature", 0.01)),
+                "initial_output": 1.0,
                 "position": positions[position],
                 "combine": "sequence" if in_sequence else "parallel",
                 "short_term": {"window": int(context.one("use_self_attention", False)), **blocks},

@@ -37,6 +37,7 @@ class Projection(tf_keras.layers.Layer):
         norm_order: of the released code: `dense_first` (dense, norm, ReLU6), as its TensorFlow 1
             models; `norm_first` (norm, dense, ReLU6), as its TensorFlow 2 ones.
         unit_length: the released code's L2 normalisation of the output.
+        initial_scale: of what comes out before anything is learned, 1 as Keras initialises.
         regularizer: of the kernel.
         sync_batch_norm: share batch statistics between replicas.
     """
@@ -48,6 +49,7 @@ class Projection(tf_keras.layers.Layer):
         variant: Variant = "paper",
         norm_order: NormOrder = "dense_first",
         unit_length: bool = False,
+        initial_scale: float = 1.0,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
         sync_batch_norm: bool = False,
         **kwargs,
@@ -57,11 +59,20 @@ class Projection(tf_keras.layers.Layer):
         self._unit_length = unit_length
         self._norm = None
         use_bias = True
+        kernel_scale, gamma = initial_scale, 1.0
         if variant == "released":
-            self._norm = MaskedBatchNorm(sync=sync_batch_norm, name="norm")
+            if not self._norm_first:  # which takes the scale of a kernel away
+                kernel_scale, gamma = 1.0, initial_scale
+            self._norm = MaskedBatchNorm(sync=sync_batch_norm, initial_gamma=gamma, name="norm")
             use_bias = self._norm_first
         self._dense = tf_keras.layers.Dense(
-            units, use_bias=use_bias, kernel_regularizer=regularizer, name="dense"
+            units,
+            use_bias=use_bias,
+            kernel_initializer=tf_keras.initializers.VarianceScaling(
+                kernel_scale**2, mode="fan_avg", distribution="uniform"
+            ),
+            kernel_regularizer=regularizer,
+            name="dense",
         )
 
     @property
@@ -91,6 +102,8 @@ class ContextAttention(tf_keras.layers.Layer):
         output_depth: depth of the result, that of the features it is added to.
         depth: of queries, keys and values (the paper's 2048).
         temperature: T of equation 1.
+        initial_output: how strongly the block speaks before it has learned anything, next to an
+            ordinary initialisation.
         variant, norm_order, regularizer, sync_batch_norm: of the projections.
     """
 
@@ -100,6 +113,7 @@ class ContextAttention(tf_keras.layers.Layer):
         *,
         depth: int = 2048,
         temperature: float = 0.01,
+        initial_output: float = 1.0,
         variant: Variant = "paper",
         norm_order: NormOrder = "dense_first",
         regularizer: tf_keras.regularizers.Regularizer | None = None,
@@ -111,6 +125,8 @@ class ContextAttention(tf_keras.layers.Layer):
         _check("norm_order", norm_order, NORM_ORDERS)
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
+        if initial_output <= 0:
+            raise ValueError(f"initial_output must be positive, got {initial_output}")
         released = variant == "released"
         options = {
             "variant": variant,
@@ -121,7 +137,9 @@ class ContextAttention(tf_keras.layers.Layer):
         self._query = Projection(depth, unit_length=released, name="query", **options)
         self._key = Projection(depth, unit_length=released, name="key", **options)
         self._value = Projection(depth, unit_length=released, name="value", **options)
-        self._output = Projection(output_depth, name="output", **options)
+        self._output = Projection(
+            output_depth, name="output", initial_scale=initial_output, **options
+        )
         self._scale = 1.0 / (temperature * (1.0 if released else depth**0.5))
 
     @property

@@ -15,19 +15,27 @@ class MaskedBatchNorm(tf_keras.layers.Layer):
         momentum: of the moving statistics.
         epsilon: added to variances.
         sync: share the statistics of a batch between replicas.
+        initial_gamma: what the scale starts from.
     """
 
     def __init__(
-        self, momentum: float = 0.97, epsilon: float = 0.001, sync: bool = False, **kwargs
+        self,
+        momentum: float = 0.97,
+        epsilon: float = 0.001,
+        sync: bool = False,
+        initial_gamma: float = 1.0,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self._momentum = momentum
         self._epsilon = epsilon
         self._sync = sync
+        self._initial_gamma = initial_gamma
 
     def build(self, input_shape):
         depth = [input_shape[-1]]
-        self.gamma = self.add_weight("gamma", depth, tf.float32, "ones")
+        gamma = tf_keras.initializers.Constant(self._initial_gamma)
+        self.gamma = self.add_weight("gamma", depth, tf.float32, gamma)
         self.beta = self.add_weight("beta", depth, tf.float32, "zeros")
         moving = {
             "trainable": False,
@@ -76,5 +84,10 @@ class MaskedBatchNorm(tf_keras.layers.Layer):
         return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
 
     def get_config(self):
-        config = {"momentum": self._momentum, "epsilon": self._epsilon, "sync": self._sync}
+        config = {
+            "momentum": self._momentum,
+            "epsilon": self._epsilon,
+            "sync": self._sync,
+            "initial_gamma": self._initial_gamma,
+        }
         return super().get_config() | config

@@ -85,6 +85,7 @@ class ContextMemory(tf_keras.layers.Layer):
         self._options = {
             "depth": config.depth,
             "temperature": config.temperature,
+            "initial_output": config.initial_output,
             "variant": config.variant,
             "norm_order": config.norm_order,
             "regularizer": regularizer,

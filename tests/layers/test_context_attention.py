@@ -252,3 +252,23 @@ def test_wrong_settings_are_named(wrong, message):
         ContextAttention(IN, **wrong)
     with pytest.raises(ValueError, match="heads and layers"):
         AttentionStack(IN, heads=0)
+
+
+@pytest.mark.parametrize(("variant", "norm_order"), KINDS)
+def test_an_untrained_block_speaks_as_strongly_as_it_is_told(variant, norm_order):
+    rng = np.random.default_rng(0)
+    boxes, memory = (rng.normal(size=(2, n, 64)).astype(np.float32) for n in (20, 30))
+    valid, seen = np.ones((2, 20), bool), np.ones((2, 30), bool)
+
+    def loudness(initial_output):
+        tf_keras.utils.set_random_seed(0)
+        block = ContextAttention(
+            64, depth=32, initial_output=initial_output, variant=variant, norm_order=norm_order
+        )
+        projected = block.project(memory, seen, training=True)
+        output, _ = block(boxes, valid, projected, training=True)
+        return np.sqrt(np.mean(np.square(output)))
+
+    assert loudness(0.1) == pytest.approx(0.1 * loudness(1.0), rel=0.02)
+    with pytest.raises(ValueError, match="initial_output must be positive"):
+        ContextAttention(64, initial_output=0.0)

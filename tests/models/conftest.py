@@ -33,7 +33,7 @@ def build():
     def build(kind: str = "c4", **temporal):
         ((name, settings),) = temporal.items() or [("none", {})]
         if name == "context_rcnn":
-            settings = {"depth": 16, **settings}
+            settings = {"depth": 16, "initial_output": 1.0, **settings}  # to be heard untrained
             long_term = {"entry_size": ENTRY, **settings.get("long_term", {})}
             settings["long_term"] = long_term
         tf_keras.utils.set_random_seed(1)

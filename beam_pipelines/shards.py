@@ -132,7 +132,7 @@ def make_plan(
 def mixed(records: Iterable[ImageRecord]) -> list[ImageRecord]:
     """Bursts in the order of a hash, each of them in time order.
 
-    Training shuffles a part of the examples at a time; in this order any part has all cameras.
+    Training shuffles a part of the examples at a time; in this order any part has most cameras.
     """
     return sorted(
         records, key=lambda record: (_burst_hash(record), record.camera, time_order(record))

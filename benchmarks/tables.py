@@ -7,8 +7,8 @@ Each seed has its own cameras, weights and order. A single-frame detector is tra
 cameras of its own; every row then goes on from it on other cameras for as many steps, the
 single-frame row too, and is evaluated on cameras that none has seen. What is finished is not run
 again, and several of these may run beside each other with seeds of their own (--first_seed). Writes
-<output_dir>/tables.json and figures of the first seed and, with --write_docs, puts
-both into docs/results.md.
+<output_dir>/tables.json and figures of the first seed and, with --write_docs, puts both into
+docs/results.md.
 """
 
 import argparse

@@ -71,7 +71,7 @@ class Vehicle:
 
 
 def shares_of_a_road(rng: np.random.Generator) -> np.ndarray:
-    """How often each of `TYPES` is met on one road; many roads together have their shares.
+    """How often each of `TYPES` is met on one road; many together come near their shares.
 
     One leads to a freight yard, another has no lorries at all: which of two types a dark shape is,
     the road tells better than the shape.

@@ -84,7 +84,7 @@ def test_about_fourteen_vehicles_a_frame(frames):
     assert 11.5 < np.mean(counts) < 16.5
 
 
-def test_types_have_a_long_tail(frames):
+def test_frames_have_many_types(frames):
     counts = Counter(v[2] for vehicles in frames.values() for frame in vehicles for v in frame)
     assert set(counts) <= set(range(1, 11)) and len(counts) >= 7
 
@@ -99,6 +99,16 @@ def test_roads_differ_and_together_have_a_long_tail():
     assert (roads.mean(axis=0)[shares > 0] > 0.5 * shares[shares > 0] / shares.sum()).all()
     taxis = roads[:, 0]
     assert np.quantile(taxis, 0.25) < 0.05 and np.quantile(taxis, 0.75) > 0.2
+
+
+def test_a_road_has_what_its_shares_say():
+    road = build_road(generator(1, 0), (352, 240))
+    trucks_and_vans = np.array([kind.name in ("big_truck", "van") for kind in TYPES]) * 0.5
+    parked = park(generator(1, 1), road, 30, trucks_and_vans)
+    assert {p.vehicle.type.name for p in parked} == {"van"}  # the other fits into no bay
+    flow = Flow(generator(1, 2), road, [], Timetable(1e6, 1e5), start=0, duration=5,
+                vehicles_per_frame=14, shares=trucks_and_vans)  # fmt: skip
+    assert {v.vehicle.type.name for v in flow.at(2.0)} == {"big_truck", "van"}
 
 
 def test_the_bus_keeps_its_timetable(frames):

@@ -35,7 +35,7 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
     pretrained = folder / "pretrained"
     single, context = (folder / stage for stage in STAGES)
 
-    def train(configs: list[str], run: pathlib.Path, num_steps: int | None, **overrides) -> list:
+    def train(configs: list[str], run: pathlib.Path, num_steps: int, **overrides) -> list:
         overrides = {
             "task.train_data.input_path": f"{examples}/train-*",
             "task.validation_data.input_path": f"{examples}/val-*",
@@ -48,7 +48,7 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
         command = [python, "-m", "context_rcnn.model_main_tf2"]
         command += [f"--config_file={config}" for config in configs]
         command += [f"--model_dir={run}", f"--params_override={settings}"]
-        return command + ([f"--num_train_steps={num_steps}"] if num_steps else [])
+        return [*command, f"--num_train_steps={num_steps}"]
 
     from_pretrained = {"task.init_checkpoint": pretrained}
     return [
@@ -128,11 +128,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--days", type=int, default=30, help="(default: 30)")
     parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
     parser.add_argument("--config", default="configs/simulation/faster_rcnn.yaml", metavar="FILE")
-    parser.add_argument("--train_steps", type=int, help="instead of the config file's")
+    parser.add_argument("--train_steps", type=int, default=350, help="(default: 350)")
     parser.add_argument(
         "--context_config", default="configs/simulation/context_rcnn.yaml", metavar="FILE"
     )
-    parser.add_argument("--context_steps", type=int, help="instead of that config file's")
+    parser.add_argument("--context_steps", type=int, default=420, help="(default: 420)")
     parser.add_argument(
         "--sample_1_of_n", type=int, default=2, help="of the images to evaluate on (default: 2)"
     )

@@ -1,0 +1,211 @@
+"""Equations 1 and 2 of MEGA against an implementation in NumPy that loops over pairs of boxes."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from context_rcnn.layers.relation import Pool, RelationModule, geometry_embedding, join_pools
+
+BATCH, BOXES, REFERENCES, DEPTH, HEADS, FAR = 2, 3, 5, 8, 2, 4
+KINDS = [("paper", False), ("paper", True), ("released", False), ("released", True)]
+
+
+def some_pool(rng, count, valid):
+    corner = rng.uniform(0, 60, (BATCH, count, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(5, 40, (BATCH, count, 2))], -1)
+    return Pool(
+        rng.normal(size=(BATCH, count, DEPTH)).astype(np.float32),
+        boxes.astype(np.float32),
+        rng.integers(0, 9, (BATCH, count)).astype(np.int32),
+        np.array(valid, bool),
+    )
+
+
+@pytest.fixture
+def pools():
+    rng = np.random.default_rng(1)
+    return (
+        some_pool(rng, BOXES, [[1, 1, 0], [1, 1, 1]]),
+        some_pool(rng, REFERENCES, [[1, 0, 1, 1, 0], [1, 1, 1, 1, 1]]),
+    )
+
+
+def random_module(location, variant, seed=2):
+    module = RelationModule(
+        DEPTH, heads=HEADS, location=location, variant=variant, max_frames=FAR, name="relation"
+    )
+    module(
+        *(
+            Pool(
+                *map(tf.constant, some_pool(np.random.default_rng(0), 2, [[1, 1]] * 2)),
+            )
+            for _ in "BP"
+        )
+    )
+    rng = np.random.default_rng(seed)
+    for variable in module.variables:
+        variable.assign(rng.normal(scale=0.5, size=variable.shape))
+    return module
+
+
+def weights_of(module):
+    return {
+        v.name.split("relation/")[-1].split(":")[0]: v.numpy().astype(float)
+        for v in module.variables
+    }
+
+
+def np_geometry(box, reference):
+    (y1, x1, y2, x2), (v1, u1, v2, u2) = box, reference
+    w, h, rw, rh = x2 - x1 + 1, y2 - y1 + 1, u2 - u1 + 1, v2 - v1 + 1
+    deltas = [
+        np.log(max(abs((x1 + x2) / 2 - (u1 + u2) / 2) / w, 1e-3)),
+        np.log(max(abs((y1 + y2) / 2 - (v1 + v2) / 2) / h, 1e-3)),
+        np.log(w / rw),
+        np.log(h / rh),
+    ]
+    waves = []
+    for delta in deltas:
+        angles = [100 * delta / 1000 ** (i / 8) for i in range(8)]
+        waves += [np.sin(a) for a in angles] + [np.cos(a) for a in angles]
+    return np.array(waves)
+
+
+def np_time(distance):
+    angles = [distance / 10000 ** (2 * i / DEPTH) for i in range(DEPTH // 2)]
+    return np.array([np.sin(a) for a in angles] + [np.cos(a) for a in angles])
+
+
+def np_relation(module, boxes, references):
+    """What is added to each box."""
+    w, size = weights_of(module), DEPTH // HEADS
+    added = np.zeros((BATCH, BOXES, DEPTH))
+    for b, i in itertools.product(range(BATCH), range(BOXES)):
+        seen = [j for j in range(REFERENCES) if references.valid[b, j]]
+        if not boxes.valid[b, i] or not seen:
+            continue
+        query = boxes.features[b, i] @ w["query/kernel"] + w["query/bias"]
+        for head in range(HEADS):
+            part = slice(head * size, (head + 1) * size)
+            logits, values = [], []
+            for j in seen:
+                feature = references.features[b, j]
+                key = (feature @ w["key/kernel"] + w["key/bias"])[part]
+                logit = query[part] @ key + w["content_bias"][head] @ key
+                if "time/kernel" in w:
+                    apart = np.clip(int(boxes.frames[b, i]) - references.frames[b, j], -FAR, FAR)
+                    place = (np_time(apart) @ w["time/kernel"])[part]
+                    logit += query[part] @ place + w["time_bias"][head] @ place
+                logit /= np.sqrt(size)
+                if "geometry/kernel" in w:
+                    where = np_geometry(boxes.boxes[b, i], references.boxes[b, j])
+                    factor = where @ w["geometry/kernel"][:, head] + w["geometry/bias"][head]
+                    logit += np.log(max(factor, 1e-6))
+                logits.append(logit)
+                value = feature @ w["value/kernel"] + w.get("value/bias", np.zeros(DEPTH))
+                values.append(value[part])
+            share = np.exp(np.array(logits) - max(logits))
+            added[b, i, part] = (share / share.sum()) @ np.array(values)
+    return added
+
+
+@pytest.mark.parametrize("variant,location", KINDS)
+def test_equals_a_loop_over_pairs_of_boxes(pools, variant, location):
+    module = random_module(location, variant)
+    output, weights = module(*pools)
+    boxes, references = pools
+    expected = boxes.features + np_relation(module, boxes, references)
+    np.testing.assert_allclose(output[boxes.valid], expected[boxes.valid], atol=1e-4)
+    total = np.where(boxes.valid, 1.0, 0.0)[:, None].repeat(HEADS, 1)
+    np.testing.assert_allclose(tf.reduce_sum(weights, -1), total, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant,location", KINDS)
+def test_padding_and_order_of_references_change_nothing(pools, variant, location):
+    boxes, references = pools
+    module = random_module(location, variant)
+    expected, _ = module(boxes, references)
+    order = [3, 1, 4, 0, 2]
+    shuffled = Pool(*(part[:, order] for part in references))
+    spoiled = shuffled._replace(
+        features=np.where(shuffled.valid[..., None], shuffled.features, np.nan),
+        boxes=np.where(shuffled.valid[..., None], shuffled.boxes, 0.0).astype(np.float32),
+    )
+    np.testing.assert_allclose(module(boxes, spoiled)[0], expected, atol=1e-5)
+
+
+def test_a_box_that_sees_nothing_keeps_its_features(pools):
+    boxes, references = pools
+    module = random_module(True, "released")
+    alone = np.zeros((BATCH, BOXES, REFERENCES), bool)
+    alone[:, 1] = True
+    output = module(boxes, references, alone)[0].numpy()
+    np.testing.assert_array_equal(output[:, [0, 2]], boxes.features[:, [0, 2]])
+    assert np.abs(output[:, 1] - boxes.features[:, 1]).min() > 1e-3
+
+
+def test_time_matters_to_the_location_based_module_of_the_paper_only(pools):
+    boxes, references = pools
+    later = references._replace(frames=references.frames + np.arange(REFERENCES, dtype=np.int32))
+    changed = {
+        (variant, location): not np.allclose(
+            *(random_module(location, variant)(boxes, pool)[0] for pool in (references, later))
+        )
+        for variant, location in KINDS
+    }
+    assert [kind for kind, moved in changed.items() if moved] == [("paper", True)]
+
+
+def test_frames_count_relative_to_each_other(pools):
+    boxes, references = pools
+    module = random_module(True, "paper")
+    moved = [pool._replace(frames=pool.frames + 1000) for pool in pools]
+    np.testing.assert_allclose(module(*moved)[0], module(boxes, references)[0], atol=1e-5)
+
+
+def test_geometry_keeps_under_moving_and_scaling_the_image():
+    rng = np.random.default_rng(3)
+    boxes, references = (some_pool(rng, 4, [[1] * 4] * 2).boxes for _ in range(2))
+    # An edge is a pixel that belongs to the box: scaling keeps it so.
+    scaled = [
+        (b + np.float32([0, 0, 1, 1])) * 3 - np.float32([0, 0, 1, 1]) for b in (boxes, references)
+    ]
+    expected = geometry_embedding(boxes, references)
+    np.testing.assert_allclose(
+        geometry_embedding(*(b + 100 for b in (boxes, references))), expected, atol=1e-2
+    )
+    np.testing.assert_allclose(geometry_embedding(*scaled), expected, atol=1e-2)
+
+
+def test_gradients_reach_boxes_references_and_all_weights_but_not_padding(pools):
+    boxes, references = (Pool(*map(tf.constant, pool)) for pool in pools)
+    module = random_module(True, "paper")
+    with tf.GradientTape() as tape:
+        tape.watch([boxes.features, references.features])
+        output, _ = module(boxes, references)
+        loss = tf.reduce_sum(tf.boolean_mask(output, boxes.valid) ** 2)
+    gradients = tape.gradient(
+        loss, [boxes.features, references.features, *module.trainable_variables]
+    )
+    assert all(np.abs(g).max() > 1e-7 for g in gradients)
+    assert np.all(np.isfinite(gradients[1]))
+    assert not np.any(gradients[1][~pools[1].valid])
+
+
+def test_compiles_under_xla_and_joins_pools(pools):
+    boxes, references = (Pool(*map(tf.constant, pool)) for pool in pools)
+    module = random_module(True, "paper")
+    compiled = tf.function(lambda b, r: module(b, r)[0], jit_compile=True)
+    both = join_pools(references, boxes)
+    np.testing.assert_allclose(compiled(boxes, both), module(boxes, both)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options,message",
+    [({"variant": "other"}, "paper, released"), ({"heads": 3}, "multiple of heads, got 3")],
+)
+def test_refuses_what_it_cannot_do(options, message):
+    with pytest.raises(ValueError, match=message):
+        RelationModule(DEPTH, location=True, **{"heads": 2, **options})

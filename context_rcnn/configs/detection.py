@@ -11,8 +11,9 @@ class Backbone(hyperparams.Config):
     """The feature extractor.
 
     Attributes:
-        kind: `c4` (first stage on conv4 at stride 16, conv5 as second stage, the paper's), `fpn`,
-            or `slim_c4`, as the Object Detection API's TensorFlow 1 models compute it.
+        kind: `c4` (first stage on conv4 at stride 16, conv5 as second stage: Context R-CNN's),
+            `dc5` (conv5 on the whole map, dilated, at the same stride: MEGA's), `fpn`, or
+            `slim_c4`, as the Object Detection API's TensorFlow 1 models compute C4.
         model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...; `slim_c4` has the last three.
         depth_multiplier: scales the channels; small ones make toy models.
         freeze_batch_norm: use the moving statistics in training too, for fine-tuning.
@@ -75,7 +76,8 @@ class Boxes(hyperparams.Config):
         positive_fraction: upper bound of positives among them.
         positive_iou: proposals from this IoU on are positive, the others background.
         offset_weights: multiply the offsets dy, dx, dh, dw.
-        hidden: dense layers before the predictions (a pyramid's head; empty after conv5).
+        hidden: dense layers, a pyramid's before its predictions, `dc5`'s before its box memory;
+            empty after conv5 on crops.
     """
 
     samples: int = 64

@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras
 from official.vision.modeling.backbones import resnet
 from official.vision.modeling.decoders import fpn
+from official.vision.modeling.layers import nn_blocks
 
 # The ImageNet statistics that tf-models-official's checkpoints were trained with, in 0..255.
 MEAN_RGB = (123.675, 116.28, 103.53)
@@ -21,9 +22,12 @@ class ResNetC4(resnet.ResNet):
     The layers and their order are those of the classification network, so its checkpoints load.
     """
 
-    def _block_group(self, inputs, filters, strides, *args, name="block_group", **kwargs):
-        strides = 1 if name == "block_group_l5" else strides
-        return super()._block_group(inputs, filters, strides, *args, name=name, **kwargs)
+    _dilation = 1
+
+    def _block_group(self, inputs, filters, strides, block_fn, *args, name="block_group", **kwargs):
+        if name == "block_group_l5":
+            strides, block_fn = 1, dilated(block_fn, self._dilation)
+        return super()._block_group(inputs, filters, strides, block_fn, *args, name=name, **kwargs)
 
     def trunk(self) -> tf_keras.Model:
         """conv1 to conv4, as a model from images to {"4": map of stride 16}."""
@@ -34,10 +38,50 @@ class ResNetC4(resnet.ResNet):
         return tf_keras.Model(self.output["4"], self.output["5"], name="conv5")
 
 
+class ResNetDc5(ResNetC4):
+    """A ResNet whose last block group keeps the stride of conv4 and sees as far by dilation.
+
+    It runs on the whole map.
+    """
+
+    _dilation = 2
+
+    def maps(self) -> tf_keras.Model:
+        """As a model from images to {"4": map, "5": map}, both of stride 16."""
+        return tf_keras.Model(self.input, {k: self.output[k] for k in "45"}, name="dilated")
+
+
+KINDS = {"c4": ResNetC4, "dc5": ResNetDc5, "fpn": resnet.ResNet}
+
+
+def dilated(block_fn, rate: int):
+    """A constructor of the same residual blocks, whose 3x3 convolutions are dilated."""
+
+    def make(**kwargs):
+        if block_fn is nn_blocks.ResidualBlock:
+            return _DilatedResidualBlock(rate, **kwargs)
+        return block_fn(dilation_rate=rate, **kwargs)
+
+    return make if rate > 1 else block_fn
+
+
+class _DilatedResidualBlock(nn_blocks.ResidualBlock):
+    """The library dilates bottleneck blocks only."""
+
+    def __init__(self, rate: int, **kwargs):
+        super().__init__(**kwargs)
+        self._rate = rate
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        for conv in (self._conv1, self._conv2):
+            conv.dilation_rate = (self._rate, self._rate)
+
+
 def build_resnet(
     model_id: int,
     *,
-    c4: bool,
+    kind: str,
     depth_multiplier: float = 1.0,
     freeze_batch_norm: bool = False,
     sync_batch_norm: bool = False,
@@ -49,7 +93,7 @@ def build_resnet(
 
     Args:
         model_id: the depth.
-        c4: build it for a C4 detector (`ResNetC4`) rather than for a pyramid.
+        kind: of the detector, one of `KINDS`.
         depth_multiplier: scales the channels; small ones make toy models.
         freeze_batch_norm: use the moving statistics in training too, for fine-tuning on few images.
         sync_batch_norm: share batch statistics between replicas.
@@ -61,7 +105,7 @@ def build_resnet(
         raise ValueError(
             f"backbone.model_id {model_id} is unknown; choose one of {sorted(resnet.RESNET_SPECS)}"
         )
-    return (ResNetC4 if c4 else resnet.ResNet)(
+    return KINDS[kind](
         model_id,
         input_specs=tf_keras.layers.InputSpec(shape=[None, None, None, 3]),
         depth_multiplier=depth_multiplier,

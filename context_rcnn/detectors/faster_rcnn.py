@@ -9,9 +9,9 @@ from official.vision.modeling.layers import roi_generator
 from context_rcnn.configs import detection as configs
 from context_rcnn.detectors import backbones, slim
 from context_rcnn.detectors.anchors import make_anchors
-from context_rcnn.detectors.two_stage import BoxHead, BoxPredictor, TwoStageDetector
+from context_rcnn.detectors.two_stage import BoxHead, BoxPredictor, DenseBoxHead, TwoStageDetector
 
-KINDS = ("c4", "fpn", "slim_c4")
+KINDS = (*backbones.KINDS, "slim_c4")
 
 
 def build_faster_rcnn(
@@ -23,7 +23,7 @@ def build_faster_rcnn(
     memory_on_crops: bool = False,
     detector_class: Callable[..., TwoStageDetector] = TwoStageDetector,
 ) -> TwoStageDetector:
-    """Builds a Faster R-CNN on conv4 or a feature pyramid, with a memory at either port or none.
+    """Builds a Faster R-CNN of any kind, with a memory at either port or none.
 
     Args:
         config: the detector.
@@ -51,10 +51,12 @@ def build_faster_rcnn(
         trunk, conv5 = slim.build_resnet(config.backbone.model_id, **backbone)
         checkpoint_items = {"trunk": trunk, "conv5": conv5}
     else:
-        resnet = backbones.build_resnet(config.backbone.model_id, c4=kind == "c4", **backbone)
+        resnet = backbones.build_resnet(config.backbone.model_id, kind=kind, **backbone)
         # The whole classification network, under the name its ImageNet checkpoints use.
         checkpoint_items = {"backbone": resnet}
         trunk, conv5 = (resnet.trunk(), resnet.conv5()) if kind == "c4" else (resnet, None)
+        if kind == "dc5":
+            trunk = resnet.maps()
     if kind == "fpn":
         levels = [2, 3, 4, 5, 6]
         sizes = [config.anchors.size / 2 ** (levels[-1] - level) for level in levels]
@@ -88,6 +90,13 @@ def build_faster_rcnn(
             norm_momentum=norm_momentum,
             kernel_regularizer=regularizer,
         )
+    hidden = tuple(config.boxes.hidden)
+    if kind == "slim_c4":
+        box_head = slim.SlimBoxHead(conv5)
+    elif kind == "dc5":
+        box_head, hidden = DenseBoxHead(hidden, regularizer), ()
+    else:
+        box_head = BoxHead(conv5)
     model = detector_class(
         backbone=trunk,
         decoder=decoder,
@@ -103,10 +112,10 @@ def build_faster_rcnn(
         proposer=roi_generator.MultilevelROIGenerator(
             **proposer, **{f"test_{key}": value for key, value in proposer.items()}
         ),
-        box_head=(slim.SlimBoxHead if kind == "slim_c4" else BoxHead)(conv5),
+        box_head=box_head,
         box_predictor=BoxPredictor(
             config.num_classes,
-            hidden=tuple(config.boxes.hidden),
+            hidden=hidden,
             regularizer=regularizer,
         ),
         detection={

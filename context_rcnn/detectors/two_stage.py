@@ -1,7 +1,7 @@
 """The two-stage detector, with the two places where a memory may enter."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -56,6 +56,31 @@ class BoxHead(tf_keras.layers.Layer):
         return per_box(lambda x: self._conv5(x, training=training), crops)
 
 
+class DenseBoxHead(BoxHead):
+    """Crops 7x7 from conv5 of the whole map; dense layers give one vector a box, [1, 1, depth].
+
+    Args:
+        hidden: units of the dense layers, each with ReLU; none leaves the crops as they are.
+        regularizer: of their kernels.
+    """
+
+    def __init__(
+        self,
+        hidden: tuple[int, ...],
+        regularizer: tf_keras.regularizers.Regularizer | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._hidden = dense_layers(hidden, regularizer)
+
+    def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
+        # Of the same stride as conv4, whose name tells the library which.
+        return super().crop({"4": maps["5"]}, boxes)
+
+    def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return flat_dense(crops, self._hidden)[:, :, None, None] if self._hidden else crops
+
+
 class BoxPredictor(tf_keras.layers.Layer):
     """Class scores and class-wise box offsets from box features.
 
@@ -71,11 +96,8 @@ class BoxPredictor(tf_keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        self._hidden = dense_layers(hidden, regularizer)
         dense = tf_keras.layers.Dense
-        self._hidden = [
-            dense(units, activation="relu", kernel_regularizer=regularizer, name=f"hidden_{i}")
-            for i, units in enumerate(hidden)
-        ]
         normal = tf_keras.initializers.RandomNormal
         self._classes = dense(
             num_classes + 1, kernel_initializer=normal(stddev=0.01), name="classes"
@@ -91,13 +113,7 @@ class BoxPredictor(tf_keras.layers.Layer):
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns logits [batch, boxes, 1 + classes], and offsets with four times that depth."""
-        if self._hidden:
-            shape = features.shape
-            x = tf.reshape(features, [-1, shape[1], shape[2] * shape[3] * shape[4]])
-            for layer in self._hidden:
-                x = layer(x)
-        else:
-            x = pool_boxes(features)
+        x = flat_dense(features, self._hidden) if self._hidden else pool_boxes(features)
         # Scores and offsets are float32 whatever the policy: softmax and NMS depend on it.
         return tf.cast(self._classes(x), tf.float32), tf.cast(self._boxes(x), tf.float32)
 
@@ -308,6 +324,27 @@ def _beside(drawn: Proposals, best: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> P
     both = [tf.concat(parts, axis=1) for parts in zip(drawn[:3], best, strict=True)]
     flags = [tf.zeros_like(drawn.valid), tf.ones_like(best[2])]
     return Proposals(*both, remembered=tf.concat(flags, axis=1))
+
+
+def dense_layers(
+    units: tuple[int, ...], regularizer: tf_keras.regularizers.Regularizer | None
+) -> list[tf_keras.layers.Dense]:
+    """Dense layers with ReLU, one after the other."""
+    return [
+        tf_keras.layers.Dense(
+            count, activation="relu", kernel_regularizer=regularizer, name=f"hidden_{i}"
+        )
+        for i, count in enumerate(units)
+    ]
+
+
+def flat_dense(features: tf.Tensor, layers: Sequence[tf_keras.layers.Layer]) -> tf.Tensor:
+    """Box features [batch, boxes, height, width, depth], flattened, through dense layers."""
+    shape = features.shape
+    x = tf.reshape(features, [-1, shape[1], shape[2] * shape[3] * shape[4]])
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def pool_boxes(features: tf.Tensor) -> tf.Tensor:

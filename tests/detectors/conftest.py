@@ -14,14 +14,14 @@ def tiny_config(kind: str) -> configs.FasterRcnn:
         backbone=configs.Backbone(
             kind=kind, model_id=10, depth_multiplier=0.125, fpn_filters=16, norm_momentum=0.5
         ),
-        anchors=configs.Anchors(size=32.0 if kind == "c4" else 128.0, scales=[0.5, 1.0]),
+        anchors=configs.Anchors(size=128.0 if kind == "fpn" else 32.0, scales=[0.5, 1.0]),
         proposals=configs.Proposals(filters=16, pre_nms=200, count=20, anchor_samples=32),
         boxes=configs.Boxes(samples=12, hidden=[] if kind == "c4" else [32]),
         detections=configs.Detections(score_threshold=0.001, count=10),
     )
 
 
-@pytest.fixture(scope="session", params=["c4", "fpn"])
+@pytest.fixture(scope="session", params=["c4", "dc5", "fpn"])
 def detector(request):
     """A built detector of either kind, with scores spread enough that ranks do not tie."""
     import tensorflow as tf

@@ -1,0 +1,35 @@
+"""ResNets whose conv5 is dilated: what a cell sees, and that checkpoints fit."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from context_rcnn.detectors import backbones
+
+
+@pytest.fixture(scope="module", params=[10, 50])
+def dilated(request):
+    return backbones.build_resnet(request.param, kind="dc5", depth_multiplier=0.125)
+
+
+def test_conv5_of_the_whole_map_sees_every_second_cell(dilated):
+    conv5 = dilated.conv5()
+    cells = tf.Variable(tf.random.uniform([1, 21, 21, conv5.input_shape[-1]]))
+    with tf.GradientTape() as tape:
+        middle = tf.reduce_sum(conv5(cells, training=False)[:, 10, 10])
+    seen = np.abs(tape.gradient(middle, cells).numpy()).max(axis=(0, 3)) > 0
+    rows, columns = np.nonzero(seen)
+    reach = {10: 4, 50: 6}[dilated._model_id]  # one block of two 3x3, three blocks of one
+    assert set(rows - 10) == set(columns - 10) == set(range(-reach, reach + 1, 2))
+
+
+def test_maps_keep_the_stride_of_conv4(dilated):
+    maps = dilated.maps()(tf.zeros([1, 64, 96, 3]))
+    assert maps["4"].shape[1:3] == maps["5"].shape[1:3] == (4, 6)
+    assert maps["5"].shape[3] == 2 * maps["4"].shape[3]
+
+
+def test_weights_are_those_of_the_classification_network(dilated):
+    plain = backbones.build_resnet(dilated._model_id, kind="fpn", depth_multiplier=0.125)
+    shapes = [[tuple(w.shape) for w in model.get_weights()] for model in (dilated, plain)]
+    assert shapes[0] == shapes[1]

@@ -364,12 +364,54 @@ class S3d(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class MegaTraining(hyperparams.Config):
+    """Frames besides the keyframe that a MEGA learns with: near it, before these, and any."""
+
+    local_frames: int = 2
+    memory_frames: int = 2
+    global_frames: int = 2
+
+
+@dataclasses.dataclass
+class Mega(hyperparams.Config):
+    """MEGA's global and local aggregation, and its long range memory.
+
+    Attributes:
+        variant: `paper`, or as the `released` code computes it.
+        depth: of box features: the last of `model.boxes.hidden` with `dc5`.
+        heads: of a relation module.
+        global_modules: N_g.
+        local_modules: N_l.
+        local_frames: T_l, those around the keyframe, itself included: odd, unless `online`.
+        memory_frames: T_m, those before them.
+        global_frames: T_g, those from anywhere in the video.
+        reference_boxes: best boxes of a frame that others see.
+        kept_boxes: best boxes of a frame that go on after the first local module.
+        online: a keyframe sees nothing that comes after it.
+        training: the frames to learn with.
+    """
+
+    variant: str = "paper"
+    depth: int = 1024
+    heads: int = 16
+    global_modules: int = 1
+    local_modules: int = 3
+    local_frames: int = 25
+    memory_frames: int = 25
+    global_frames: int = 10
+    reference_boxes: int = 80
+    kept_boxes: int = 20
+    online: bool = False
+    training: MegaTraining = dataclasses.field(default_factory=MegaTraining)
+
+
+@dataclasses.dataclass
 class Temporal(hyperparams.OneOfConfig):
     """What the detector remembers, and how.
 
     Attributes:
-        type: `none` (the still-image detector), `context_rcnn`, or a baseline of its paper:
-            `st_spatial` or `s3d`.
+        type: `none` (the still-image detector), `context_rcnn`, a baseline of its paper
+            (`st_spatial` or `s3d`), or `mega`.
     """
 
     type: str = "none"
@@ -377,6 +419,7 @@ class Temporal(hyperparams.OneOfConfig):
     context_rcnn: ContextRcnn = dataclasses.field(default_factory=ContextRcnn)
     st_spatial: StSpatial = dataclasses.field(default_factory=StSpatial)
     s3d: S3d = dataclasses.field(default_factory=S3d)
+    mega: Mega = dataclasses.field(default_factory=Mega)
 
 
 @dataclasses.dataclass

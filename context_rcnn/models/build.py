@@ -6,11 +6,13 @@ from context_rcnn.configs import detection as configs
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.context_rcnn import build_context_rcnn
+from context_rcnn.models.mega import build_mega
 from context_rcnn.models.s3d import build_s3d
 from context_rcnn.models.st_spatial import build_st_spatial
 
 BUILDERS = {
     "context_rcnn": build_context_rcnn,
+    "mega": build_mega,
     "s3d": build_s3d,
     "st_spatial": build_st_spatial,
 }

@@ -19,6 +19,7 @@ from context_rcnn.data.examples import NO_SECONDS
 from context_rcnn.detectors.two_stage import TwoStageDetector, pool_boxes
 from context_rcnn.memory_bank import encoding, tensor_encoding
 from context_rcnn.memory_bank.window import SPANS
+from context_rcnn.models.streaming import like, push, where_rows
 
 NO_CAMERA = -1
 EVICTIONS = ("oldest", "similar")
@@ -161,7 +162,7 @@ class ContextStream(tf.Module):
         other = valid & (cameras != state["camera"])
         # Exported, the batch is of any size.
         fresh = self.initial_state(images.shape[0] or tf.shape(images)[0])
-        state = {name: _where(other, fresh[name], value) for name, value in state.items()}
+        state = {name: where_rows(other, fresh[name], value) for name, value in state.items()}
         memory = {}
         if self._long:
             past, state = state, self._remember(images, shapes, seconds, state)
@@ -169,19 +170,19 @@ class ContextStream(tf.Module):
         detections, boxes, box_valid = self._detect(images, shapes, seconds, state, memory)
         if self._recent:
             state |= {
-                "recent_features": _push(state["recent_features"], boxes),
-                "recent_valid": _push(state["recent_valid"], box_valid),
+                "recent_features": push(state["recent_features"], boxes),
+                "recent_valid": push(state["recent_valid"], box_valid),
             }
         state |= {
             "camera": cameras,
             "frame": state["frame"] + 1,
             "seconds": seconds,
         }
-        state = {name: _where(valid, state[name], value) for name, value in before.items()}
+        state = {name: where_rows(valid, state[name], value) for name, value in before.items()}
         nothing = {name: tf.zeros_like(value) for name, value in detections.items()}
         nothing["detection_scores"] -= 1.0
         detections = {
-            name: _where(valid, value, nothing[name]) for name, value in detections.items()
+            name: where_rows(valid, value, nothing[name]) for name, value in detections.items()
         }
         return detections, state
 
@@ -268,23 +269,8 @@ class ContextStream(tf.Module):
             if name in ("entry_keys", "entry_values"):
                 mask, value = here[:, None, :, None], value[:, :, None]
             else:
-                mask, value = _like(here, state[name]), value[:, None]
+                mask, value = like(here, state[name]), value[:, None]
             state[name] = tf.where(mask, value, state[name])
         step = tf.cast(entry["entry_valid"], tf.int32)
         state["next"] = (state["next"] + step) % self._capacity
         return state
-
-
-def _where(rows: tf.Tensor, value: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-    """tf.where by rows [batch] of tensors [batch, ...]."""
-    return tf.where(_like(rows, other), value, other)
-
-
-def _like(mask: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
-    """Adds axes of one to a mask until it has those of a tensor."""
-    return mask[(..., *[None] * (len(tensor.shape) - len(mask.shape)))]
-
-
-def _push(queue: tf.Tensor, newest: tf.Tensor) -> tf.Tensor:
-    """Appends to a queue [batch, frames, ...] and drops the first."""
-    return tf.concat([queue[:, 1:], newest[:, None]], axis=1)

@@ -76,7 +76,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             )
 
         paper = variant == "paper"
-        self._kept_boxes = kept_boxes
+        self.depth, self.kept_boxes = depth, kept_boxes
         self._paper = paper
         self._global = [relation(f"global_{i}", False) for i in range(global_modules)]
         self._local = [relation(f"local_{i}", True) for i in range(local_modules)]
@@ -145,7 +145,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         levels = [local]
         for i, module in enumerate(self._local):
             last = i == len(self._local) - 1
-            kept = None if last else best_of_frames(levels[i], frames, self._kept_boxes)
+            kept = None if last else best_of_frames(levels[i], frames, self.kept_boxes)
             asking = [part for part in (key, kept) if part]
             if not asking:
                 break

@@ -1,0 +1,18 @@
+"""What the states of streams are changed with: rows that stay as they are, and queues."""
+
+import tensorflow as tf
+
+
+def like(mask: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+    """Adds axes of one to a mask until it has those of a tensor."""
+    return mask[(..., *[None] * (len(tensor.shape) - len(mask.shape)))]
+
+
+def where_rows(rows: tf.Tensor, value: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """tf.where by a mask of the first axes, [batch] or [batch, frames], of tensors."""
+    return tf.where(like(rows, other), value, other)
+
+
+def push(queue: tf.Tensor, newest: tf.Tensor) -> tf.Tensor:
+    """Appends to a queue [batch, frames, ...] and drops the first."""
+    return tf.concat([queue[:, 1:], newest[:, None]], axis=1)

@@ -218,9 +218,7 @@ class MegaStream(tf.Module):
 
     def _draw_global(self, new: Pool, state) -> dict[str, tf.Tensor]:
         """Keeps a fair sample of all frames so far: the n-th takes a place with chance T_g / n."""
-        number = state["frame"]
-        lot = _hash(number, self._seed) % (number + 1)
-        place = tf.where(number < self._anywhere, number, lot)
+        place = sample_place(state["frame"], self._anywhere, self._seed)
         here = place[:, None] == tf.range(self._anywhere)
         here &= new.frames[:, :1] != NO_FRAME
         best = self._best(new)
@@ -272,6 +270,12 @@ def _pool(state: Mapping[str, tf.Tensor], name: str, frames: tf.Tensor) -> Pool:
             for part in (features, boxes, frames, valid)
         )
     )
+
+
+def sample_place(number: tf.Tensor, places: int, seed: int) -> tf.Tensor:
+    """Where the n-th frame, from 0, goes in a sample of so many; `places` or more: nowhere."""
+    lot = _hash(number, seed) % (number + 1)
+    return tf.where(number < places, number, lot)
 
 
 def _hash(number: tf.Tensor, seed: int) -> tf.Tensor:

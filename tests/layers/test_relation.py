@@ -1,12 +1,11 @@
 """Equations 1 and 2 of MEGA against an implementation in NumPy that loops over pairs of boxes."""
 
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from context_rcnn.layers.relation import Pool, RelationModule, geometry_embedding, join_pools
+from tests.layers.relation_loops import Box, relate, weights_of
 
 BATCH, BOXES, REFERENCES, DEPTH, HEADS, FAR = 2, 3, 5, 8, 2, 4
 KINDS = [("paper", False), ("paper", True), ("released", False), ("released", True)]
@@ -50,65 +49,16 @@ def random_module(location, variant, seed=2):
     return module
 
 
-def weights_of(module):
-    return {
-        v.name.split("relation/")[-1].split(":")[0]: v.numpy().astype(float)
-        for v in module.variables
-    }
-
-
-def np_geometry(box, reference):
-    (y1, x1, y2, x2), (v1, u1, v2, u2) = box, reference
-    w, h, rw, rh = x2 - x1 + 1, y2 - y1 + 1, u2 - u1 + 1, v2 - v1 + 1
-    deltas = [
-        np.log(max(abs((x1 + x2) / 2 - (u1 + u2) / 2) / w, 1e-3)),
-        np.log(max(abs((y1 + y2) / 2 - (v1 + v2) / 2) / h, 1e-3)),
-        np.log(w / rw),
-        np.log(h / rh),
-    ]
-    waves = []
-    for delta in deltas:
-        angles = [100 * delta / 1000 ** (i / 8) for i in range(8)]
-        waves += [np.sin(a) for a in angles] + [np.cos(a) for a in angles]
-    return np.array(waves)
-
-
-def np_time(distance):
-    angles = [distance / 10000 ** (2 * i / DEPTH) for i in range(DEPTH // 2)]
-    return np.array([np.sin(a) for a in angles] + [np.cos(a) for a in angles])
-
-
 def np_relation(module, boxes, references):
-    """What is added to each box."""
-    w, size = weights_of(module), DEPTH // HEADS
-    added = np.zeros((BATCH, BOXES, DEPTH))
-    for b, i in itertools.product(range(BATCH), range(BOXES)):
-        seen = [j for j in range(REFERENCES) if references.valid[b, j]]
-        if not boxes.valid[b, i] or not seen:
-            continue
-        query = boxes.features[b, i] @ w["query/kernel"] + w["query/bias"]
-        for head in range(HEADS):
-            part = slice(head * size, (head + 1) * size)
-            logits, values = [], []
-            for j in seen:
-                feature = references.features[b, j]
-                key = (feature @ w["key/kernel"] + w["key/bias"])[part]
-                logit = query[part] @ key + w["content_bias"][head] @ key
-                if "time/kernel" in w:
-                    apart = np.clip(int(boxes.frames[b, i]) - references.frames[b, j], -FAR, FAR)
-                    place = (np_time(apart) @ w["time/kernel"])[part]
-                    logit += query[part] @ place + w["time_bias"][head] @ place
-                logit /= np.sqrt(size)
-                if "geometry/kernel" in w:
-                    where = np_geometry(boxes.boxes[b, i], references.boxes[b, j])
-                    factor = where @ w["geometry/kernel"][:, head] + w["geometry/bias"][head]
-                    logit += np.log(max(factor, 1e-6))
-                logits.append(logit)
-                value = feature @ w["value/kernel"] + w.get("value/bias", np.zeros(DEPTH))
-                values.append(value[part])
-            share = np.exp(np.array(logits) - max(logits))
-            added[b, i, part] = (share / share.sum()) @ np.array(values)
-    return added
+    """f_rm of valid boxes, the features of the others."""
+    out = np.array(boxes.features, float)
+    for b in range(BATCH):
+        asking, seen = (
+            [Box(*(part[b, i] for part in pool[:3])) for i in np.nonzero(pool.valid[b])[0]]
+            for pool in (boxes, references)
+        )
+        out[b, boxes.valid[b]] = relate(weights_of(module), HEADS, FAR, asking, seen)
+    return out
 
 
 @pytest.mark.parametrize("variant,location", KINDS)
@@ -116,7 +66,7 @@ def test_equals_a_loop_over_pairs_of_boxes(pools, variant, location):
     module = random_module(location, variant)
     output, weights = module(*pools)
     boxes, references = pools
-    expected = boxes.features + np_relation(module, boxes, references)
+    expected = np_relation(module, boxes, references)
     np.testing.assert_allclose(output[boxes.valid], expected[boxes.valid], atol=1e-4)
     total = np.where(boxes.valid, 1.0, 0.0)[:, None].repeat(HEADS, 1)
     np.testing.assert_allclose(tf.reduce_sum(weights, -1), total, atol=1e-5)

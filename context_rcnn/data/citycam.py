@@ -21,6 +21,7 @@ from context_rcnn.data.image_folder import IMAGE_SUFFIXES
 from context_rcnn.data.records import Archive, Box, ImageRecord, LabelState
 from context_rcnn.data.splits import Splits
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
+from context_rcnn.data.xml_annotations import BadObject, parse_xml, read_edges, read_number
 
 STAGE = "citycam"
 SPLIT_FOLDER = "train_test_separation"
@@ -39,9 +40,6 @@ CLASS_NAMES = (
 """Names of vehicle types 1 to 10."""
 
 _CLIP = re.compile(r"(?P<camera>.+)-\d{8}-\d{1,2}")
-_RAW_AMPERSAND = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|#\d+|#[xX][0-9a-fA-F]+);)")
-_DECLARATION = re.compile(r"<!\s*(?:DOCTYPE|ENTITY)", re.IGNORECASE)
-_MAX_XML_BYTES = 10_000_000
 
 
 def read_citycam(root: str | Path) -> Archive:
@@ -166,13 +164,13 @@ def _annotate(record: ImageRecord, path: Path, failures: list[Failure]) -> Image
     for position, vehicle in enumerate(vehicles):
         try:
             boxes.append(_read_vehicle(vehicle))
-        except _BadVehicle as error:
+        except BadObject as error:
             detail = f"{path.name}: vehicle[{position}]: {error}"
             failures.append(_failure(record, error.reason, detail, "annotation"))
     state = LabelState.BOXES if boxes else LabelState.EMPTY
     if vehicles and not boxes:
         state = LabelState.UNLABELLED
-    size = [whole_number(_number(root.findtext(tag)), 1) for tag in ("width", "height")]
+    size = [wholeread_number(read_number(root.findtext(tag)), 1) for tag in ("width", "height")]
     return dataclasses.replace(
         record,
         seconds=seconds,
@@ -184,56 +182,14 @@ def _annotate(record: ImageRecord, path: Path, failures: list[Failure]) -> Image
     )
 
 
-def parse_xml(path: Path) -> ElementTree.Element:
-    """Root of an annotation file, raw ampersands repaired.
-
-    Raises:
-        ValueError: If it is ill-formed, or declares a document type or entities: annotations need
-            neither, and entities that expand without end could fill the memory.
-    """
-    data = path.read_bytes()
-    if len(data) > _MAX_XML_BYTES:
-        raise ValueError(f"{len(data)} bytes is too large for the annotation of one frame")
-    try:
-        content = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        content = data.decode("latin-1")
-    if _DECLARATION.search(content):
-        raise ValueError("declares a document type or entities; refused")
-    content = re.sub(r"^\s*<\?xml.*?\?>", "", content, flags=re.DOTALL)
-    try:
-        return ElementTree.fromstring(_RAW_AMPERSAND.sub("&amp;", content))
-    except (ElementTree.ParseError, ValueError) as error:
-        raise ValueError(f"ill-formed XML: {error}") from error
-
-
-class _BadVehicle(Exception):
-    def __init__(self, reason: Reason, detail: str):
-        super().__init__(detail)
-        self.reason = reason
-
-
 def _read_vehicle(vehicle: ElementTree.Element) -> Box:
-    kind = whole_number(_number(vehicle.findtext("type")), 1)
+    kind = wholeread_number(read_number(vehicle.findtext("type")), 1)
     if kind is None or kind > len(CLASS_NAMES):
-        raise _BadVehicle(
+        raise BadObject(
             Reason.UNKNOWN_CATEGORY, f"type {vehicle.findtext('type')!r:.40} is not 1 to 10"
         )
-    edges = [_number(vehicle.findtext(f"bndbox/{tag}")) for tag in ("xmin", "ymin", "xmax", "ymax")]
-    if None in edges:
-        raise _BadVehicle(Reason.BAD_BOX, "bndbox needs four numbers")
-    xmin, ymin, xmax, ymax = edges
-    if xmin >= xmax or ymin >= ymax:
-        raise _BadVehicle(Reason.BAD_BOX, f"edges without area: {edges}")
+    xmin, ymin, xmax, ymax = read_edges(vehicle)
     return Box(xmin, ymin, xmax, ymax, CLASS_NAMES[kind - 1])
-
-
-def _number(value: str | None) -> float | None:
-    try:
-        number = float(value or "")
-    except ValueError:
-        return None
-    return number if abs(number) < 1e9 else None
 
 
 def _failure(record: ImageRecord, reason: Reason, detail: str, lost: str = "image") -> Failure:

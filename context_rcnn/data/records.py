@@ -28,6 +28,7 @@ class Box:
         relative: Edges are fractions of the annotated image size, not pixels.
         area: Annotated area in the units of the edges, if the source gives one.
         score: Confidence of the detector that drew the box; None for a human's box.
+        track: Which object of its video it is, where the source follows objects; "" if unknown.
     """
 
     xmin: float
@@ -38,6 +39,7 @@ class Box:
     relative: bool = False
     area: float | None = None
     score: float | None = None
+    track: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

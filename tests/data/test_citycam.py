@@ -2,9 +2,10 @@
 
 import pytest
 
-from context_rcnn.data.citycam import parse_xml, read_citycam, read_citycam_splits
+from context_rcnn.data.citycam import read_citycam, read_citycam_splits
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.records import LabelState
+from context_rcnn.data.xml_annotations import parse_xml
 
 VEHICLE = (
     "<vehicle><id>1</id><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax>"

@@ -170,7 +170,7 @@ def _annotate(record: ImageRecord, path: Path, failures: list[Failure]) -> Image
     state = LabelState.BOXES if boxes else LabelState.EMPTY
     if vehicles and not boxes:
         state = LabelState.UNLABELLED
-    size = [wholeread_number(read_number(root.findtext(tag)), 1) for tag in ("width", "height")]
+    size = [whole_number(read_number(root.findtext(tag)), 1) for tag in ("width", "height")]
     return dataclasses.replace(
         record,
         seconds=seconds,
@@ -183,7 +183,7 @@ def _annotate(record: ImageRecord, path: Path, failures: list[Failure]) -> Image
 
 
 def _read_vehicle(vehicle: ElementTree.Element) -> Box:
-    kind = wholeread_number(read_number(vehicle.findtext("type")), 1)
+    kind = whole_number(read_number(vehicle.findtext("type")), 1)
     if kind is None or kind > len(CLASS_NAMES):
         raise BadObject(
             Reason.UNKNOWN_CATEGORY, f"type {vehicle.findtext('type')!r:.40} is not 1 to 10"

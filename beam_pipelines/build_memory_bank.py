@@ -40,7 +40,7 @@ from beam_pipelines.shards import (
 )
 from beam_pipelines.sources import ArchivePiece, Piece, examples_files, plan_archive
 from context_rcnn.data import flags
-from context_rcnn.data.archive import ArchiveOptions
+from context_rcnn.data.archive import SOURCES, ArchiveOptions
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.summary import format_cameras_found
@@ -386,10 +386,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
-    if bool(args.examples) == bool(args.input_json or args.input_folder or args.citycam_root):
-        raise ValueError(
-            "give either --examples or an archive (--input_folder, --input_json, --citycam_root)"
-        )
+    if bool(args.examples) == any(getattr(args, source) for source in SOURCES):
+        archives = ", ".join(f"--{source}" for source in SOURCES)
+        raise ValueError(f"give either --examples or an archive ({archives})")
     manifest = build_memory_bank(
         args.examples or flags.archive_options(args),
         args.extractor,

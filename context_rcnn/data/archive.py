@@ -9,6 +9,7 @@ from context_rcnn.data.citycam import read_citycam, read_citycam_splits
 from context_rcnn.data.coco_camera_traps import read_coco_camera_traps
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.image_folder import read_image_folder
+from context_rcnn.data.imagenet_vid import read_imagenet_vid, read_imagenet_vid_splits
 from context_rcnn.data.label_map import make_label_map, read_label_map
 from context_rcnn.data.megadetector import (
     DEFAULT_MIN_SCORE,
@@ -21,16 +22,19 @@ from context_rcnn.data.records import Archive, ImageRecord, LabelState
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS, assign_sequences
 from context_rcnn.data.splits import TRAIN, Splits, hash_splits, read_splits
 
+SOURCES = ("input_json", "input_folder", "citycam_root", "imagenet_vid_root")
+
 
 @dataclasses.dataclass(frozen=True)
 class ArchiveOptions:
-    """Where an archive is and how to read it. Exactly one of the three inputs must be given.
+    """Where an archive is and how to read it. Exactly one of `SOURCES` must be given.
 
     Attributes:
         input_json: COCO Camera Traps file; needs `image_root`.
         image_root: Folder its file names are relative to.
         input_folder: Folder of images without labels.
         citycam_root: Folder of the CityCam data set.
+        imagenet_vid_root: Folder of ImageNet VID (ILSVRC2015).
         megadetector_json: MegaDetector results that give boxes to image-level labels.
         min_megadetector_score: Confidence that makes an animal certain.
         megadetector_splits: Splits that get such boxes; evaluation keeps to human ones.
@@ -47,6 +51,7 @@ class ArchiveOptions:
     image_root: str | None = None
     input_folder: str | None = None
     citycam_root: str | None = None
+    imagenet_vid_root: str | None = None
     megadetector_json: str | None = None
     min_megadetector_score: float = DEFAULT_MIN_SCORE
     megadetector_splits: tuple[str, ...] = (TRAIN,)
@@ -59,9 +64,8 @@ class ArchiveOptions:
     sequence_gap: int = DEFAULT_GAP_SECONDS
 
     def __post_init__(self):
-        inputs = [self.input_json, self.input_folder, self.citycam_root]
-        if sum(bool(given) for given in inputs) != 1:
-            raise ValueError("give exactly one of input_json, input_folder and citycam_root")
+        if sum(bool(getattr(self, source)) for source in SOURCES) != 1:
+            raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
         if self.input_json and not self.image_root:
             raise ValueError("input_json needs image_root, the folder its file names start from")
         if self.image_root and not self.input_json:
@@ -74,7 +78,8 @@ class ArchiveOptions:
     @property
     def root(self) -> str:
         """Folder that file names are relative to."""
-        return self.image_root or self.input_folder or self.citycam_root or ""
+        folders = (self.image_root, self.input_folder, self.citycam_root, self.imagenet_vid_root)
+        return next(filter(None, folders), "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +140,9 @@ def _read_source(options: ArchiveOptions) -> Archive:
         return read_coco_camera_traps(options.input_json, namer)
     if options.input_folder:
         return read_image_folder(options.input_folder, namer)
-    return read_citycam(options.citycam_root)
+    if options.citycam_root:
+        return read_citycam(options.citycam_root)
+    return read_imagenet_vid(options.imagenet_vid_root)
 
 
 def _choose_splits(options: ArchiveOptions, records: list[ImageRecord]) -> Splits:
@@ -145,6 +152,8 @@ def _choose_splits(options: ArchiveOptions, records: list[ImageRecord]) -> Split
         splits = read_citycam_splits(options.citycam_root)
         if splits is not None:
             return splits
+    if options.imagenet_vid_root:
+        return read_imagenet_vid_splits(options.imagenet_vid_root)
     cameras = {record.camera for record in records}
     return hash_splits(cameras, options.val_fraction, options.seed)
 

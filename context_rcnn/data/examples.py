@@ -2,7 +2,7 @@
 
 Keys and types are those of the Object Detection API's camera-trap scripts, so their tools read what
 is written here and examples of theirs are parsed here. Added are `image/unix_seconds`,
-`image/label_state` and `image/object/score`.
+`image/label_state`, `image/object/score` and `image/object/track`.
 """
 
 from collections.abc import Mapping
@@ -43,6 +43,7 @@ OBJECT_TEXT = "image/object/class/text"
 OBJECT_LABEL = "image/object/class/label"
 OBJECT_AREA = "image/object/area"
 OBJECT_SCORE = "image/object/score"
+OBJECT_TRACK = "image/object/track"
 OLD_OBJECT_SCORE = "image/object/class/score"  # as generate_detection_data wrote it
 
 EMPTY_TEXT, EMPTY_LABEL = "empty", 0
@@ -91,6 +92,8 @@ def encode_example(prepared: PreparedImage, label_map: Mapping[str, int]) -> byt
     if any(box.score is not None for box in record.boxes):
         scores = [1.0 if box.score is None else box.score for box in record.boxes]
         features[OBJECT_SCORE] = _floats(scores)
+    if any(box.track for box in record.boxes):
+        features[OBJECT_TRACK] = _texts(*(box.track for box in record.boxes))
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
 
@@ -103,12 +106,14 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         `seconds`: int64 wall-clock seconds, NO_SECONDS where unknown. Old examples have a date.
         `has_seconds`: bool.
         `seq_frame_num`: int64, -1 where missing.
+        `seq_num_frames`: int64, 0 where missing.
         `label_state`: int64 `LabelState`. Old examples have none: boxes mean BOXES, the class
             text "empty" EMPTY, another class text IMAGE_LEVEL.
         `boxes`: [n, 4] float32 (ymin, xmin, ymax, xmax) in 0..1.
         `classes`: [n] int64 ids from 1.
         `areas`: [n] float32 pixels; half of the box where missing.
         `scores`: [n] float32, 1 for human boxes.
+        `tracks`: [n] strings, which object of its video each is, "" where unknown.
         `height`, `width`: int64, 0 where missing.
     """
     parsed = tf.io.parse_single_example(serialized, _parsing_spec())
@@ -131,11 +136,13 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         "seconds": seconds,
         "has_seconds": seconds != NO_SECONDS,
         "seq_frame_num": parsed[SEQ_FRAME_NUM],
+        "seq_num_frames": parsed[SEQ_NUM_FRAMES],
         "label_state": _label_state(parsed, boxes),
         "boxes": boxes,
         "classes": parsed[OBJECT_LABEL],
         "areas": _first_given([parsed[OBJECT_AREA]], half_boxes),
         "scores": _first_given([parsed[OBJECT_SCORE], parsed[OLD_OBJECT_SCORE]], ones),
+        "tracks": _first_given([parsed[OBJECT_TRACK]], tf.fill(tf.shape(ones), "")),
         "height": height,
         "width": width,
     }
@@ -152,9 +159,11 @@ def _parsing_spec() -> dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]:
         **{key: one(tf.int64, 0) for key in (HEIGHT, WIDTH)},
         UNIX_SECONDS: one(tf.int64, NO_SECONDS),
         SEQ_FRAME_NUM: one(tf.int64, -1),
+        SEQ_NUM_FRAMES: one(tf.int64, 0),
         LABEL_STATE: one(tf.int64, _ABSENT),
         CLASS_TEXT: tf.io.RaggedFeature(tf.string),
         OBJECT_LABEL: tf.io.RaggedFeature(tf.int64),
+        OBJECT_TRACK: tf.io.RaggedFeature(tf.string),
         **{key: many_floats for key in _BOX_EDGES},
         **{key: many_floats for key in (OBJECT_AREA, OBJECT_SCORE, OLD_OBJECT_SCORE)},
     }

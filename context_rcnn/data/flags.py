@@ -21,6 +21,9 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         help="folder of images, one folder a camera; overflow folders such as 101RECNX are merged",
     )
     source.add_argument("--citycam_root", metavar="DIR", help="folder of the CityCam data set")
+    source.add_argument(
+        "--imagenet_vid_root", metavar="DIR", help="folder of ImageNet VID, ILSVRC2015"
+    )
 
     labels = parser.add_argument_group("labels")
     labels.add_argument(

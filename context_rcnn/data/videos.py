@@ -1,0 +1,95 @@
+"""Videos: runs of frames that belong together, whole, for models that see more than neighbours.
+
+Example files hold a video (a burst of a camera) side by side in time order. To learn, a keyframe is
+drawn with frames from around it and from anywhere in its video; to detect, videos go by frame
+after frame, several side by side.
+"""
+
+import dataclasses
+
+import tensorflow as tf
+
+from context_rcnn.data import examples
+
+_MAX_FRAMES_BITS = 20  # of a video: a million frames are nine hours
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """Frames to draw, from so far before the keyframe to so far after it; None is the whole video.
+
+    Attributes:
+        count: How many, all different, the keyframe not among them.
+        first, last: Relative to the keyframe.
+    """
+
+    count: int
+    first: int | None = None
+    last: int | None = None
+
+
+def read_videos(file: tf.Tensor) -> tf.data.Dataset:
+    """Serialized examples [frames] of each video of a TFRecord file.
+
+    A video comes when its last frame was read, or, where some of its frames were left out of the
+    file, at the end. What has no burst is a video of one frame.
+    """
+    mask = (1 << _MAX_FRAMES_BITS) - 1
+    keys = (examples.LOCATION, examples.SEQ_ID)
+    spec = {key: tf.io.FixedLenFeature([], tf.string, "") for key in keys} | {
+        examples.SOURCE_ID: tf.io.FixedLenFeature([], tf.string, ""),
+        examples.SEQ_NUM_FRAMES: tf.io.FixedLenFeature([], tf.int64, 0),
+    }
+
+    def video_of(record):
+        parsed = tf.io.parse_single_example(record, spec)
+        camera, burst = (parsed[key] for key in keys)
+        alone = burst == ""
+        name = tf.where(alone, parsed[examples.SOURCE_ID], burst)
+        frames = tf.where(alone, tf.constant(1, tf.int64), parsed[examples.SEQ_NUM_FRAMES])
+        number = tf.strings.to_hash_bucket_fast(
+            tf.strings.join([camera, name], "\n"), 1 << (62 - _MAX_FRAMES_BITS)
+        )
+        # How long it is goes with it: the key is all that the size of a group may depend on.
+        return number * (mask + 1) + tf.clip_by_value(frames, 0, mask)
+
+    def frames_of(key):
+        frames = key & mask
+        return tf.where(frames > 0, frames, mask)
+
+    return tf.data.TFRecordDataset(file).group_by_window(
+        video_of,
+        lambda key, records: records.batch(1 << _MAX_FRAMES_BITS),
+        window_size_func=frames_of,
+    )
+
+
+def draw_frames(
+    frames: tf.Tensor, keyframe: tf.Tensor, reaches: list[Reach], seed: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Draws the frames that a keyframe is learned with.
+
+    Args:
+        frames: int32, how many the video has.
+        keyframe: int32, which of them.
+        reaches: what to draw.
+        seed: int [2], of the draw.
+
+    Returns:
+        Places in the video, int32 [1 + drawn], the keyframe first, and which are there. Where there
+        are too few, the keyframe stands in their place; of a still image, all are copies of it.
+    """
+    places, there = [keyframe[None]], [tf.constant([True])]
+    for i, reach in enumerate(reaches):
+        lots = tf.random.stateless_uniform([frames], seed=tf.stack([seed[0], seed[1] + i]))
+        number = tf.range(frames)
+        candidates = number != keyframe
+        if reach.first is not None:
+            candidates &= number >= keyframe + reach.first
+        if reach.last is not None:
+            candidates &= number <= keyframe + reach.last
+        lots = tf.pad(tf.where(candidates, lots, -1.0), [[0, reach.count]], constant_values=-1.0)
+        lot, place = tf.math.top_k(lots, reach.count)
+        places.append(tf.where(lot >= 0, place, keyframe))
+        there.append((lot >= 0) | (frames == 1))
+    return tf.concat(places, axis=0), tf.concat(there, axis=0)

@@ -34,6 +34,10 @@ class ClipOptions:
         """Where in the clip the keyframe is: in the middle."""
         return self.frames // 2
 
+    def read(self, file: tf.Tensor) -> tf.data.Dataset:
+        """See `read_clips`."""
+        return read_clips(file, self)
+
 
 STILL = ClipOptions()
 

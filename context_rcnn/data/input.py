@@ -10,6 +10,7 @@ A batch is of clips: `frames` images each, one by default. Rows of images lie cl
     classes      int64   [clips * frames, max_boxes], from 1
     box_valid    bool    [clips * frames, max_boxes]
     clip_valid   bool    [clips, frames], False where the burst has no such frame: `clips`
+    clip_frames  int32   [clips, frames], places in the video, where whole videos are read: `videos`
 and, where a memory bank is joined, what `memory_bank.join` adds for the clip's keyframe
 (`context_features` [clips, ...], ...).
 """
@@ -23,8 +24,9 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 from context_rcnn.data import examples
-from context_rcnn.data.clips import STILL, ClipOptions, read_clips
+from context_rcnn.data.clips import STILL, ClipOptions
 from context_rcnn.data.records import LabelState
+from context_rcnn.data.videos import VideoClips
 
 # Only images whose every object has a box, or that are known to be empty, say what is background.
 TEACHING_STATES = (LabelState.EMPTY, LabelState.BOXES)
@@ -192,7 +194,7 @@ def training_batches(
     shuffle_buffer_size: int,
     flip_probability: float,
     empty_fraction: float = -1.0,
-    clip: ClipOptions = STILL,
+    clip: ClipOptions | VideoClips = STILL,
     shard: tuple[int, int] = (1, 0),
     shard_files: bool = False,
     cache: bool = False,
@@ -240,7 +242,9 @@ def training_batches(
 
     def row(index, clip_of):
         lot = tf.random.stateless_uniform([], seed=[seed, index])
-        return to_row(*clip_of, clip.keyframe, lot < flip_probability)
+        records, clip_valid, *places = clip_of
+        row = to_row(records, clip_valid, clip.keyframe, lot < flip_probability)
+        return row | dict(zip(["clip_frames"], places, strict=False))
 
     return _batched(dataset.map(row, tf.data.AUTOTUNE, deterministic=True), batch_size)
 
@@ -248,7 +252,7 @@ def training_batches(
 def _shuffled(
     files: Sequence[str],
     states: Sequence[int],
-    clip: ClipOptions,
+    clip: ClipOptions | VideoClips,
     seed: int,
     buffer_size: int,
     cache: bool,
@@ -258,7 +262,7 @@ def _shuffled(
     if not cache:
         dataset = dataset.shuffle(len(files), seed=seed)
     dataset = dataset.interleave(
-        lambda file: read_clips(file, clip),
+        clip.read,
         cycle_length=min(16, len(files)),
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -286,7 +290,7 @@ def evaluation_batches(
     """
     hosts, host = shard
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
-    dataset = dataset.flat_map(lambda file: read_clips(file, clip))
+    dataset = dataset.flat_map(clip.read)
     dataset = dataset.filter(functools.partial(_keyframe_has, clip, TEACHING_STATES))
     dataset = dataset.shard(sample_1_of_n, 0) if sample_1_of_n > 1 else dataset
     dataset = dataset.shard(hosts, host) if hosts > 1 else dataset
@@ -319,7 +323,7 @@ def chosen_batches(
         return tf.reduce_any(image_key(example["image_id"]) == wanted)
 
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
-    dataset = dataset.flat_map(lambda file: read_clips(file, clip)).filter(is_wanted)
+    dataset = dataset.flat_map(clip.read).filter(is_wanted)
     dataset = dataset.map(
         lambda records, valid: to_row(records, valid, clip.keyframe, tf.constant(False)),
         tf.data.AUTOTUNE,
@@ -353,7 +357,7 @@ def _frame_after_frame(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _keyframe_has(
-    clip: ClipOptions, states: Sequence[int], records: tf.Tensor, clip_valid: tf.Tensor
+    clip: ClipOptions | VideoClips, states: Sequence[int], records: tf.Tensor, *rest: tf.Tensor
 ) -> tf.Tensor:
     return _has_state(examples.parse_example(records[clip.keyframe]), states)
 

@@ -28,6 +28,54 @@ class Reach:
     last: int | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class VideoClips:
+    """Keyframes, each with frames of its video drawn at random.
+
+    Attributes:
+        reaches: What is drawn.
+        keyframes: Most keyframes a video, evenly spaced: long videos are not to outweigh others.
+        seed: Of the draws. Each pass over the data draws others.
+    """
+
+    reaches: tuple[Reach, ...]
+    keyframes: int = 15
+    seed: int = 0
+
+    keyframe = 0
+
+    @property
+    def frames(self) -> int:
+        """Of a clip, the keyframe included."""
+        return 1 + sum(reach.count for reach in self.reaches)
+
+    def read(self, file: tf.Tensor) -> tf.data.Dataset:
+        """Serialized examples [frames], which are there, and their places in the video."""
+        drawn = tf.data.Dataset.random(seed=self.seed, rerandomize_each_iteration=True)
+
+        def clips(video):
+            count = tf.shape(video)[0]
+            number = tf.minimum(count, self.keyframes)
+            # The middles of as many equal parts.
+            keyframes = (2 * tf.range(number) + 1) * count // (2 * number)
+            dataset = tf.data.Dataset.from_tensor_slices(keyframes)
+            return tf.data.Dataset.zip(dataset, drawn).map(
+                lambda keyframe, lot: self._clip(video, keyframe, lot)
+            )
+
+        return read_videos(file).flat_map(clips)
+
+    def _clip(self, video, keyframe, lot):
+        seed = tf.stack([tf.cast(self.seed, tf.int64), lot])
+        places, there = draw_frames(tf.shape(video)[0], keyframe, list(self.reaches), seed)
+        count = [self.frames]
+        return (
+            tf.ensure_shape(tf.gather(video, places), count),
+            tf.ensure_shape(there, count),
+            tf.ensure_shape(places, count),
+        )
+
+
 def read_videos(file: tf.Tensor) -> tf.data.Dataset:
     """Serialized examples [frames] of each video of a TFRecord file.
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from context_rcnn.data import examples
-from context_rcnn.data.videos import Reach, draw_frames, read_videos
+from context_rcnn.data.videos import Reach, VideoClips, draw_frames, read_videos
 
 
 def write(path, frames):
@@ -92,3 +92,25 @@ def test_the_draw_follows_from_the_seed():
 def test_of_a_still_image_all_frames_are_copies():
     places, there = draw_frames(tf.constant(1), tf.constant(0), REACHES, [0, 0])
     assert places.numpy().tolist() == [0] * 8 and there.numpy().all()
+
+
+def test_clips_of_a_file_have_evenly_spaced_keyframes_and_other_draws_each_time(tmp_path):
+    file = write(
+        tmp_path / "a",
+        [("cam", "v1", 30, f"a{i}") for i in range(30)]
+        + [("cam", "v2", 2, "b0"), ("cam", "v2", 2, "b1")],
+    )
+    clips = VideoClips((Reach(2, -3, 3), Reach(2)), keyframes=3, seed=4)
+    assert clips.frames == 5
+    passes = []
+    dataset = clips.read(file)
+    for _ in range(2):
+        found = [(names_of(r), t.numpy().tolist(), p.numpy().tolist()) for r, t, p in dataset]
+        assert [names[0] for names, _, _ in found] == ["a5", "a15", "a25", "b0", "b1"]
+        for names, there, places in found:
+            assert names == [f"{names[0][0]}{place}" for place in places]
+            assert there == [True] * 5 if names[0][0] == "a" else [True, True, False, True, False]
+        passes.append([places for _, _, places in found])
+    assert passes[0] != passes[1]
+    again = [p.numpy().tolist() for _, _, p in clips.read(file)]
+    assert again == passes[0]

@@ -60,7 +60,7 @@ class ImageInput:
         key = frames[keyframe]
         memory = self.join(key, flip) if self.join else {}
         memory = {name: value for name, value in memory.items() if name not in key}
-        teaches = tf.stack([_has_state(frame, TEACHING_STATES) for frame in frames])
+        teaches = tf.stack([has_state(frame, TEACHING_STATES) for frame in frames])
         return memory | row | {"valid": clip_valid & teaches, "clip_valid": clip_valid}
 
     def image(self, example: dict[str, tf.Tensor], flip: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -181,7 +181,7 @@ def read_examples(files: Sequence[str], states: Sequence[int] | None) -> tf.data
         examples.parse_example, tf.data.AUTOTUNE, deterministic=True
     )
     if states is not None:
-        dataset = dataset.filter(lambda example: _has_state(example, states))
+        dataset = dataset.filter(lambda example: has_state(example, states))
     return dataset
 
 
@@ -359,9 +359,10 @@ def _frame_after_frame(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def _keyframe_has(
     clip: ClipOptions | VideoClips, states: Sequence[int], records: tf.Tensor, *rest: tf.Tensor
 ) -> tf.Tensor:
-    return _has_state(examples.parse_example(records[clip.keyframe]), states)
+    return has_state(examples.parse_example(records[clip.keyframe]), states)
 
 
-def _has_state(example: dict[str, tf.Tensor], states: Sequence[int]) -> tf.Tensor:
+def has_state(example: dict[str, tf.Tensor], states: Sequence[int]) -> tf.Tensor:
+    """Whether a parsed example has one of these label states."""
     states = tf.constant([int(state) for state in states], tf.int64)
     return tf.reduce_any(tf.cast(example["label_state"], tf.int64) == states)

@@ -17,6 +17,8 @@ def write(path, frames):
                 examples.SEQ_ID: examples._texts(burst),
                 examples.SOURCE_ID: examples._texts(name),
                 examples.SEQ_NUM_FRAMES: examples._ints(count),
+                examples.ENCODED: examples._texts(name),
+                examples.LABEL_STATE: examples._ints(1),
             }
             example = tf.train.Example(features=tf.train.Features(feature=feature))
             writer.write(example.SerializeToString())

@@ -137,7 +137,7 @@ class Data(hyperparams.Config):
         input_path: a file pattern, or several separated by commas.
         is_training: shuffle, repeat and flip.
         global_batch_size: clips a step, over all replicas; a clip is one image unless `task.clip`
-            says otherwise.
+            says otherwise, and in evaluation of a `mega` the next frame of a video.
         seed: of the order and the flips.
         shuffle_buffer_size: examples held while shuffling.
         flip_probability: of a horizontal flip in training.
@@ -365,11 +365,19 @@ class S3d(hyperparams.Config):
 
 @dataclasses.dataclass
 class MegaTraining(hyperparams.Config):
-    """Frames besides the keyframe that a MEGA learns with: near it, before these, and any."""
+    """The frames that a MEGA learns with.
+
+    Attributes:
+        local_frames: near the keyframe, besides it.
+        memory_frames: before these.
+        global_frames: from anywhere in the video.
+        keyframes: most keyframes of a video in one pass over the data, evenly spaced.
+    """
 
     local_frames: int = 2
     memory_frames: int = 2
     global_frames: int = 2
+    keyframes: int = 15
 
 
 @dataclasses.dataclass
@@ -388,6 +396,7 @@ class Mega(hyperparams.Config):
         reference_boxes: best boxes of a frame that others see.
         kept_boxes: best boxes of a frame that go on after the first local module.
         online: a keyframe sees nothing that comes after it.
+        seed: of the order of global frames in evaluation.
         training: the frames to learn with.
     """
 
@@ -402,6 +411,7 @@ class Mega(hyperparams.Config):
     reference_boxes: int = 80
     kept_boxes: int = 20
     online: bool = False
+    seed: int = 0
     training: MegaTraining = dataclasses.field(default_factory=MegaTraining)
 
 

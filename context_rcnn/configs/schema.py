@@ -16,6 +16,7 @@ from official.modeling import hyperparams
 
 from context_rcnn.configs import context_experiments as context_experiments  # registers them
 from context_rcnn.configs import detection as detection
+from context_rcnn.configs import mega_experiments as mega_experiments
 from context_rcnn.configs import pipeline_config
 
 _LOG = logging.getLogger(__name__)
@@ -25,6 +26,9 @@ EXPERIMENTS = (
     "faster_rcnn_tiny",
     "context_rcnn_c4",
     "context_rcnn_tiny",
+    "faster_rcnn_dc5",
+    "mega_dc5",
+    "mega_tiny",
 )
 
 

@@ -63,6 +63,10 @@ class ImageInput:
         teaches = tf.stack([has_state(frame, TEACHING_STATES) for frame in frames])
         return memory | row | {"valid": clip_valid & teaches, "clip_valid": clip_valid}
 
+    def frame(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """One frame without its labels, as a batch has it."""
+        return self.image(example, tf.constant(False))
+
     def image(self, example: dict[str, tf.Tensor], flip: tf.Tensor) -> dict[str, tf.Tensor]:
         """One frame and its labels."""
         image = tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)

@@ -58,6 +58,12 @@ def stream_batches(
     return batches.take(steps)
 
 
+def read_lengths(files: Sequence[str]) -> list[int]:
+    """Frames of each video, in the order in which `stream_batches` takes them."""
+    videos = tf.data.Dataset.from_tensor_slices(list(files)).flat_map(read_videos)
+    return [int(length) for length in videos.map(tf.size).as_numpy_iterator()]
+
+
 def count_steps(lengths: Sequence[int], all_rows: int, delay: int) -> int:
     """Steps until the last of videos of these lengths is through."""
     return max(

@@ -140,7 +140,12 @@ class TwoStageDetector(tf_keras.Model):
         map_memory: the port on feature maps.
         box_memory: the port on box features.
         memory_on_crops: the box port comes before the second stage's features, on the crops.
+
+    Attributes:
+        clip_frames: frames of a clip of which the first alone teaches.
     """
+
+    clip_frames = 1
 
     def __init__(
         self,

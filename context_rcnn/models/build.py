@@ -3,12 +3,15 @@
 import tensorflow as tf
 
 from context_rcnn.configs import detection as configs
+from context_rcnn.data.videos import VideoClips
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.context_rcnn import build_context_rcnn
-from context_rcnn.models.mega import build_mega
+from context_rcnn.models.mega import build_mega, training_clips
+from context_rcnn.models.mega_stream import MegaStream, build_mega_stream
 from context_rcnn.models.s3d import build_s3d
 from context_rcnn.models.st_spatial import build_st_spatial
+from context_rcnn.models.streaming import StreamNeeds
 
 BUILDERS = {
     "context_rcnn": build_context_rcnn,
@@ -40,11 +43,30 @@ def build_model(
 def temporal_window(temporal: configs.Temporal) -> int:
     """Frames around a keyframe, itself included, that the model looks at."""
     _check_type(temporal)
-    if temporal.type == "none":
+    if temporal.type in ("none", "mega"):
         return 1
     if temporal.type == "context_rcnn":
         return max(1, temporal.get().short_term.window)
     return temporal.get().window
+
+
+def video_clips(temporal: configs.Temporal, seed: int) -> VideoClips | None:
+    """What a model learns with that draws frames from whole videos; None for the others."""
+    return training_clips(temporal.get(), seed) if temporal.type == "mega" else None
+
+
+def stream_needs(temporal: configs.Temporal) -> StreamNeeds | None:
+    """What the stream of a model needs; None for models that need no stream."""
+    if temporal.type != "mega":
+        return None
+    mega = temporal.get()
+    delay = 0 if mega.online else mega.local_frames // 2
+    return StreamNeeds(delay, bool(mega.global_frames) and not mega.online, mega.seed)
+
+
+def build_stream(model: TwoStageDetector, temporal: configs.Temporal) -> MegaStream | None:
+    """What takes videos through a model frame by frame, where it cannot be done otherwise."""
+    return build_mega_stream(model, temporal.get()) if temporal.type == "mega" else None
 
 
 def _check_type(temporal: configs.Temporal) -> None:

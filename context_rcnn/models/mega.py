@@ -24,6 +24,7 @@ import tensorflow as tf
 import tf_keras
 
 from context_rcnn.configs import detection as configs
+from context_rcnn.data.videos import Reach, VideoClips
 from context_rcnn.detectors import backbones
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector, pool_boxes
@@ -200,6 +201,7 @@ class MegaDetector(TwoStageDetector):
     def __init__(self, *, clip: tuple[int, int, int], reference_boxes: int, **kwargs):
         super().__init__(**kwargs)
         self._clip = clip
+        self.clip_frames = 1 + sum(clip)
         self.reference_boxes = reference_boxes
 
     def call(
@@ -210,11 +212,10 @@ class MegaDetector(TwoStageDetector):
         memory: Mapping[str, tf.Tensor] | None = None,
         training: bool | None = None,
     ) -> dict[str, tf.Tensor]:
-        """As the detector's; with groundtruth, of the keyframes of clips."""
+        """As the detector's; with groundtruth, which is of the keyframes, of clips."""
         if groundtruth is None:
             return super().call(images, image_shape, memory=memory, training=training)
-        local, past, anywhere = self._clip
-        frames = 1 + local + past + anywhere
+        (local, past, anywhere), frames = self._clip, self.clip_frames
         numbers, there = memory["clip_frames"], memory["clip_valid"]
 
         def see(places: list[int]):
@@ -237,9 +238,7 @@ class MegaDetector(TwoStageDetector):
         maps, proposals, rpn = tf.nest.map_structure(
             lambda part: part[:: len(keys)], (maps, proposals, rpn)
         )
-        drawn, targets = self.sample(
-            Proposals(*proposals), {name: part[::frames] for name, part in groundtruth.items()}
-        )
+        drawn, targets = self.sample(Proposals(*proposals), groundtruth)
         key = self.pool(maps, drawn, numbers[:, 0], training)
         near = Pool(*(part[:, : (1 + local) * self.reference_boxes] for part in pool))
         globals_ = Pool(*(part[:, (1 + local) * self.reference_boxes :] for part in pool))
@@ -272,6 +271,24 @@ class MegaDetector(TwoStageDetector):
         features = pool_boxes(self.box_head(crops, training=training))
         frames = tf.broadcast_to(frames[:, None], tf.shape(proposals.valid))
         return Pool(features, proposals.boxes, frames, proposals.valid)
+
+
+def training_clips(config: configs.Mega, seed: int) -> VideoClips:
+    """The frames that a keyframe is learned with, as `MegaDetector` takes them.
+
+    The paper draws the memory's frames from before the local ones. The released code draws them
+    from a window that is as wide, but `memory_frames` earlier.
+    """
+    training, before, after = config.training, -(config.local_frames - 1), 0
+    if not config.online:
+        before, after = -(config.local_frames // 2), config.local_frames // 2
+    memory = Reach(training.memory_frames, before - config.memory_frames, before - 1)
+    if config.variant == "released":
+        shift = config.memory_frames
+        memory = Reach(training.memory_frames, before - shift, min(after - shift, -1))
+    anywhere = Reach(training.global_frames, None, -1 if config.online else None)
+    reaches = (Reach(training.local_frames, before, after), memory, anywhere)
+    return VideoClips(reaches, training.keyframes, seed)
 
 
 def build_mega(

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
+from context_rcnn.configs import detection as configs
 from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.layers.relation import Pool
 from context_rcnn.models.mega import MegaDetector, best_of_frames
@@ -23,7 +24,7 @@ from context_rcnn.models.streaming import push, where_rows
 NO_VIDEO = -1
 NO_FRAME = -1
 # Of a row without a keyframe, where it is not zeros.
-_NOTHING = {"detection_scores": -1, "frame": NO_FRAME}
+_NOTHING = {"detection_scores": -1, "frame": NO_FRAME, "image_shape": 1}
 
 
 class MegaStream(tf.Module):
@@ -134,8 +135,9 @@ class MegaStream(tf.Module):
             anywhere: images, shapes and valid of one frame from anywhere in each video, offline.
 
         Returns:
-            Detections as `TwoStageDetector.detect` gives them and `frame` int32 [batch], the number
-            of the keyframe in its video, NO_FRAME where there is none yet; and the next state.
+            Detections as `TwoStageDetector.detect` gives them, with `image_shape` of the keyframe
+            and `frame` int32 [batch], its number in the video, NO_FRAME where there is none yet;
+            and the next state.
         """
         before = dict(state)
         batch = images.shape[0] or tf.shape(images)[0]
@@ -193,6 +195,7 @@ class MegaStream(tf.Module):
         logits, offsets = detector.box_predictor(key.features[:, :, None, None])
         detections = detector.detect(logits, offsets, proposals, state["local_shapes"][:, place])
         # Where ends are repeated, the frame in the middle is not always the keyframe.
+        detections["image_shape"] = state["local_shapes"][:, place]
         number = state["frame"] - self.delay
         there = (number >= 0) & (state["local_frames"][:, place] == number)
         return detections | {"frame": tf.where(there, number, NO_FRAME)}, levels
@@ -285,3 +288,16 @@ def _hash(number: tf.Tensor, seed: int) -> tf.Tensor:
         x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32)))
         x *= tf.constant(factor, tf.uint32)
     return tf.cast(tf.bitwise.right_shift(x, tf.constant(1, tf.uint32)), tf.int32)
+
+
+def build_mega_stream(detector: MegaDetector, config: configs.Mega) -> MegaStream:
+    """The stream of a detector's own settings."""
+    return MegaStream(
+        detector,
+        local_frames=config.local_frames,
+        memory_frames=config.memory_frames,
+        global_frames=config.global_frames,
+        online=config.online,
+        seed=config.seed,
+        variant=config.variant,
+    )

@@ -1,6 +1,22 @@
-"""What the states of streams are changed with: rows that stay as they are, and queues."""
+"""What streams have in common: what they need, rows that stay as they are, and queues."""
+
+from typing import NamedTuple
 
 import tensorflow as tf
+
+
+class StreamNeeds(NamedTuple):
+    """What a stream is to be given.
+
+    Attributes:
+        delay: frames that a keyframe waits for those after it.
+        anywhere: whether frames from anywhere in the video come with each step.
+        seed: of their order.
+    """
+
+    delay: int = 0
+    anywhere: bool = False
+    seed: int = 0
 
 
 def like(mask: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:

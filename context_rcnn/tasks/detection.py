@@ -12,15 +12,23 @@ from tqdm import tqdm
 
 from context_rcnn.configs import detection as configs
 from context_rcnn.data import input as input_lib
-from context_rcnn.data import label_map
+from context_rcnn.data import label_map, video_stream
 from context_rcnn.data.clips import ClipOptions
+from context_rcnn.data.videos import VideoClips
 from context_rcnn.detectors import losses, targets
 from context_rcnn.evaluation import coco, drawing, results
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
 from context_rcnn.evaluation.post_processing import build_post_processing
 from context_rcnn.memory_bank.join import MemoryJoin
 from context_rcnn.memory_bank.window import WindowOptions
-from context_rcnn.models.build import build_model, entry_size, temporal_window
+from context_rcnn.models.build import (
+    build_model,
+    build_stream,
+    entry_size,
+    stream_needs,
+    temporal_window,
+    video_clips,
+)
 from context_rcnn.tasks import checkpoints
 
 LOSSES = ("objectness", "proposal_boxes", "classes", "boxes")
@@ -55,6 +63,9 @@ class DetectionTask(base_task.Task):
         self._start_step = start_step
         self._evaluation_images: list[Image] | None = None
         self._join: MemoryJoin | None = None
+        self._lengths: list[int] | None = None
+        self._stream = None
+        self._stream_state: dict[str, tf.Variable] = {}
         self.class_names = dict(class_names) if class_names else self._read_label_map()
         self._check_memory()
         self._post_process = build_post_processing(
@@ -169,8 +180,23 @@ class DetectionTask(base_task.Task):
                 clip=self.clip(training=True),
                 shard=shard,
                 shard_files=params.shard_files,
-                cache=params.cache,
+                # Frames of a video are drawn anew each time.
+                cache=params.cache and not isinstance(self.clip(training=True), VideoClips),
             )
+        needs = stream_needs(self.task_config.temporal)
+        if needs:
+            rows = params.global_batch_size // context.num_input_pipelines
+            first = context.input_pipeline_id * rows
+            dataset = video_stream.stream_batches(
+                files,
+                self.image_input(params).frame,
+                rows=range(first, first + rows),
+                all_rows=params.global_batch_size,
+                steps=self.evaluation_steps(),
+                **needs._asdict(),
+            )
+            # One after the other, each replica takes its rows of a step.
+            return dataset.map(lambda step: _in_parts(step, rows // batch_size)).unbatch()
         return input_lib.evaluation_batches(
             files,
             to_row,
@@ -182,8 +208,11 @@ class DetectionTask(base_task.Task):
             sample_1_of_n=params.sample_1_of_n,
         )
 
-    def clip(self, training: bool) -> ClipOptions:
+    def clip(self, training: bool) -> ClipOptions | VideoClips:
         """Clips to learn from, or a keyframe's window to evaluate it with."""
+        seed = self.task_config.train_data.seed + self._start_step
+        if training and (clips := video_clips(self.task_config.temporal, seed)):
+            return clips
         clip, window = self.task_config.clip, temporal_window(self.task_config.temporal)
         if not training:
             return ClipOptions(window, clip.spacing)
@@ -235,6 +264,8 @@ class DetectionTask(base_task.Task):
         params = self.task_config
         height, width = params.model.image_size
         clips, frames = batch_size, max(params.clip.frames, temporal_window(params.temporal))
+        if drawn := video_clips(params.temporal, 0):
+            frames = drawn.frames
         images, boxes = clips * frames, params.train_data.max_boxes
         first = tf.one_hot(tf.zeros([images], tf.int32), boxes)
         box = tf.constant([0.2, 0.2, 0.7, 0.6]) * tf.constant([height, width] * 2, tf.float32)
@@ -248,6 +279,8 @@ class DetectionTask(base_task.Task):
             "box_valid": first > 0,
             "clip_valid": tf.ones([clips, frames], tf.bool),
         }
+        if drawn:
+            inputs["clip_frames"] = tf.tile(tf.range(frames)[None], [clips, 1])
         size = entry_size(params.temporal)
         if size:
             room = [clips, params.memory.max_entries]
@@ -269,6 +302,11 @@ class DetectionTask(base_task.Task):
     def evaluation_steps(self) -> int:
         """Global steps that see every validation image."""
         params = self.task_config.validation_data
+        needs = stream_needs(self.task_config.temporal)
+        if needs:
+            if self._lengths is None:
+                self._lengths = video_stream.read_lengths(input_lib.find_files(params.input_path))
+            return video_stream.count_steps(self._lengths, params.global_batch_size, needs.delay)
         return -(-len(self.evaluation_images()) // params.global_batch_size)
 
     def build_losses(
@@ -317,10 +355,14 @@ class DetectionTask(base_task.Task):
     ) -> tuple[list[tf.Tensor], dict[str, tf.Tensor]]:
         """Forward and backward pass of one replica. Returns gradients and losses."""
         params = self.task_config.model.proposals
+        labels = {
+            name: inputs[name][:: model.clip_frames]
+            for name in ("boxes", "classes", "box_valid", "valid")
+        }
         groundtruth = {
-            "boxes": inputs["boxes"],
-            "classes": inputs["classes"],
-            "valid": inputs["box_valid"],
+            "boxes": labels["boxes"],
+            "classes": labels["classes"],
+            "valid": labels["box_valid"],
         }
         with tf.GradientTape() as tape:
             outputs = model(
@@ -330,14 +372,14 @@ class DetectionTask(base_task.Task):
                 memory=memory_of(inputs),
                 training=True,
             )
-            teaches = inputs["valid"][:, None]
+            teaches = labels["valid"][:, None]
             outputs["targets"] = outputs["targets"]._replace(
                 valid=outputs["targets"].valid & teaches
             )
             anchors = targets.anchor_targets(
                 model.anchors,
-                inputs["boxes"],
-                inputs["box_valid"],
+                labels["boxes"],
+                labels["box_valid"],
                 samples=params.anchor_samples,
                 positive_fraction=params.anchor_positive_fraction,
                 positive_iou=params.positive_iou,
@@ -371,20 +413,63 @@ class DetectionTask(base_task.Task):
         names = [*LOSSES, "weight_penalty"] if training else []
         return [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
 
+    def start_evaluation(self, model: tf_keras.Model) -> None:
+        """Where videos are evaluated frame by frame: nothing was seen yet. In the strategy's scope.
+
+        Each replica has videos of its own, and a state of its own.
+        """
+        self._stream = self._stream or build_stream(model, self.task_config.temporal)
+        if self._stream is None:
+            return
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        rows = self.task_config.validation_data.global_batch_size // replicas
+        fresh = self._stream.initial_state(rows)
+        if not self._stream_state:
+            self._stream_state = {
+                name: tf.Variable(
+                    value,
+                    trainable=False,
+                    synchronization=tf.VariableSynchronization.ON_READ,
+                    aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA,
+                )
+                for name, value in fresh.items()
+            }
+        for name, value in fresh.items():
+            self._stream_state[name].assign(value)
+
+    def _stream_step(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """As `validation_step`, of the next frame of each video."""
+        anywhere = None
+        if "anywhere_image" in inputs:
+            parts = ("anywhere_image", "anywhere_shape", "anywhere_valid")
+            anywhere = tuple(inputs[part] for part in parts)
+        step = self._stream.step
+        if self._jit_compile:
+            step = tf.function(step, jit_compile=True)
+        state = {name: tf.convert_to_tensor(part) for name, part in self._stream_state.items()}
+        outputs, state = step(
+            inputs["image"],
+            inputs["image_shape"],
+            inputs["video"],
+            inputs["valid"],
+            state,
+            ended=inputs["ended"],
+            anywhere=anywhere,
+        )
+        for name, value in state.items():
+            self._stream_state[name].assign(value)
+        return outputs
+
     def validation_step(self, inputs, model, metrics=None) -> dict[str, tf.Tensor]:
         """Detects on one replica's batch. Boxes come back normalised to the image."""
+        if self._stream is not None:
+            outputs = self._stream_step(inputs)
+            return _normalised(outputs, inputs["key"], inputs["keyed"], outputs["image_shape"])
         detect = functools.partial(model, training=False)
         if self._jit_compile:
             detect = tf.function(detect, jit_compile=True)
         outputs = detect(inputs["image"], inputs["image_shape"], memory=memory_of(inputs))
-        scale = tf.tile(inputs["image_shape"], [1, 2])[:, None, :]
-        return {
-            "key": inputs["key"],
-            "valid": tf.cast(inputs["valid"], tf.int32),  # booleans cannot be gathered
-            "boxes": outputs["detection_boxes"] / scale,
-            "scores": outputs["detection_scores"],
-            "classes": outputs["detection_classes"],
-        }
+        return _normalised(outputs, inputs["key"], inputs["valid"], inputs["image_shape"])
 
     def aggregate_logs(self, state=None, step_outputs=None):
         """Collects the detections of one global step, of all replicas and workers."""
@@ -456,6 +541,27 @@ class DetectionTask(base_task.Task):
             drawing.contact_sheet(pictures).save(file, "PNG")
         for i, picture in enumerate(pictures[:8]):
             tf.summary.image(f"detections/{i}", tf.keras.utils.img_to_array(picture)[None] / 255)
+
+
+def _normalised(
+    outputs: Mapping[str, tf.Tensor], key: tf.Tensor, valid: tf.Tensor, shape: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Detections as an evaluation collects them."""
+    return {
+        "key": key,
+        "valid": tf.cast(valid, tf.int32),  # booleans cannot be gathered
+        "boxes": outputs["detection_boxes"] / tf.tile(shape, [1, 2])[:, None, :],
+        "scores": outputs["detection_scores"],
+        "classes": outputs["detection_classes"],
+    }
+
+
+def _in_parts(rows: Mapping[str, tf.Tensor], parts: int) -> dict[str, tf.Tensor]:
+    """[rows, ...] to [parts, rows / parts, ...]."""
+    return {
+        name: tf.reshape(value, [parts, value.shape[0] // parts, *value.shape[1:]])
+        for name, value in rows.items()
+    }
 
 
 def memory_of(inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -29,6 +29,11 @@ MODES = ("train", "eval", "train_and_eval", "continuous_eval")
 class Trainer(base_trainer.Trainer):
     """A trainer whose evaluation sees the outputs of all replicas on all workers."""
 
+    def eval_begin(self):
+        super().eval_begin()
+        with self.strategy.scope():
+            self.task.start_evaluation(self.model)
+
     def eval_step(self, iterator):
         def step_fn(inputs):
             return self.task.validation_step(

@@ -94,13 +94,12 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
         "simulate",
         help="write a simulated archive in a public data set's own layout",
         description="Writes simulated cameras as photographs with labels: camera traps with COCO "
-        "Camera Traps JSON, or traffic cameras with CityCam XML. Equal seeds give equal bytes.",
+        "Camera Traps JSON, traffic cameras with CityCam XML, or videos with ImageNet VID XML. "
+        "Equal seeds give equal bytes.",
     )
     kinds = simulate.add_subparsers(title="kinds", metavar="KIND", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("output_dir", help="folder to write")
-    common.add_argument("--cameras", type=int, help="number of cameras (default: 12; traffic 8)")
-    common.add_argument("--days", type=int, help="length of the study (default: 60; traffic 3)")
     common.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     common.add_argument(
         "--image_size", type=_size, help="WIDTHxHEIGHT (default: 160x120; traffic 352x240)"
@@ -109,8 +108,11 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
     common.add_argument(
         "--overwrite", action="store_true", help="write even into a folder that holds other things"
     )
+    study = argparse.ArgumentParser(add_help=False)
+    study.add_argument("--cameras", type=int, help="number of cameras (default: 12; traffic 8)")
+    study.add_argument("--days", type=int, help="length of the study (default: 60; traffic 3)")
     traps = kinds.add_parser(
-        "camera-traps", parents=[common], help="animals on a trail, for months"
+        "camera-traps", parents=[common, study], help="animals on a trail, for months"
     )
     traps.add_argument(
         "--triggers_per_day", type=float, help="bursts a camera and day (default: 4)"
@@ -124,7 +126,7 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
         help="share of the training cameras that make a split `pretrain` (default: 0)",
     )
     traps.set_defaults(run=_simulate, kind="camera-traps")
-    traffic = kinds.add_parser("traffic", parents=[common], help="vehicles on a road")
+    traffic = kinds.add_parser("traffic", parents=[common, study], help="vehicles on a road")
     traffic.add_argument("--clips_per_day", type=int, help="clips a camera and day (default: 4)")
     traffic.add_argument("--frames_per_clip", type=int, help="frames of a clip (default: 30)")
     traffic.add_argument("--frame_interval", type=float, help="seconds between them (default: 1)")
@@ -133,6 +135,15 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
         "--dirt", action="store_true", help="repeat the known faults of the published archive"
     )
     traffic.set_defaults(run=_simulate, kind="traffic")
+    videos = kinds.add_parser("videos", parents=[common], help="animals in videos")
+    videos.add_argument("--videos", type=int, help="number of videos (default: 40)")
+    videos.add_argument("--frames", type=int, help="of a video, on average (default: 40)")
+    videos.add_argument("--species", type=int, help="number of species (default: 4)")
+    videos.add_argument("--animals", type=int, help="most animals of a video (default: 2)")
+    videos.add_argument(
+        "--clear_fraction", type=float, help="time for which a coat shows (default: .35)"
+    )
+    videos.set_defaults(run=_simulate, kind="videos")
 
 
 def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
@@ -144,6 +155,7 @@ def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
     function = {
         "camera-traps": simulation.simulate_camera_traps,
         "traffic": simulation.simulate_traffic,
+        "videos": simulation.simulate_videos,
     }[args.kind]
     with tqdm(desc="simulate", unit="frame") as bar:
 

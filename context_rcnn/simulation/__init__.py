@@ -1,7 +1,8 @@
 """Synthetic cameras, written in the layouts of the public data sets.
 
-What lives here: the drawing of camera traps (`simulate_camera_traps`, COCO Camera Traps layout) and
-of traffic cameras (`simulate_traffic`, CityCam layout) with NumPy and Pillow. The scenes are toys,
+What lives here: the drawing of camera traps (`simulate_camera_traps`, COCO Camera Traps layout), of
+traffic cameras (`simulate_traffic`, CityCam layout) and of videos (`simulate_videos`, the layout of
+ImageNet VID) with NumPy and Pillow. The scenes are toys,
 but they hold what makes memory worth having: look-alikes that one frame cannot tell apart and other
 frames of the same camera can, still things that look like animals, habits, herds and timetables.
 
@@ -13,6 +14,7 @@ Modules, from the outside in:
   bursts         the frames of one camera trap and the truth about them
   places, scenes, light  painting a place; seeing it; the light, weather and sensor of a moment
   species, sprites  the animals; how they are drawn
+  videos         animals that walk through videos: writes, counts
   traffic        a set of traffic cameras: writes, counts
   traffic_flow   who is on the road when
   roads, vehicles   the road as the camera sees it; what drives there
@@ -22,5 +24,6 @@ Modules, from the outside in:
 
 from context_rcnn.simulation.camera_traps import simulate_camera_traps
 from context_rcnn.simulation.traffic import simulate_traffic
+from context_rcnn.simulation.videos import simulate_videos
 
-__all__ = ["simulate_camera_traps", "simulate_traffic"]
+__all__ = ["simulate_camera_traps", "simulate_traffic", "simulate_videos"]

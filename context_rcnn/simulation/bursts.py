@@ -44,11 +44,13 @@ class Animal:
       mask: its visible pixels, bool `[height, width]`.
       difficulty: why it is hard to recognise (a key of `habits.DIFFICULTIES`), or "partial" if it
         is clear but mostly out of the frame or behind something.
+      visible: share of it that is seen.
     """
 
     species: str
     mask: np.ndarray
     difficulty: str
+    visible: float = 1.0
 
     @property
     def box(self) -> tuple[int, int, int, int]:
@@ -74,7 +76,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class _Actor:
+class Actor:
     """An animal placed for one frame; `x`, `y` is the middle of its feet in the frame."""
 
     visit: Visit
@@ -84,6 +86,7 @@ class _Actor:
     length: float
     pose: int
     brightness: float
+    track: int = 0  # tells the animals of a video apart
 
 
 class CameraTrap:
@@ -96,7 +99,6 @@ class CameraTrap:
         )
         self.triggers = schedule(seed, plan, days)
         self._seed = seed
-        self._unit = image_size[0] / 160
         mounts = [(0, Mount())] + [
             (second, Mount(m.angle, m.dx * image_size[0], m.dy * image_size[0]))
             for second, m in plan.bumps
@@ -116,7 +118,9 @@ class CameraTrap:
             actors = walk.actors(number) if walk else []
             rng = self._generator(_SENSOR, trigger.index, number)
             bend = int(rng.integers(-moment.wind, moment.wind + 1))
-            albedo, animals = self._compose(view, view.swaying(bend), actors, moment.night)
+            background = view.swaying(bend)
+            albedo, seen = compose(view, background, actors, night=moment.night)
+            animals = [animal for _, animal in seen]
             image = develop(albedo, view, moment, rng)
             yield Frame(image, trigger.second + number, tuple(animals))
 
@@ -136,34 +140,9 @@ class CameraTrap:
         for attempt in range(20):
             rng = self._generator(_WALK, trigger.index, attempt)
             walk = _Walk(rng, trigger.visit, self.scene, view)
-            if self._compose(view, view.albedo, walk.actors(0), night=True)[1]:
+            if compose(view, view.albedo, walk.actors(0), night=True)[1]:
                 break
         return walk
-
-    def _compose(
-        self, view: View, background: np.ndarray, actors: list[_Actor], night: bool
-    ) -> tuple[np.ndarray, list[Animal]]:
-        """Puts animals into a background, far ones first."""
-        albedo = background.copy() if actors else background
-        placed: list[tuple[_Actor, np.ndarray, int]] = []
-        for actor in sorted(actors, key=lambda a: a.row):
-            mask, whole = _paint(albedo, view, actor, night)
-            for _, farther, _ in placed:
-                farther &= ~mask
-            placed.append((actor, mask, whole))
-        animals = []
-        for actor, mask, whole in placed:
-            pixels = np.count_nonzero(mask)
-            if pixels < MIN_PIXELS * self._unit**2:
-                continue
-            sides = sorted(canvas.mask_box(mask)[2:])
-            if any(side < least * self._unit for side, least in zip(sides, MIN_SIDES, strict=True)):
-                continue
-            difficulty = actor.visit.difficulty
-            if difficulty == "clear" and pixels < _MOSTLY_HIDDEN * whole:
-                difficulty = "partial"
-            animals.append(Animal(actor.visit.species, mask, difficulty))
-        return albedo, animals
 
 
 class _Walk:
@@ -192,11 +171,11 @@ class _Walk:
         self._brightness = rng.uniform(0.9, 1.1, count)
         self._shown = rng.uniform(0.26, 0.40)
 
-    def actors(self, number: int) -> list[_Actor]:
+    def actors(self, number: int) -> list[Actor]:
         """The individuals in frame `number` of the burst."""
         return [self._actor(k, number) for k in range(len(self._start))]
 
-    def _actor(self, k: int, number: int) -> _Actor:
+    def _actor(self, k: int, number: int) -> Actor:
         visit, scene = self._visit, self._scene
         width = scene.frame_size[0]
         size = BY_NAME[visit.species].size
@@ -213,12 +192,41 @@ class _Walk:
             hidden = (0.5 - self._shown + 0.01 * (number % 3)) * length
             px = -hidden if visit.direction > 0 else width + hidden
         pose = int(self._phase[k] + number) % 4 + (POSES // 2 if self._grazing[k] else 0)
-        return _Actor(visit, px, py, row, length, pose, float(self._brightness[k]))
+        return Actor(visit, px, py, row, length, pose, float(self._brightness[k]))
 
 
-def _paint(
-    albedo: np.ndarray, view: View, actor: _Actor, night: bool
-) -> tuple[np.ndarray, int, bool]:
+def compose(
+    view: View, background: np.ndarray, actors: list[Actor], *, night: bool
+) -> tuple[np.ndarray, list[tuple[Actor, Animal]]]:
+    """Puts animals into a background, far ones first.
+
+    Returns:
+      The picture without light, and of each animal that shows enough who it is and what is seen.
+    """
+    albedo = background.copy() if actors else background
+    unit = albedo.shape[1] / 160
+    placed: list[tuple[Actor, np.ndarray, int]] = []
+    for actor in sorted(actors, key=lambda a: a.row):
+        mask, whole = _paint(albedo, view, actor, night)
+        for _, farther, _ in placed:
+            farther &= ~mask
+        placed.append((actor, mask, whole))
+    seen = []
+    for actor, mask, whole in placed:
+        pixels = np.count_nonzero(mask)
+        if pixels < MIN_PIXELS * unit**2:
+            continue
+        sides = sorted(canvas.mask_box(mask)[2:])
+        if any(side < least * unit for side, least in zip(sides, MIN_SIDES, strict=True)):
+            continue
+        difficulty = actor.visit.difficulty
+        if difficulty == "clear" and pixels < _MOSTLY_HIDDEN * whole:
+            difficulty = "partial"
+        seen.append((actor, Animal(actor.visit.species, mask, difficulty, pixels / whole)))
+    return albedo, seen
+
+
+def _paint(albedo: np.ndarray, view: View, actor: Actor, night: bool) -> tuple[np.ndarray, int]:
     """Draws an animal into `albedo`.
 
     Returns:

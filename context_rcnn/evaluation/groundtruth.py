@@ -27,6 +27,7 @@ class Image:
     classes: np.ndarray  # int64 [boxes], from 1
     burst: str = ""  # "" where unknown
     place: int = 0
+    tracks: tuple[str, ...] = ()  # which object of its video each box is; "" where unknown
 
 
 def read_groundtruth(
@@ -36,7 +37,7 @@ def read_groundtruth(
 
     def labels(example):
         kept = ("image_id", "camera", "seq_id", "label_state", "width", "height")
-        return {name: example[name] for name in (*kept, "boxes", "classes")} | {
+        return {name: example[name] for name in (*kept, "boxes", "classes", "tracks")} | {
             "key": input_lib.image_key(example["image_id"])
         }
 
@@ -59,6 +60,7 @@ def read_groundtruth(
             classes=row["classes"].astype(np.int64),
             burst=row["seq_id"].decode("utf-8", "replace"),
             place=place,
+            tracks=tuple(track.decode("utf-8", "replace") for track in row["tracks"]),
         )
         if image.key in ids:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from context_rcnn.evaluation import coco, empties
+from context_rcnn.evaluation import coco, empties, motion
 from context_rcnn.evaluation.groundtruth import Image
 
 
@@ -30,6 +30,7 @@ def measure(
         "false_positives_per_1000_empty_images": empties.false_positives_on_empties(
             images, detections, recalls
         ),
+        "by_speed": motion.measure_motion(images, detections, class_names),
     }
 
 
@@ -69,6 +70,15 @@ def as_table(metrics: Mapping[str, Any]) -> str:
             for name, row in metrics["per_camera"].items()
         ],
     )
+    if metrics["by_speed"]:
+        rules = ("mAP@.5", "mAP@.5 small objects")
+        lines += _columns(
+            ["speed", "boxes", *rules],
+            [
+                [name, str(row["boxes"]), *(_number(row[rule]) for rule in rules)]
+                for name, row in metrics["by_speed"].items()
+            ],
+        )
     lines += _columns(
         ["at recall", "score from", "false positives", "images with any", "(of 1000 empty images)"],
         [

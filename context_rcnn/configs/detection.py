@@ -395,6 +395,7 @@ class Mega(hyperparams.Config):
         global_frames: T_g, those from anywhere in the video.
         reference_boxes: best boxes of a frame that others see.
         kept_boxes: best boxes of a frame that go on after the first local module.
+        global_location: whether places count in the global modules, too; in the paper it harms.
         online: a keyframe sees nothing that comes after it.
         seed: of the order of global frames in evaluation.
         training: the frames to learn with.
@@ -410,6 +411,7 @@ class Mega(hyperparams.Config):
     global_frames: int = 10
     reference_boxes: int = 80
     kept_boxes: int = 20
+    global_location: bool = False
     online: bool = False
     seed: int = 0
     training: MegaTraining = dataclasses.field(default_factory=MegaTraining)

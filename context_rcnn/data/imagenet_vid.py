@@ -6,6 +6,14 @@
 
 A video stands in the place of a camera, and is one burst. There is no clock: a frame's number is
 its second after 2015 began. Classes are WordNet ids in the files, and words here.
+
+Detectors of videos also learn from still images of ImageNet DET, if they are there. Those with an
+object of the same 30 classes make the split `det`; or those that a list names which FGFA, MEGA and
+others have in common.
+
+    Data/DET/train/ILSVRC2013_train/n02691156/n02691156_10037.JPEG
+    Annotations/DET/train/<the same>.xml
+    ImageSets/DET_train_30classes.txt                   or below ImageSets/VID
 """
 
 import dataclasses
@@ -15,12 +23,16 @@ from pathlib import Path
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.fields import whole_number
 from context_rcnn.data.image_folder import IMAGE_SUFFIXES
+from context_rcnn.data.paths import FileError, normalise_file_name
 from context_rcnn.data.records import Archive, Box, ImageRecord, LabelState
 from context_rcnn.data.splits import Splits
 from context_rcnn.data.xml_annotations import BadObject, parse_xml, read_edges, read_number
 
 STAGE = "imagenet_vid"
 SPLITS = ("train", "val", "test")
+STILLS = "det"
+"""The split of still images."""
+STILL_LIST = "DET_train_30classes.txt"
 FIRST_SECOND = 1_420_070_400  # 2015-01-01 00:00:00
 CLASS_NAMES = {
     "n02691156": "airplane",
@@ -58,10 +70,11 @@ CLASS_NAMES = {
 
 
 def read_imagenet_vid(root: str | Path) -> Archive:
-    """All frames of all videos.
+    """All frames of all videos, and the still images that go with them.
 
     Frames with an annotation are labelled, and empty if it names no object. Frames without one, as
-    all of `test`, or with one that cannot be read, are unlabelled.
+    all of `test`, or with one that cannot be read, are unlabelled. Objects in still images that are
+    of none of the 30 classes are counted, and left out.
 
     Raises:
         ValueError: If `root` has no video.
@@ -89,6 +102,7 @@ def read_imagenet_vid(root: str | Path) -> Archive:
         raise ValueError(
             f"{root}: no video Data/VID/<{' | '.join(SPLITS)}>/...; give the folder ILSVRC2015"
         )
+    listed += _add_stills(root, records, failures, notes)
     return Archive(records, failures, tuple(CLASS_NAMES.values()), listed, notes)
 
 
@@ -97,7 +111,58 @@ def read_imagenet_vid_splits(root: str | Path) -> Splits:
     videos: dict[str, set[str]] = {}
     for split, video in _videos(Path(root)):
         videos.setdefault(split, set()).add(_camera(split, video))
+    if stills := _stills(Path(root)):
+        videos[STILLS] = {_still_camera(name) for name in stills}
     return Splits(videos, source=str(Path(root) / "Data" / "VID"))
+
+
+def _add_stills(
+    root: Path, records: list[ImageRecord], failures: list[Failure], notes: Counter
+) -> int:
+    """Adds images of DET with an object of the classes; returns how many were looked at."""
+    names = _stills(root)
+    chosen = _still_list(root) is not None
+    for name in names:
+        paths = [root / "Data" / "DET" / "train" / f"{name}{end}" for end in (".JPEG", ".jpg")]
+        record = ImageRecord(
+            image_id=f"{STILLS}/{name}",
+            file_name=next((p for p in paths if p.exists()), paths[0]).relative_to(root).as_posix(),
+            camera=_still_camera(name),
+            seconds=None,
+        )
+        found: list[Failure] = []
+        labelled = _annotate(
+            record, root / "Annotations" / "DET" / "train" / f"{name}.xml", found, notes
+        )
+        if not labelled.boxes and not found and not chosen:
+            continue  # of other classes: not one of ours
+        failures += found
+        records.append(labelled)
+    return len(names)
+
+
+def _stills(root: Path) -> list[str]:
+    """Images of DET, as `ILSVRC2013_train/n02691156/n02691156_10037`."""
+    listed = _still_list(root)
+    if listed is not None:
+        names = {line.split()[0] for line in listed.read_text().splitlines() if line.strip()}
+        try:
+            return sorted(normalise_file_name(name.removeprefix("train/")) for name in names)
+        except FileError as error:
+            raise ValueError(f"{listed}: {error.detail}") from error
+    folder = root / "Annotations" / "DET" / "train"
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.xml")
+    )
+
+
+def _still_list(root: Path) -> Path | None:
+    paths = [root / "ImageSets" / place / STILL_LIST for place in ("", "VID")]
+    return next((path for path in paths if path.exists()), None)
+
+
+def _still_camera(name: str) -> str:
+    return f"{STILLS}/{name.rpartition('/')[0] or name}"
 
 
 def _videos(root: Path) -> list[tuple[str, str]]:
@@ -141,11 +206,16 @@ def _record(split: str, video: str, stem: str, frames: dict[str, str]) -> ImageR
     )
 
 
-def _annotate(record: ImageRecord, path: Path, failures: list[Failure]) -> ImageRecord:
-    """The record with the labels of its XML file; what cannot be used goes to `failures`."""
+def _annotate(
+    record: ImageRecord, path: Path, failures: list[Failure], notes: Counter | None = None
+) -> ImageRecord:
+    """The record with the labels of its XML file; what cannot be used goes to `failures`.
+
+    With `notes`, objects of other classes are counted there instead.
+    """
     try:
         root = parse_xml(path)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         failures.append(
             _failure(record, Reason.BAD_ANNOTATION, f"{path.name}: {error}", "annotation")
         )
@@ -154,6 +224,9 @@ def _annotate(record: ImageRecord, path: Path, failures: list[Failure]) -> Image
     for position, element in enumerate(objects):
         try:
             name = (element.findtext("name") or "").strip()
+            if name not in CLASS_NAMES and notes is not None:
+                notes["objects_of_other_classes"] += 1
+                continue
             if name not in CLASS_NAMES:
                 raise BadObject(Reason.UNKNOWN_CATEGORY, f"name {name!r:.40} is not of the 30")
             track = (element.findtext("trackid") or "").strip()

@@ -26,6 +26,7 @@ from context_rcnn.inference.exported import DESCRIPTION, FORMAT, FORMAT_VERSION,
 from context_rcnn.inference.extractor import fingerprint, load_extractor
 from context_rcnn.inference.signatures import ServedDetector
 from context_rcnn.memory_bank import encoding
+from context_rcnn.models.build import build_stream, stream_needs
 from context_rcnn.tasks.loading import Trained, load_run
 
 _LOG = logging.getLogger(__name__)
@@ -99,6 +100,7 @@ def serve(
         side_inputs=side_inputs,
         extractor=frozen,
         stream=_stream_settings(task.temporal, memory, frozen),
+        video=build_stream(trained.model, task.temporal),
     )
 
 
@@ -147,6 +149,7 @@ def _describe(
         "short_term_window": (
             temporal.get().short_term.window if temporal.type == "context_rcnn" else 0
         ),
+        "video": needs._asdict() if (needs := stream_needs(temporal)) else None,
     }
 
 
@@ -171,11 +174,10 @@ def _describe_memory(task: configs.DetectionTask) -> dict[str, Any] | None:
 
 
 def _check_temporal(temporal: configs.Temporal) -> None:
-    if temporal.type not in ("none", "context_rcnn"):
+    if temporal.type in ("st_spatial", "s3d"):
         raise ValueError(
             f"{temporal.type} looks at {temporal.get().window} frames at once, and exported models "
-            "are asked about single images: only the still-image detector and context_rcnn can be "
-            "exported"
+            "are asked about single images or frame by frame: it cannot be exported"
         )
 
 

@@ -137,6 +137,8 @@ class ExportedModel:
     ) -> tuple[Arrays, dict[str, tf.Tensor]]:
         """Detects in a frame of each camera and remembers it; see `models.context_stream`.
 
+        Models of videos have `step_videos`.
+
         Args:
             encoded: n images; b"" will do where there is none.
             cameras: int64 [n], a number for each camera.
@@ -147,6 +149,8 @@ class ExportedModel:
         Returns:
             Detections, and the next state.
         """
+        if self.description.get("video"):
+            raise ValueError("this model is one of videos: use step_videos")
         found, state = self._call(
             "step",
             _images(encoded),
@@ -156,6 +160,55 @@ class ExportedModel:
             {name: tf.convert_to_tensor(value) for name, value in state.items()},
         )
         return _detections(found), state
+
+    def step_videos(
+        self,
+        encoded: Sequence[bytes],
+        videos: np.ndarray,
+        valid: np.ndarray,
+        state: Mapping[str, Any],
+        *,
+        ended: np.ndarray | None = None,
+        anywhere: Sequence[bytes] | None = None,
+        anywhere_valid: np.ndarray | None = None,
+    ) -> tuple[Arrays, dict[str, tf.Tensor]]:
+        """Takes a frame of each video, and detects in one some frames before; `models.mega_stream`.
+
+        Args:
+            encoded: n images; b"" will do where there is none.
+            videos: int64 [n], a number for each video; the row of another one begins anew.
+            valid: bool [n], whether there is a frame.
+            state: of n videos, from `initial_state` or the last step.
+            ended: bool [n], whether the video has no more frames but is to go on.
+            anywhere: n images from anywhere in the videos, if `description["video"]["anywhere"]`.
+            anywhere_valid: bool [n], whether there are; by default where there is a frame.
+
+        Returns:
+            Detections, with `frame` int32 [n], the number in its video of the frame that they are
+            in, -1 where there is none; and the next state.
+        """
+        video = self.description.get("video")
+        if video is None:
+            raise ValueError("this model is not one of videos: it has no step for them")
+        valid = np.asarray(valid, bool)
+        inputs = [
+            _images(encoded),
+            tf.convert_to_tensor(np.asarray(videos), tf.int64),
+            tf.constant(valid),
+            tf.constant(np.zeros_like(valid) if ended is None else np.asarray(ended, bool)),
+        ]
+        if video["anywhere"]:
+            if anywhere is None:
+                raise ValueError(
+                    "this model also sees frames from anywhere in a video: give anywhere, one each"
+                )
+            there = valid if anywhere_valid is None else np.asarray(anywhere_valid, bool)
+            inputs += [_images(anywhere), tf.constant(there)]
+        elif anywhere is not None:
+            raise ValueError("this model sees no frames from anywhere in a video")
+        state = {name: tf.convert_to_tensor(value) for name, value in state.items()}
+        found, state = self._call("step", *inputs, state)
+        return _detections(found) | {"frame": found["frame"].numpy()}, state
 
     def _call(self, name: str, *inputs: Any) -> Any:
         function = getattr(self._module, name, None)

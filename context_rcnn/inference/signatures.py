@@ -14,7 +14,8 @@ as many as one likes and of any size, unless said otherwise.
                            the same for images in the network's size, uint8 [n, height, width, 3],
                            with the heights and widths of what is not padding
     extract                features for the bank, by the frozen extractor
-    initial_state, step    a frame of each camera after the other, with a memory that grows
+    initial_state, step    a frame of each camera after the other, with a memory that grows; or of
+                           each video
 
 docs/serving.md tells all inputs and outputs. A memory of one row is shared by all images.
 """
@@ -29,8 +30,9 @@ import tensorflow as tf
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.inference import detection_api
 from context_rcnn.inference.extractor import decode_image, prepare_images
+from context_rcnn.inference.streams import CameraSteps, Steps, VideoSteps
 from context_rcnn.models.attention import detect_with_attention
-from context_rcnn.models.context_stream import ContextStream
+from context_rcnn.models.mega_stream import MegaStream
 
 ENCODED = tf.TensorSpec([None], tf.string, "encoded_images")
 ATTENDED = 50
@@ -52,7 +54,8 @@ class ServedDetector(tf.Module):
         input_type: of `serving_default`, one of `detection_api.INPUT_TYPES`.
         side_inputs: of `serving_default`, from `detection_api.side_input_specs`, or none.
         extractor: a loaded extractor, or None.
-        stream: settings of `ContextStream`, or None for no `step`.
+        stream: settings of `ContextStream`, or None for a `step` of videos or none.
+        video: a stream of videos, or None.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class ServedDetector(tf.Module):
         side_inputs: Sequence[tf.TensorSpec] = (),
         extractor: Any = None,
         stream: Mapping[str, Any] | None = None,
+        video: MegaStream | None = None,
     ):
         super().__init__(name="served_detector")
         self.description = tf.Variable(json.dumps(description), trainable=False)
@@ -91,7 +95,11 @@ class ServedDetector(tf.Module):
         if extractor is not None:
             self._serve("extract", self._extract, ENCODED)
         if stream is not None:
-            self._serve_stream(stream)
+            self._serve_steps(
+                CameraSteps(model, stream, self._prepare, extractor, self._decode_once)
+            )
+        if video is not None:
+            self._serve_steps(VideoSteps(video, self._prepare, description["video"]["anywhere"]))
         self.serving_default = self._default(input_type, side_inputs)
         self.__call__ = self.serving_default  # of the loaded model, as the API's can be called
         self._functions["serving_default"] = self.serving_default
@@ -139,34 +147,32 @@ class ServedDetector(tf.Module):
             *projected,
         )
 
-    def _serve_stream(self, settings: Mapping[str, Any]) -> None:
-        self._stream_settings = dict(settings)
+    def _serve_steps(self, steps: Steps) -> None:
+        self._untracked.steps = steps
         state = {
             name: tf.TensorSpec([None, *value.shape[1:]], value.dtype, STATE + name)
-            for name, value in self._stream().initial_state(1).items()
+            for name, value in steps.initial_state(1).items()
         }
-        frame = [
-            ENCODED,
-            tf.TensorSpec([None], tf.int64, "cameras"),
-            tf.TensorSpec([None], tf.int64, "seconds"),
-            tf.TensorSpec([None], tf.bool, "valid"),
-        ]
         batch_size = tf.TensorSpec([], tf.int32, "batch_size")
-        self._serve("initial_state", self._initial_state, batch_size)
-        self._serve("step", self._step, *frame, state)
+        self._serve("initial_state", steps.initial_state, batch_size)
+        self._serve("step", self._step, *steps.inputs, state)
 
         # The signatures are the same, flat.
         def initial_state(batch_size):
             return _prefixed(self.initial_state(batch_size))
 
-        def step(encoded_images, cameras, seconds, valid, **state):
-            state = {name.removeprefix(STATE): value for name, value in state.items()}
-            found, state = self.step(encoded_images, cameras, seconds, valid, state)
+        names = [spec.name for spec in steps.inputs]
+
+        def step(**inputs):
+            frame = [inputs.pop(name) for name in names]
+            state = {name.removeprefix(STATE): value for name, value in inputs.items()}
+            found, state = self.step(*frame, state)
             return found | _prefixed(state)
 
         self._functions["initial_state"] = _function(initial_state, batch_size)
         flat = tf.function(step, autograph=False)
-        self._functions["step"] = flat.get_concrete_function(*frame, **_prefixed(state))
+        specs = {spec.name: spec for spec in steps.inputs}
+        self._functions["step"] = flat.get_concrete_function(**specs, **_prefixed(state))
 
     def _default(self, input_type: str, side_inputs: Sequence[tf.TensorSpec]) -> Any:
         """`serving_default`: the Object Detection API's inputs and outputs."""
@@ -247,32 +253,11 @@ class ServedDetector(tf.Module):
     def _extract(self, encoded_images: tf.Tensor) -> Tensors:
         return self._extractor.extract(encoded_images)
 
-    def _initial_state(self, batch_size: tf.Tensor) -> Tensors:
-        return self._stream().initial_state(batch_size)
-
-    def _step(
-        self,
-        encoded_images: tf.Tensor,
-        cameras: tf.Tensor,
-        seconds: tf.Tensor,
-        valid: tf.Tensor,
-        state: Tensors,
-    ) -> tuple[Tensors, Tensors]:
-        # Where there is no frame, there need not be an image.
-        blank = tf.io.encode_png(tf.zeros([1, 1, 3], tf.uint8))
-        encoded_images = tf.where(valid, encoded_images, blank)
-        images, shapes = self._prepare(encoded_images)
-        stream = self._stream(encoded_images)
-        found, state = stream.step(images, shapes, cameras, seconds, valid, state)
-        return _normalised(found, shapes), state
-
-    def _stream(self, encoded_images: tf.Tensor | None = None) -> ContextStream:
-        def extract(images, shapes):
-            if self._decode_once:
-                return self._extractor.extract_from_images(images, shapes)
-            return self._extractor.extract(encoded_images)
-
-        return ContextStream(self._model, extract, **self._stream_settings)
+    def _step(self, *inputs: Any) -> tuple[Tensors, Tensors]:
+        *frame, state = inputs
+        found, state, shapes = self._untracked.steps.step(*frame, state=state)
+        late = {"frame": found["frame"]} if "frame" in found else {}
+        return _normalised(found, shapes) | late, state
 
     def _memory(
         self, context_features: tf.Tensor, valid_context_size: tf.Tensor, images: tf.Tensor

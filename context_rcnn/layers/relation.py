@@ -47,6 +47,7 @@ class RelationModule(tf_keras.layers.Layer):
         depth: of the features.
         heads: M; each relates through depth / heads channels.
         location: boxes and frame numbers take part in the weights.
+        timed: whether the frame numbers do.
         variant: `paper`, or as the `released` code computes it.
         max_frames: frames further apart than this are as far apart as this.
         regularizer: of all kernels.
@@ -58,6 +59,7 @@ class RelationModule(tf_keras.layers.Layer):
         *,
         heads: int = 16,
         location: bool,
+        timed: bool = True,
         variant: Variant = "paper",
         max_frames: int = 64,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
@@ -85,7 +87,7 @@ class RelationModule(tf_keras.layers.Layer):
         # The released code weights raw features and projects them then, with a bias: the same.
         self._value = dense("value", use_bias=variant == "released")
         self._geometry = dense("geometry", heads) if location else None
-        timed = location and variant == "paper"
+        timed = timed and location and variant == "paper"
         self._time = dense("time", use_bias=False) if timed else None
 
     def build(self, input_shape):

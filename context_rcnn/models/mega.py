@@ -40,6 +40,8 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         global_modules: N_g.
         local_modules: N_l.
         kept_boxes: boxes of a reference frame that go on after the first local module, the best.
+        global_location: whether places, but not times, count in the global modules, too: of
+            section 4.5.
         variant: `paper` or `released`.
         max_frames: see `RelationModule`.
         regularizer: of all kernels.
@@ -53,6 +55,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         global_modules: int = 1,
         local_modules: int = 3,
         kept_boxes: int = 20,
+        global_location: bool = False,
         variant: str = "paper",
         max_frames: int = 64,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
@@ -60,11 +63,12 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
     ):
         super().__init__(**kwargs)
 
-        def relation(name: str, location: bool) -> RelationModule:
+        def relation(name: str, location: bool, timed: bool = True) -> RelationModule:
             return RelationModule(
                 depth,
                 heads=heads,
                 location=location,
+                timed=timed,
                 variant=variant,
                 max_frames=max_frames,
                 regularizer=regularizer,
@@ -79,7 +83,9 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         paper = variant == "paper"
         self.depth, self.kept_boxes = depth, kept_boxes
         self._paper = paper
-        self._global = [relation(f"global_{i}", False) for i in range(global_modules)]
+        self._global = [
+            relation(f"global_{i}", global_location, timed=False) for i in range(global_modules)
+        ]
         self._local = [relation(f"local_{i}", True) for i in range(local_modules)]
         # Behind global and local modules, of the paper; before the local ones, of the release.
         self._global_transforms = [
@@ -88,7 +94,9 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         count = local_modules if paper else max(0, local_modules - 1)
         self._local_transforms = [transform(f"local_h_{i}") for i in range(count)]
         second = global_modules and not paper
-        self._last_global = relation("global_last", False) if second else None
+        self._last_global = (
+            relation("global_last", global_location, timed=False) if second else None
+        )
 
     def call(
         self,
@@ -310,6 +318,7 @@ def build_mega(
             global_modules=config.global_modules,
             local_modules=config.local_modules,
             kept_boxes=config.kept_boxes,
+            global_location=config.global_location,
             variant=config.variant,
             max_frames=config.local_frames + config.memory_frames,
             regularizer=backbones.l2(weight_decay),

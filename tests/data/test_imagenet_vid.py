@@ -114,3 +114,81 @@ def test_broken_xml_costs_the_labels_and_an_xml_alone_is_named(vid):
 def test_another_folder_is_refused_with_what_is_missing(tmp_path):
     with pytest.raises(ValueError, match=r"no video Data/VID/<train \| val \| test>"):
         read_imagenet_vid(tmp_path)
+
+
+@pytest.fixture
+def det(vid, jpeg):
+    """Adds still images to one video, {name: XML or None}, and returns the root."""
+
+    def write(stills):
+        root = vid({"000000": annotation(LIZARD)})
+        for name, xml in stills.items():
+            image, labels = (
+                root / part / "DET" / "train" / name for part in ("Data", "Annotations")
+            )
+            image.parent.mkdir(parents=True, exist_ok=True)
+            image.with_suffix(".JPEG").write_bytes(jpeg())
+            if xml is not None:
+                labels.parent.mkdir(parents=True, exist_ok=True)
+                labels.with_suffix(".xml").write_text(xml)
+        return root
+
+    return write
+
+
+OTHER = OBJECT.format(0, "n07697537", 31, 12, 20, 8)  # a hotdog is of DET alone
+STILL = "ILSVRC2013_train/n01674464/n01674464_5"
+
+
+def test_still_images_of_the_same_classes_are_a_split_of_their_own(det):
+    root = det(
+        {
+            STILL: annotation(OTHER, LIZARD),
+            "ILSVRC2013_train/n07697537/n07697537_1": annotation(OTHER),
+            "ILSVRC2014_train_0001/ILSVRC2014_train_00010001": annotation(LIZARD),
+        }
+    )
+    archive = read_imagenet_vid(root)
+    frame, *stills = archive.records
+    assert [still.image_id for still in stills] == [
+        f"det/{STILL}",
+        "det/ILSVRC2014_train_0001/ILSVRC2014_train_00010001",
+    ]
+    assert stills[0].file_name == f"Data/DET/train/{STILL}.JPEG"
+    assert (root / stills[0].file_name).exists()
+    assert [box.label for box in stills[0].boxes] == ["lizard"]
+    assert not stills[0].seq_id and stills[0].seconds is None
+    assert archive.images_listed == 4 and archive.failures == []
+    assert archive.notes["objects_of_other_classes"] == 2
+    splits = read_imagenet_vid_splits(root).cameras
+    assert {still.camera for still in stills} <= splits["det"]
+    assert splits["train"] == {frame.camera}
+
+
+@pytest.mark.parametrize("folder", ["ImageSets", "ImageSets/VID"])
+def test_a_list_chooses_the_still_images(det, folder):
+    root = det({STILL: annotation(LIZARD), f"{STILL}6": annotation(LIZARD)})
+    (root / folder).mkdir(parents=True)
+    lines = f"train/{STILL}6 1\ntrain/{STILL}6 1\ntrain/ILSVRC2013_train/n01674464/gone 1\n"
+    (root / folder / "DET_train_30classes.txt").write_text(lines)
+    archive = read_imagenet_vid(root)
+    ids = {record.image_id for record in archive.records}
+    assert f"det/{STILL}6" in ids and f"det/{STILL}" not in ids
+    (failure,) = archive.failures
+    assert failure.reason == Reason.BAD_ANNOTATION and "gone" in failure.image_id
+
+
+def test_a_list_cannot_name_what_lies_elsewhere(det):
+    root = det({STILL: annotation(LIZARD)})
+    (root / "ImageSets").mkdir()
+    (root / "ImageSets" / "DET_train_30classes.txt").write_text("train/../../../etc/passwd 1\n")
+    with pytest.raises(ValueError, match="DET_train_30classes.txt.*passwd"):
+        read_imagenet_vid(root)
+
+
+def test_a_damaged_annotation_of_a_still_image_is_named(det):
+    root = det({STILL: "<annotation><object>"})
+    archive = read_imagenet_vid(root)
+    (failure,) = archive.failures
+    assert failure.image_id == f"det/{STILL}" and "ill-formed" in failure.detail
+    assert archive.records[-1].label_state == LabelState.UNLABELLED

@@ -31,10 +31,9 @@ def pools():
     )
 
 
-def random_module(location, variant, seed=2):
-    module = RelationModule(
-        DEPTH, heads=HEADS, location=location, variant=variant, max_frames=FAR, name="relation"
-    )
+def random_module(location, variant, seed=2, **options):
+    options = {"location": location, "variant": variant, "max_frames": FAR, **options}
+    module = RelationModule(DEPTH, heads=HEADS, name="relation", **options)
     module(
         *(
             Pool(
@@ -59,6 +58,18 @@ def np_relation(module, boxes, references):
         )
         out[b, boxes.valid[b]] = relate(weights_of(module), HEADS, FAR, asking, seen)
     return out
+
+
+def test_places_can_count_without_times(pools):
+    module = random_module(True, "paper", timed=False)
+    boxes, references = pools
+    output, _ = module(boxes, references)
+    expected = np_relation(module, boxes, references)
+    np.testing.assert_allclose(output[boxes.valid], expected[boxes.valid], atol=1e-4)
+    later = references._replace(frames=references.frames + 3)
+    np.testing.assert_array_equal(module(boxes, later)[0], output)
+    elsewhere = references._replace(boxes=references.boxes[:, ::-1])
+    assert np.abs(module(boxes, elsewhere)[0] - output).max() > 1e-3
 
 
 @pytest.mark.parametrize("variant,location", KINDS)

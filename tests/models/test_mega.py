@@ -388,6 +388,29 @@ def test_training_on_a_few_frames_equals_the_algorithm_on_them(
     )
 
 
+def test_without_local_modules_only_frames_from_anywhere_count(build, video):
+    """Table 4, N_g 4, N_l 0."""
+    settings = {"local_modules": 0, "global_modules": 2, "local_frames": 1, "memory_frames": 0}
+    model = build("dc5", mega={"depth": DEPTH, "heads": HEADS, "reference_boxes": BEST, **settings})
+    rng = np.random.default_rng(5)
+    for variable in model.box_memory.trainable_variables:
+        variable.assign(rng.normal(scale=0.3, size=variable.shape))
+    stream = MegaStream(model, local_frames=1, memory_frames=0, global_frames=ANYWHERE)
+    order = [2, 0, 1]
+    found, _ = run(stream, video[:3], order)
+    written = Algorithm1(model, "paper", video[:3])
+    for k, outputs in found.items():
+        anywhere = [box for t in order[: k + 1][-ANYWHERE:] for _, box in written.best(t, BEST)]
+        boxes = written.boxes[k]
+        for i in range(2):
+            boxes = written.relation(model.box_memory._global[i], boxes, anywhere)
+            boxes = written.h(model.box_memory._global_transforms[i], boxes)
+        features = np.array([box.feature for box in boxes], np.float32)
+        logits, _ = model.box_predictor(features[None, :, None, None])
+        best = tf.nn.softmax(logits)[0, :, 1:].numpy().max()
+        np.testing.assert_allclose(outputs["detection_scores"][0], best, atol=1e-4)
+
+
 def test_no_gradient_flows_into_the_memory(detector, video):
     images, shapes, groundtruth, memory = (
         # Two clips: of an odd number of images with as few channels, oneDNN's gradient crashes.

@@ -1,0 +1,186 @@
+"""MEGA as people train and evaluate it: on clips of videos, then frame by frame."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+
+from beam_pipelines import create_examples
+from context_rcnn.configs import schema
+from context_rcnn.data.examples import parse_example
+from context_rcnn.models.build import build_stream
+from context_rcnn.simulation import simulate_videos
+from context_rcnn.tasks import running
+from context_rcnn.tasks.detection import DetectionTask
+from context_rcnn.tasks.loading import load_run
+from tests.tasks.test_running import metrics_of, start_workers
+
+
+@pytest.fixture(scope="module")
+def video_examples(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    simulate_videos(folder / "vid", videos=8, frames=6, seed=1)
+    create_examples.main(
+        [
+            f"--imagenet_vid_root={folder}/vid",
+            f"--output_dir={folder}/examples",
+            "--num_shards=2",
+        ]
+    )
+    return folder / "examples"
+
+
+@pytest.fixture(scope="module")
+def video_settings(settings, video_examples, tmp_path_factory):
+    """File with the settings of a MEGA that steps in milliseconds."""
+    changed = json.loads(json.dumps(settings))
+    changed["experiment"] = "mega_tiny"
+    task = changed["task"]
+    task["model"]["backbone"]["depth_multiplier"] = 0.25
+    task["model"]["boxes"] = {"samples": 8, "hidden": [16]}
+    task["temporal"] = {
+        "mega": {
+            "depth": 16,
+            "heads": 2,
+            "local_frames": 3,
+            "memory_frames": 2,
+            "global_frames": 2,
+            "reference_boxes": 6,
+            "kept_boxes": 3,
+        }
+    }
+    task["train_data"] |= {"input_path": f"{video_examples}/train-*", "global_batch_size": 2}
+    task["validation_data"] = {"input_path": f"{video_examples}/val-*", "global_batch_size": 2}
+    changed["trainer"] |= {"train_steps": 2, "validation_interval": 2}
+    path = tmp_path_factory.mktemp("video_settings") / "settings.yaml"
+    path.write_text(yaml.safe_dump(changed))
+    return path
+
+
+@pytest.fixture(scope="module")
+def video_run(video_settings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("video_run")
+    config = schema.load_experiment(config_files=[str(video_settings)])
+    running.run(config, mode="train_and_eval", model_dir=str(folder))
+    return folder
+
+
+def detections_of(folder, step=2):
+    """Scores of the detections by image id of COCO."""
+    found = {}
+    path = folder / "evaluation" / f"step-{step}" / "detections_coco.json"
+    for detection in json.loads(path.read_text()):
+        found.setdefault(detection["image_id"], []).append(detection["score"])
+    return {image: sorted(scores) for image, scores in found.items()}
+
+
+def test_every_frame_is_measured_by_the_speed_of_what_it_shows(video_run, video_examples):
+    metrics = metrics_of(video_run, 2)
+    manifest = json.loads((video_examples / "manifest.json").read_text())
+    assert metrics["images"] == manifest["splits"]["val"]["total"]["images"] > 4
+    assert metrics["by_speed"]["all"]["boxes"] == metrics["boxes"]
+    assert "speed" in (video_run / "evaluation" / "step-2" / "metrics.txt").read_text()
+
+
+def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run, video_examples):
+    """Videos side by side, one after the other, of different lengths: each is as if alone."""
+    trained = load_run(str(video_run))
+    task = DetectionTask(trained.config.task)
+    to_image = task.image_input(trained.config.task.validation_data).frame
+    videos = {}
+    for file in sorted(video_examples.glob("val-*.tfrecord")):
+        for record in tf.data.TFRecordDataset(str(file)):
+            example = parse_example(record)
+            videos.setdefault(example["camera"].numpy(), []).append(example)
+    assert len(videos) >= 2
+    stream = build_stream(trained.model, trained.config.task.temporal)
+    step = tf.function(stream.step)
+    evaluated = detections_of(video_run)
+    truth = json.loads((video_run / "evaluation" / "step-2" / "groundtruth_coco.json").read_text())
+    ids = {image["file_name"]: image["id"] for image in truth["images"]}
+    compared = 0
+    seed = tf.cast(trained.config.task.temporal.get().seed, tf.int64)
+    for examples in videos.values():
+        frames = [to_image(example) for example in examples]
+        name = tf.strings.join([examples[0][key] for key in ("camera", "seq_id", "image_id")], "\n")
+        number = tf.strings.to_hash_bucket_fast(name, 2**63 - 1)
+        lots = tf.random.stateless_uniform([len(frames)], seed=tf.stack([seed, number]))
+        order = np.argsort(lots.numpy(), kind="stable")
+        state = stream.initial_state(1)
+        for t in range(len(frames) + stream.delay):
+            there = t < len(frames)
+            new = frames[min(t, len(frames) - 1)]
+            other = frames[order[min(t, len(frames) - 1)]]
+            found, state = step(
+                new["image"][None],
+                new["image_shape"][None],
+                number[None],
+                tf.constant([there]),
+                state,
+                ended=tf.constant([not there]),
+                anywhere=(
+                    other["image"][None],
+                    other["image_shape"][None],
+                    tf.constant([there]),
+                ),
+            )
+            if t >= stream.delay:
+                image_id = examples[t - stream.delay]["image_id"].numpy().decode()
+                scores = found["detection_scores"][0].numpy()
+                scores = sorted(scores[scores >= 0].tolist())
+                np.testing.assert_allclose(scores, evaluated.get(ids[image_id], []), atol=1e-4)
+                compared += len(scores)
+    assert compared > 20
+
+
+TWO_DEVICES = """
+import sys
+import context_rcnn
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from context_rcnn.configs import schema
+from context_rcnn.tasks import running
+settings, checkpoint, folder = sys.argv[1:]
+config = schema.load_experiment(config_files=[settings])
+strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert strategy.num_replicas_in_sync == 2
+running.run(config, mode="eval", model_dir=folder, checkpoint=checkpoint, strategy=strategy)
+"""
+
+
+def assert_same_detections(found, expected):
+    assert sorted(found) == sorted(expected)
+    for image, scores in expected.items():
+        np.testing.assert_allclose(found[image], scores, atol=1e-4)
+
+
+def test_two_devices_evaluate_as_one_does(video_run, video_settings, tmp_path):
+    """Each has videos, and a state, of its own."""
+    result = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES, video_settings, video_run, tmp_path / "two"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert_same_detections(detections_of(tmp_path / "two"), detections_of(video_run))
+
+
+@pytest.mark.slow
+def test_two_workers_evaluate_as_one_does(video_run, video_settings, start_main, tmp_path):
+    """What two processes measure, one measures on their checkpoint."""
+    flags = [f"--pipeline_config_path={video_settings}", f"--model_dir={tmp_path}"]
+    workers = start_workers(start_main, *flags, "--mode=train_and_eval")
+    outputs = [worker.communicate(timeout=600)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], outputs[1][-3000:]
+    assert "were not run" not in outputs[0]
+    assert metrics_of(tmp_path, 2)["images"] == metrics_of(video_run, 2)["images"]
+    evaluated = tmp_path / "one"
+    config = schema.load_experiment(config_files=[str(video_settings)])
+    running.run(config, mode="eval", model_dir=str(evaluated), checkpoint=str(tmp_path))
+    assert_same_detections(detections_of(evaluated), detections_of(tmp_path))

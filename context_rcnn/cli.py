@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import context_rcnn
-from context_rcnn import bank_verbs, detect_verbs
+from context_rcnn import bank_verbs, detect_verbs, link_verb
 
 EPILOG = """\
 with a model that somebody made:
@@ -58,6 +58,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explain(verbs)
     _add_export(verbs)
     detect_verbs.add_verbs(verbs)
+    link_verb.add_link(verbs)
     _add_report(verbs)
     doctor = verbs.add_parser("doctor", help="versions, devices, what is missing and what to do")
     doctor.set_defaults(run=_doctor)

@@ -198,17 +198,39 @@ class RepeatDetections(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class SeqNms(hyperparams.Config):
+    """Boxes are linked through the frames of a burst (`evaluation/seq_nms.py`).
+
+    In place of the detector's own suppression: it wants a loose `model.detections.nms_iou`, such as
+    .9, and a large `model.detections.count`.
+
+    Attributes:
+        link_iou: boxes of neighbouring frames above it are linked.
+        nms_iou: boxes of a frame that overlap a linked path by more are suppressed.
+        rescore: `average` or `maximum` of a path's scores (Seq-NMS), or `best_half`, the mean of
+            the better half of them (STMN).
+        score_threshold: detections below it take no part and stay as they are.
+    """
+
+    link_iou: float = 0.5
+    nms_iou: float = 0.3
+    rescore: str = "average"
+    score_threshold: float = 0.001
+
+
+@dataclasses.dataclass
 class PostProcessing(hyperparams.OneOfConfig):
     """What is done to the detections of a run before they are measured and written.
 
     Attributes:
-        type: `none`, `majority_vote` or `repeat_detections`.
+        type: `none`, `majority_vote`, `repeat_detections` or `seq_nms`.
     """
 
     type: str = "none"
     none: hyperparams.Config = dataclasses.field(default_factory=hyperparams.Config)
     majority_vote: MajorityVote = dataclasses.field(default_factory=MajorityVote)
     repeat_detections: RepeatDetections = dataclasses.field(default_factory=RepeatDetections)
+    seq_nms: SeqNms = dataclasses.field(default_factory=SeqNms)
 
 
 @dataclasses.dataclass

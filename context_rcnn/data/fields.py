@@ -14,14 +14,21 @@ def load_json_object(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: Naming the file, if it is not JSON or not an object.
     """
-    try:
-        document = json.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except RecursionError as error:
-        raise ValueError(f"{path}: JSON is nested too deeply") from error
-    except ValueError as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from error
+    document = _load_json(path)
     if not isinstance(document, dict):
         raise ValueError(f"{path}: the top level must be an object, found {kind(document)}")
+    return document
+
+
+def load_json_list(path: str | Path) -> list:
+    """A JSON file whose top level is a list.
+
+    Raises:
+        ValueError: Naming the file, if it is not JSON or not a list.
+    """
+    document = _load_json(path)
+    if not isinstance(document, list):
+        raise ValueError(f"{path}: the top level must be a list, found {kind(document)}")
     return document
 
 
@@ -86,3 +93,12 @@ def quadruple(value: object) -> tuple[float, float, float, float] | None:
         return None
     numbers = tuple(number(item) for item in value)
     return None if None in numbers else numbers
+
+
+def _load_json(path: str | Path) -> Any:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except RecursionError as error:
+        raise ValueError(f"{path}: JSON is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from error

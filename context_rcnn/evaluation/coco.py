@@ -32,11 +32,28 @@ class Detections(dict):
 def to_coco(
     images: Sequence[Image], detections: Mapping[int, tuple], class_names: Mapping[int, str]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Returns COCO groundtruth and COCO results, ready for a JSON file or for pycocotools."""
+    """Returns COCO groundtruth and COCO results, ready for a JSON file or for pycocotools.
+
+    Images also have COCO-VID's fields: a burst is a video, and so is an image without one.
+    """
+    first: dict[tuple, int] = {}  # place in each video
+    names: dict[tuple, str] = {}
+    for image in images:
+        first[image.video] = min(image.place, first.get(image.video, image.place))
+        names.setdefault(image.video, image.burst or image.id)
+    numbers = {video: i for i, video in enumerate(names, 1)}
     groundtruth = {
         "info": {"description": "groundtruth"},
+        "videos": [{"id": numbers[video], "name": name} for video, name in names.items()],
         "images": [
-            {"id": i, "file_name": image.id, "width": image.width, "height": image.height}
+            {
+                "id": i,
+                "file_name": image.id,
+                "width": image.width,
+                "height": image.height,
+                "video_id": numbers[image.video],
+                "frame_id": image.place - first[image.video],
+            }
             for i, image in enumerate(images, 1)
         ],
         "categories": [{"id": int(k), "name": name} for k, name in sorted(class_names.items())],

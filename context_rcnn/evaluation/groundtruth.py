@@ -29,6 +29,11 @@ class Image:
     place: int = 0
     tracks: tuple[str, ...] = ()  # which object of its video each box is; "" where unknown
 
+    @property
+    def video(self) -> tuple[str, str, int | None]:
+        """The same for all images of a burst; an image without a burst is alone."""
+        return self.camera, self.burst, None if self.burst else self.key
+
 
 def read_groundtruth(
     files: Sequence[str], *, num_classes: int, sample_1_of_n: int = 1

@@ -10,8 +10,9 @@ from context_rcnn.evaluation.repeat_detections import (
     RepeatDetectionOptions,
     remove_repeat_detections,
 )
+from context_rcnn.evaluation.seq_nms import SeqNmsOptions, link_detections
 
-TYPES = ("none", "majority_vote", "repeat_detections")
+TYPES = ("none", "majority_vote", "repeat_detections", "seq_nms")
 
 # From images and detections to detections, and counts of what was changed.
 PostProcessing = Callable[[Sequence[Image], Detections], tuple[Detections, dict[str, int]]]
@@ -33,6 +34,12 @@ def build_post_processing(config: configs.PostProcessing, *, spacing: int = 1) -
         settings = config.repeat_detections.as_dict()
         settings["excluded_classes"] = tuple(settings["excluded_classes"])
         return _repeat_detections(RepeatDetectionOptions(**settings))
+    if config.type == "seq_nms":
+        try:
+            options = SeqNmsOptions(**config.seq_nms.as_dict())
+        except ValueError as error:
+            raise ValueError(f"task.evaluation.post_processing.{error}") from None
+        return _seq_nms(options)
     raise ValueError(
         f"task.evaluation.post_processing.type must be one of {', '.join(TYPES)}, got "
         f"{config.type!r}"
@@ -52,5 +59,13 @@ def _repeat_detections(options: RepeatDetectionOptions) -> PostProcessing:
         left, repeats = remove_repeat_detections(images, detections, options)
         removed = int(repeats.suspect.sum())
         return left, {"suspicious_places": repeats.groups, "removed_detections": removed}
+
+    return process
+
+
+def _seq_nms(options: SeqNmsOptions) -> PostProcessing:
+    def process(images, detections):
+        left, tubes = link_detections(images, detections, options)
+        return left, tubes.counts
 
     return process

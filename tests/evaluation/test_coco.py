@@ -1,6 +1,7 @@
 """COCO numbers against pycocotools called directly, through its own files and `summarize`."""
 
 import contextlib
+import dataclasses
 import io
 import json
 
@@ -160,6 +161,28 @@ def test_a_perfect_detector_scores_one():
         perfect.add(image.key, image.boxes, np.full(len(image.boxes), 0.9), image.classes)
     found = coco.evaluate(scene, perfect, NAMES)
     assert found["mAP"] == pytest.approx(1.0) and found["AR@100"] == pytest.approx(1.0)
+
+
+def test_images_know_their_video_and_their_place_in_it():
+    scene, _ = make_scene(images=6)
+    bursts, places = ["b", "a", "b", "", "", "b"], [7, 0, 5, 1, 2, 9]
+    scene = [
+        dataclasses.replace(image, camera="north", burst=burst, place=place)
+        for image, burst, place in zip(scene, bursts, places, strict=True)
+    ]
+    truth, _ = coco.to_coco(scene, {}, NAMES)
+    names = {video["id"]: video["name"] for video in truth["videos"]}
+    assert [(names[image["video_id"]], image["frame_id"]) for image in truth["images"]] == [
+        ("b", 2),
+        ("a", 0),
+        ("b", 0),
+        ("im 3", 0),  # without a burst
+        ("im 4", 0),
+        ("b", 4),
+    ]
+    # A burst of the same name elsewhere is another one.
+    scene[1] = dataclasses.replace(scene[1], camera="south", burst="b")
+    assert len(coco.to_coco(scene, {}, NAMES)[0]["videos"]) == 4
 
 
 def test_written_files_are_what_pycocotools_reads(tmp_path):

@@ -1,6 +1,7 @@
 """The baselines of Context R-CNN's table 1(d), switched on by settings alone."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -100,10 +101,12 @@ def test_every_so_many_th_image_stays_in_step_with_the_batches(load):
     [
         ("majority_vote", {"majority_vote": {"score_threshold": 0.3}}),
         ("repeat_detections", {"repeat_detections": {"min_occurrences": 3, "max_area": 1.0}}),
+        ("seq_nms", {"seq_nms": {"rescore": "maximum"}}),
     ],
 )
 def test_detections_are_processed_before_they_are_measured(load, kind, changes, tmp_path, capsys):
     values = {"task": {"evaluation": {"images": 0, "post_processing": {"type": kind, **changes}}}}
+    values["task"]["validation_data"] = {"sample_1_of_n": 1 if kind == "seq_nms" else 4}
     config = load(yaml.safe_dump(values))
     task = DetectionTask(config.task, logging_dir=str(tmp_path))
     images = task.evaluation_images()
@@ -118,7 +121,7 @@ def test_detections_are_processed_before_they_are_measured(load, kind, changes, 
             "boxes": tf.constant([[[0.1, 0.1, 0.4, 0.4], [0.5, 0.5, 0.9, 0.9]]] * len(part)),
             "scores": tf.constant([[0.9, -1.0]] * len(part)),
             "classes": tf.constant(
-                [[1 if kind == "repeat_detections" else rng.integers(1, 4), 0] for _ in part]
+                [[rng.integers(1, 4) if kind == "majority_vote" else 1, 0] for _ in part]
             ),
         }
         state = task.aggregate_logs(state, step)
@@ -133,6 +136,12 @@ def test_detections_are_processed_before_they_are_measured(load, kind, changes, 
         assert found["suspicious_places"] == len(cameras)
         assert found["removed_detections"] == len(images) and not written
         assert "repeat_detections: " in capsys.readouterr().out
+    elif kind == "seq_nms":
+        lengths = Counter(image.burst for image in images)
+        several = [n for n in lengths.values() if n > 1]
+        assert found["tubes"] == len(several) > 3 and found["linked_detections"] == sum(several)
+        assert found["suppressed_detections"] == 0 and len(written) == len(images)
+        assert f"seq_nms: {len(several)} tubes, " in capsys.readouterr().out
     else:
         assert len(written) == len(images)
         assert list(found) == ["detections_with_another_class"]
@@ -143,12 +152,15 @@ def test_detections_are_processed_before_they_are_measured(load, kind, changes, 
     [
         ("task.evaluation.post_processing.majority_vote.window=2", "majority_vote.window must be"),
         ("task.evaluation.post_processing.repeat_detections.iou=2", "repeat_detections.iou must"),
+        ("task.evaluation.post_processing.seq_nms.rescore=mean", "processing.seq_nms.rescore must"),
+        ("task.evaluation.post_processing.seq_nms.link_iou=1", "processing.seq_nms.link_iou must"),
         ("task.evaluation.post_processing.majority_vote.windows=3", "did you mean .*window"),
         ("task.temporal.st_spatial.windows=3", "did you mean task.temporal.st_spatial.window"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_before_anything_runs(load, overrides, message):
-    kind = "majority_vote" if "majority" in overrides else "repeat_detections"
+    kinds = ("majority_vote", "repeat_detections", "seq_nms")
+    kind = next((kind for kind in kinds if kind in overrides), "none")
     with pytest.raises(ValueError, match=message):
         DetectionTask(load(f"{overrides},task.evaluation.post_processing.type={kind}").task)
 
@@ -157,7 +169,7 @@ def test_settings_that_make_no_sense_are_refused_before_anything_runs(load, over
     ("field", "choices"),
     [
         ("task.temporal.type", "none, context_rcnn, st_spatial, s3d"),
-        ("task.evaluation.post_processing.type", "none, majority_vote, repeat_detections"),
+        ("task.evaluation.post_processing.type", "none, majority_vote, repeat_detections, seq_nms"),
         ("trainer.optimizer_config.optimizer.type", "sgd.*adam"),
     ],
 )

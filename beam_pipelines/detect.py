@@ -162,7 +162,7 @@ def detect_archive(
     if bank:
         MemorySettings.of(loaded)
         known = set(_open_bank(bank, loaded.extractor_hash).cameras)
-    elif loaded.has_memory:
+    elif loaded.has_memory or loaded.description.get("video"):
         _LOG.info("no bank: the model detects in single images")
     settings = {"images": dataclasses.asdict(images), "archive": True}
     header = _begin(output_dir, header_of(loaded, settings, memory=bool(bank)))

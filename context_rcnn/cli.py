@@ -10,11 +10,12 @@ import sys
 from collections.abc import Sequence
 
 import context_rcnn
-from context_rcnn import bank_verbs, detect_verbs, link_verb
+from context_rcnn import bank_verbs, detect_verbs, video_verbs
 
 EPILOG = """\
 with a model that somebody made:
   context-rcnn detect photos --model leopards --report page
+  context-rcnn videos clips --model leopards
 
 the road from photographs to a trained detector:
   context-rcnn simulate camera-traps archive       or have an archive of your own
@@ -58,7 +59,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_explain(verbs)
     _add_export(verbs)
     detect_verbs.add_verbs(verbs)
-    link_verb.add_link(verbs)
+    video_verbs.add_verbs(verbs)
     _add_report(verbs)
     doctor = verbs.add_parser("doctor", help="versions, devices, what is missing and what to do")
     doctor.set_defaults(run=_doctor)

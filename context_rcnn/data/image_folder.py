@@ -67,8 +67,10 @@ def list_images(root: Path, notes: Counter) -> list[str]:
     return found
 
 
-def walk_images(root: Path, notes: Counter) -> Iterator[str]:
-    """The same folder by folder, without holding the names of all."""
+def walk_images(
+    root: Path, notes: Counter, suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+) -> Iterator[str]:
+    """The same folder by folder, without holding the names of all; or files of other suffixes."""
 
     def unreadable(_: OSError) -> None:
         notes["unreadable_folders"] += 1
@@ -87,7 +89,7 @@ def walk_images(root: Path, notes: Counter) -> Iterator[str]:
         for name in files:
             if name.startswith("."):
                 notes["hidden_files_ignored"] += 1
-            elif not name.lower().endswith(IMAGE_SUFFIXES):
+            elif not name.lower().endswith(suffixes):
                 notes["other_files_ignored"] += 1
             else:
                 yield (relative / name).as_posix()

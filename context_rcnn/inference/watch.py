@@ -31,7 +31,7 @@ from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS
 from context_rcnn.data.timestamps import EPOCH
 from context_rcnn.inference.folder.detect import to_result
 from context_rcnn.inference.folder.look import named, see_file
-from context_rcnn.inference.folder.model import Model, header_of, refusals
+from context_rcnn.inference.folder.model import Model, check_takes_images, header_of, refusals
 from context_rcnn.inference.folder.prepared import Prepared, prepare_image
 from context_rcnn.inference.results.journal import Journal, JournalWriter
 from context_rcnn.inference.results.records import ImageResult
@@ -116,6 +116,7 @@ class Watcher:
     ):
         if most_cameras < 1 or save_every < 1:
             raise ValueError("cameras and save_every must be positive")
+        check_takes_images(model)
         if model.has_memory and not model.extractor_hash:
             raise ValueError(
                 "the model attends to a memory, but was exported without the extractor that fills "

@@ -1,5 +1,6 @@
 """An exported model of videos steps through them as the trained one does, in a fresh process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,9 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from context_rcnn import cli
 from context_rcnn.inference.export import export_run
 from context_rcnn.inference.exported import ExportedModel
 from context_rcnn.inference.extractor import prepare_images
+from context_rcnn.inference.videos.frames import shuffled
 from context_rcnn.models.build import build_stream
 from tests.inference.conftest import SIZE
 
@@ -189,3 +192,57 @@ def test_what_is_missing_or_too_much_is_said(exported, loaded, photographs):
         model.step(photographs[:1], [1], [0], [True], state)
     with pytest.raises(ValueError, match="not one of videos"):
         loaded.step_videos(photographs[:1], [1], [True], loaded.initial_state(1))
+
+
+def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tmp_path, capsys):
+    """`context-rcnn videos` gives each frame what the trained model's stream gives the video."""
+    clips = {"a": [0, 2, 2, 0], "b": [2], "c": [2, 0, 0]}  # JPEGs, which stay as they are
+    for name, frames in clips.items():
+        for i, photograph in enumerate(frames):
+            path = tmp_path / "clips" / name / f"{i:06d}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(photographs[photograph])
+    flags = ["--model", exported.folder, "--batch_size", "2", "--threshold", "0"]
+    output = tmp_path / "results.json"
+    assert cli.main(["videos", str(tmp_path / "clips"), *flags, "-o", str(output)]) == 0
+    entries = json.loads(output.read_text())["images"]
+    found = {entry["file"]: [d["conf"] for d in entry["detections"]] for entry in entries}
+    assert len(found) == sum(map(len, clips.values()))
+
+    temporal = video_run.config.task.temporal
+    stream = build_stream(video_run.model, temporal)
+    for number, (name, frames) in enumerate(clips.items()):
+        files = [f"{name}/{i:06d}.JPEG" for i in range(len(frames))]
+        order = [files.index(file) for file, _ in shuffled([(f, f) for f in files], 0, name)]
+        state = stream.initial_state(1)
+        for t in range(len(frames) + stream.delay):
+            there, at = t < len(frames), min(t, len(frames) - 1)
+            new, other = (
+                prepare_images(tf.constant([photographs[frames[i]]]), SIZE, True)
+                for i in (at, order[at])
+            )
+            detections, state = stream.step(
+                *new,
+                tf.constant([number], tf.int64),
+                tf.constant([there]),
+                state,
+                ended=tf.constant([not there]),
+                anywhere=None if temporal.get().online else (*other, tf.constant([there])),
+            )
+            if t >= stream.delay:
+                scores = detections["detection_scores"][0].numpy()
+                scores = np.sort(scores[scores >= 0])
+                kept = sorted(found[files[t - stream.delay]])
+                np.testing.assert_allclose(kept, scores, atol=6e-4)  # of three digits
+
+
+def test_single_images_are_refused_where_videos_are_meant(exported, photographs, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(photographs[0])
+    detect = ["detect", str(tmp_path / "photos"), "--model", exported.folder]
+    assert cli.main(detect) == 2
+    assert "`context-rcnn videos`" in capsys.readouterr().err
+    assert cli.main([*detect, "--no_memory"]) == 0
+    watch = ["watch", str(tmp_path / "photos"), "--model", exported.folder, "--once"]
+    assert cli.main([*watch, "--state", str(tmp_path / "state")]) == 2
+    assert "`context-rcnn videos`" in capsys.readouterr().err

@@ -74,6 +74,19 @@ def header_of(
     )
 
 
+def check_takes_images(model: Model, otherwise: str = "") -> None:
+    """Refuses a model of videos, which would see single images without what it remembers.
+
+    Raises:
+        ValueError: If it is one; `otherwise` says what else can be done.
+    """
+    if model.description.get("video"):
+        raise ValueError(
+            "this model remembers videos frame by frame: `context-rcnn videos` takes them through "
+            f"it{otherwise}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class MemorySettings:
     """The memory that a model was trained with.
@@ -155,11 +168,11 @@ def run(
             alone += run(call, [image], batch_size, *own)
         return alone
     return [
-        _checked({name: value[i] for name, value in outputs.items()}) for i in range(len(encoded))
+        checked({name: value[i] for name, value in outputs.items()}) for i in range(len(encoded))
     ]
 
 
-def _checked(outputs: Outputs) -> Outputs | FileError:
+def checked(outputs: Outputs) -> Outputs | FileError:
     """Outputs of an image, unless they hold what is no number."""
     for name in ("features", "boxes", "scores"):
         if name in outputs and not np.isfinite(outputs[name]).all():

@@ -26,7 +26,12 @@ from context_rcnn.inference.folder import repeats, review, words
 from context_rcnn.inference.folder.detect import count_undone, detect, memory_of_cameras
 from context_rcnn.inference.folder.estimate import check_model, tell_work
 from context_rcnn.inference.folder.look import look
-from context_rcnn.inference.folder.model import MemorySettings, Model, header_of
+from context_rcnn.inference.folder.model import (
+    MemorySettings,
+    Model,
+    check_takes_images,
+    header_of,
+)
 from context_rcnn.inference.folder.options import FolderOptions
 from context_rcnn.inference.folder.remember import remember
 from context_rcnn.inference.folder.table import TO_REMEMBER, ImageTable
@@ -61,6 +66,8 @@ def detect_folder(
     Raises:
         ValueError: For what cannot be done, before anything that takes long.
     """
+    if options.memory:
+        check_takes_images(model, "; --no_memory detects in single images")
     settings = MemorySettings.of(model) if options.memory and model.has_memory else None
     remembered = {"top_k": _top_k(options, model)} if settings else {}
     about = {"images": dataclasses.asdict(options.images), **remembered}

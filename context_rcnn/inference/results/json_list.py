@@ -16,7 +16,7 @@ class JsonList:
     def __init__(self, file: TextIO, before: dict[str, Any] | None = None, key: str = ""):
         self._file = file
         self._separator = "\n"
-        self._end = "\n]\n" if before is None else "\n]\n}\n"
+        self._end = "\n" if before is None else "\n}\n"
         if before is None:
             file.write("[")
             return
@@ -24,8 +24,20 @@ class JsonList:
         file.write("{\n " + ",\n ".join([*values, f"{json.dumps(key)}: ["]))
 
     def add(self, item: object) -> None:
-        self._file.write(self._separator + _dump(item))
-        self._separator = ",\n"
+        self._next(_dump(item))
 
-    def finish(self) -> None:
-        self._file.write(self._end)
+    def nest(self, before: dict[str, Any], key: str) -> "JsonList":
+        """An item that has a long list itself; to be finished before the next item."""
+        self._next("")
+        return JsonList(self._file, before, key)
+
+    def finish(self, after: dict[str, Any] | None = None) -> None:
+        """Ends the list, and what is around it with the values of `after`."""
+        values = [
+            f",\n {json.dumps(name)}: {_dump(value)}" for name, value in (after or {}).items()
+        ]
+        self._file.write("\n]" + "".join(values) + self._end)
+
+    def _next(self, text: str) -> None:
+        self._file.write(self._separator + text)
+        self._separator = ",\n"

@@ -18,6 +18,7 @@ FORMAT = "context-rcnn-results"
 FORMAT_VERSION = 1
 STAGE = "results"
 CREATED_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+NO_RATE = -1.0  # MegaDetector's own for a video that cannot be read
 
 _MAX_TEXT = 500
 _EARLIEST = (datetime.datetime(EARLIEST_YEAR, 1, 1) - EPOCH) // datetime.timedelta(seconds=1)
@@ -139,6 +140,9 @@ class ImageResult:
         detections: () if nothing was found, or if the image failed.
         failure: "" or why there are no results, one of the fixed reasons where it is ours,
         failure_text: and in words.
+        frame: number in a video file, which `file` then has as its folder; None for an image.
+        frame_rate: of that video file, in frames a second; `NO_RATE` for a file that failed as a
+            whole, which has no `frame`.
     """
 
     file: str
@@ -151,6 +155,8 @@ class ImageResult:
     detections: tuple[Detection, ...] = ()
     failure: str = ""
     failure_text: str = ""
+    frame: int | None = None
+    frame_rate: float | None = None
 
     def to_json(self, class_names: Mapping[int, str] | None = None) -> str:
         """One line; numbers that are not finite become null, which the reader names.
@@ -162,6 +168,8 @@ class ImageResult:
             name: getattr(self, name)
             for name in ("file", "image_id", "camera", "seconds", "width", "height", "burst")
         }
+        if self.frame_rate is not None:
+            values |= {"frame": self.frame, "frame_rate": self.frame_rate}
         if self.failure:
             values["failure"] = {"reason": self.failure, "text": self.failure_text[:_MAX_TEXT]}
         else:
@@ -175,6 +183,11 @@ class ImageResult:
                 for detection in self.detections
             ]
         return json.dumps(values, allow_nan=False, default=_plain)
+
+
+def frame_name(video: str, seconds: float) -> str:
+    """What a frame of a video file is called, after its time."""
+    return f"{video}/{round(seconds * 1000):09d}.jpg"
 
 
 class _BadDetection(Exception):
@@ -223,6 +236,8 @@ def read_identity(values: Mapping[str, Any], report: Report) -> ImageResult:
         width=fields.whole_number(values.get("width"), minimum=1),
         height=fields.whole_number(values.get("height"), minimum=1),
         burst=fields.identifier(values.get("burst")) or "",
+        frame=fields.whole_number(values.get("frame"), minimum=0),
+        frame_rate=fields.number(values.get("frame_rate")),
     )
 
 

@@ -34,12 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     import tf_keras
 
     from context_rcnn.configs import schema
+    from context_rcnn.models.build import stream_needs
     from context_rcnn.tasks.detection import DetectionTask
 
     try:
         config = schema.load_experiment(args.experiment, args.config_file, args.params_override)
     except ValueError as error:
         parser.error(str(error))
+    config.task.validation_data.global_batch_size = args.batch_size
     config.task.memory.bank = ""  # not read here; only the length of its entries matters
     long_term = config.task.temporal.context_rcnn.long_term
     long_term.entry_size = long_term.entry_size or ENTRY_SIZE
@@ -51,14 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     optimizer = tf_keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)
     inputs = task.dummy_inputs(args.batch_size)
+    frames = task.dummy_frames(args.batch_size) if stream_needs(config.task.temporal) else inputs
+    task.start_evaluation(model)
     failed = 0
-    for name, function in (
-        ("training step", lambda x: task.train_step(x, model, optimizer)["total_loss"]),
-        ("inference", lambda x: task.validation_step(x, model)["scores"]),
+    for name, function, batch in (
+        ("training step", lambda x: task.train_step(x, model, optimizer)["total_loss"], inputs),
+        ("inference", lambda x: task.validation_step(x, model)["scores"], frames),
     ):
         start = time.monotonic()
         try:
-            tf.function(function, jit_compile=True)(inputs)
+            tf.function(function, jit_compile=True)(batch)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             print(f"{name}: does not compile: {error.message.splitlines()[0]}")
             failed = 1

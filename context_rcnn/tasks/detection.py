@@ -288,6 +288,21 @@ class DetectionTask(base_task.Task):
             inputs["context_valid"] = tf.ones(room, tf.bool)
         return inputs
 
+    def dummy_frames(self, batch_size: int) -> dict[str, tf.Tensor]:
+        """As `dummy_inputs`, what a model that is evaluated frame by frame is evaluated with."""
+        height, width = self.task_config.model.image_size
+        frames = {
+            "image": tf.zeros([batch_size, height, width, 3], tf.uint8),
+            "image_shape": tf.tile(tf.constant([[height, width]], tf.float32), [batch_size, 1]),
+            "valid": tf.ones([batch_size], tf.bool),
+        }
+        numbers, none = tf.range(batch_size, dtype=tf.int64), tf.zeros([batch_size], tf.bool)
+        known = {"key": numbers, "video": numbers, "keyed": frames["valid"], "ended": none}
+        if stream_needs(self.task_config.temporal).anywhere:
+            names = ("anywhere_image", "anywhere_shape", "anywhere_valid")
+            known |= dict(zip(names, frames.values(), strict=True))
+        return frames | known
+
     def evaluation_images(self) -> list[Image]:
         """The labels of the validation images, read once."""
         if self._evaluation_images is None:

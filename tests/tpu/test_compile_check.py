@@ -19,8 +19,13 @@ from tpu import compile_check
             "--params_override=task.model.image_size=[320,320],task.clip.frames=3",
             "--batch_size=1",
         ],
+        [
+            "--config_file=configs/imagenet_vid/mega.yaml",
+            "--params_override=task.model.image_size=[320,320]",
+            "--batch_size=1",
+        ],
     ],
-    ids=["the paper's detector, whole", "a pyramid", "Context R-CNN with both memories"],
+    ids=["the paper's detector", "a pyramid", "Context R-CNN with both memories", "MEGA"],
 )
 def test_full_size_detectors_compile(capsys, argv):
     assert compile_check.main(argv) == 0
@@ -45,6 +50,23 @@ def test_small_detectors_that_remember_compile(capsys, temporal):
         }
     }
     argv = ["--experiment=context_rcnn_tiny", f"--params_override={json.dumps(override)}"]
+    assert compile_check.main(argv) == 0
+    assert capsys.readouterr().out.count("compiled and ran once") == 2
+
+
+def test_a_small_detector_of_videos_compiles(capsys):
+    override = {
+        "task": {
+            "model": {
+                "image_size": [64, 64],
+                "backbone": {"depth_multiplier": 0.125},
+                "proposals": {"filters": 8, "pre_nms": 30, "count": 6},
+                "boxes": {"hidden": [8]},
+            },
+            "temporal": {"mega": {"depth": 8, "heads": 2, "local_frames": 3, "memory_frames": 2}},
+        }
+    }
+    argv = ["--experiment=mega_tiny", f"--params_override={json.dumps(override)}"]
     assert compile_check.main(argv) == 0
     assert capsys.readouterr().out.count("compiled and ran once") == 2
 

@@ -76,8 +76,13 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             )
 
         def transform(name: str) -> tf_keras.layers.Layer:
+            # At first it hands on what it gets, as the relations nearly do.
             return tf_keras.layers.Dense(
-                depth, activation="relu", kernel_regularizer=regularizer, name=name
+                depth,
+                activation="relu",
+                kernel_initializer="identity",
+                kernel_regularizer=regularizer,
+                name=name,
             )
 
         paper = variant == "paper"

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.models.mega_stream import NO_FRAME, MegaStream, sample_place
 from tests.layers.relation_loops import Box, relate, weights_of
 
@@ -386,6 +387,18 @@ def test_training_on_a_few_frames_equals_the_algorithm_on_them(
     np.testing.assert_allclose(
         found[valid], expected[valid], rtol=2e-4, atol=2e-4 * np.abs(expected).max()
     )
+
+
+def test_it_starts_as_the_detector_that_it_was_given(build, variant):
+    """What its layers hand on at first is nearly what they get."""
+    memory = build("dc5", mega={"depth": DEPTH, "heads": HEADS, "variant": variant}).box_memory
+    rng = np.random.default_rng(8)
+    features = np.maximum(rng.normal(size=(2, 8, 1, 1, DEPTH)), 0).astype(np.float32)
+    corners = rng.uniform(0, 60, (2, 8, 2))
+    boxes = np.concatenate([corners, corners + 20], -1).astype(np.float32)
+    proposals = Proposals(boxes, np.ones((2, 8), np.float32), np.ones((2, 8), bool))
+    handed_on = memory(features, proposals=proposals)
+    assert 0 < np.abs(handed_on - features).max() < 0.1 * features.max()
 
 
 def test_without_local_modules_only_frames_from_anywhere_count(build, video):

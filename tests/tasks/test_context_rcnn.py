@@ -3,7 +3,6 @@
 import json
 import pathlib
 import shutil
-import socket
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from context_rcnn.memory_bank.writer import BankWriter
 from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.loading import load_run
+from tests.tasks.processes import assert_two_learn_what_one_does
 
 DEPTH = 6
 
@@ -214,52 +214,4 @@ def test_an_image_that_is_not_there_is_named(trained, bank, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(config_path, start_main, tmp_path):
-    """The same global batches, on loopback: the same weights after a few steps."""
-    model = DetectionTask(schema.load_experiment(config_files=[config_path]).task).build_model()
-    tf.train.Checkpoint(model=model).save(f"{tmp_path}/start/ckpt")
-    # Nothing may be drawn by lot, nor depend on which boxes fill up an image's samples.
-    overrides = {
-        "task": {
-            "init_checkpoint": f"{tmp_path}/start",
-            "init_checkpoint_modules": "all",
-            "model": {
-                "backbone": {"freeze_batch_norm": True},
-                "boxes": {"samples": 40, "positive_fraction": 1.0},
-                "proposals": {"anchor_samples": 400, "anchor_positive_fraction": 1.0},
-            },
-            "train_data": {"max_boxes": 30},
-        }
-    }
-    extra = tmp_path / "extra.yaml"
-    extra.write_text(yaml.safe_dump(overrides))
-    flags = [f"--pipeline_config_path={config_path}", f"--config_file={extra}", "--mode=train"]
-    sockets = [socket.socket() for _ in range(2)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    hosts = [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]
-    for s in sockets:
-        s.close()
-    workers = [start_main(*flags, f"--model_dir={tmp_path}/one")]
-    workers += [
-        start_main(
-            *flags,
-            "--num_workers=2",
-            f"--model_dir={tmp_path}/two",
-            tf_config={"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}},
-        )
-        for i in range(2)
-    ]
-    outputs = [worker.communicate(timeout=900)[0] for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0], outputs[1][-3000:]
-    one, two = (tf.train.load_checkpoint(f"{tmp_path}/{run}") for run in ("one", "two"))
-    start = tf.train.load_checkpoint(f"{tmp_path}/start")
-    names = set.intersection(*(set(run.get_variable_to_shape_map()) for run in (one, two, start)))
-    names = sorted(name for name in names if name.startswith("model/"))
-    assert any("context_memory" in n or "box_memory" in n for n in names)
-    one, two, start = (
-        np.concatenate([run.get_tensor(name).ravel() for name in names])
-        for run in (one, two, start)
-    )
-    moved = np.abs(one - start).max()
-    assert moved > 1e-3
-    assert np.abs(one - two).max() < 0.02 * moved
+    assert_two_learn_what_one_does(config_path, start_main, tmp_path, "box_memory")

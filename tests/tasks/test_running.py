@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 
 import pytest
 import tensorflow as tf
@@ -11,6 +10,7 @@ import yaml
 
 from context_rcnn.configs import schema
 from context_rcnn.tasks import running
+from tests.tasks.processes import start_workers
 
 
 def load(config_file, overrides=""):
@@ -197,6 +197,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from context_rcnn.configs import schema
 from context_rcnn.tasks import running
+from tests.tasks.processes import start_workers
 config = schema.load_experiment(config_files=[sys.argv[1]])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
@@ -217,28 +218,6 @@ def test_two_devices_train_and_evaluate_all_images(finished_run, config_file, tm
     assert result.returncode == 0, result.stderr[-3000:]
     assert "MirroredStrategy, 2 replicas" in result.stdout
     assert metrics_of(tmp_path / "run", 6)["images"] == metrics_of(finished_run[0], 6)["images"]
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def start_workers(start_main, *flags):
-    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
-    return [
-        start_main(
-            "--num_workers=2",
-            *flags,
-            tf_config={"cluster": {"worker": hosts}, "task": {"type": "worker", "index": i}},
-        )
-        for i in range(2)
-    ]
 
 
 def test_two_workers_train_evaluate_alike_and_resume_after_a_kill(

@@ -17,7 +17,8 @@ from context_rcnn.simulation import simulate_videos
 from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.loading import load_run
-from tests.tasks.test_running import metrics_of, start_workers
+from tests.tasks.processes import assert_two_learn_what_one_does, start_workers
+from tests.tasks.test_running import metrics_of
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +185,8 @@ def test_two_workers_evaluate_as_one_does(video_run, video_settings, start_main,
     config = schema.load_experiment(config_files=[str(video_settings)])
     running.run(config, mode="eval", model_dir=str(evaluated), checkpoint=str(tmp_path))
     assert_same_detections(detections_of(evaluated), detections_of(tmp_path))
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(video_settings, start_main, tmp_path):
+    assert_two_learn_what_one_does(video_settings, start_main, tmp_path, "box_memory")

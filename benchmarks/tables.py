@@ -15,20 +15,22 @@ import argparse
 import dataclasses
 import json
 import pathlib
-import shlex
 import shutil
-import statistics
-import subprocess
-import sys
-import time
 
+from benchmarks.studies import (
+    DOCS,
+    ROOT,
+    cli,
+    metrics_of,
+    run_once,
+    spread,
+    train_command,
+    write_docs,
+)
 from context_rcnn.data import citycam
 from context_rcnn.report import figures
 
-ROOT = pathlib.Path(__file__).parents[1]
-DOCS = ROOT / "docs" / "results.md"
 MEASURES = ("mAP@.5", "AR@1")
-BEGIN, END = "<!-- tables: begin -->", "<!-- tables: end -->"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,6 @@ RARE = ["--triggers_per_day=1.2", "--empty_fraction=0.5", "--max_burst=3", "--sp
 RARE += ["--pretrain_fraction=0.3"]
 # On roads, two glances twice a day.
 GLANCES = ["--clips_per_day=2", "--frames_per_clip=2", "--frame_interval=20"]
-RATE = "trainer.optimizer_config.learning_rate.stepwise"
 # Rows of figure 7 and of figure 6, by the name they have there.
 FALSE_POSITIVES = {
     "single frame": "single_frame",
@@ -214,50 +215,23 @@ class Study:
     def _train(
         self, name: str, flags: list[str], steps: int, settings: list[str] | None = None
     ) -> dict:
-        folder, examples = self.folder / name, self.folder / "examples"
+        examples = self.folder / "examples"
         overrides = [
             f"task.train_data.input_path={examples}/train-*",
             f"task.validation_data.input_path={examples}/val-*",
-            f"task.train_data.seed={self.seed}",
-            f"trainer.seed={self.seed}",
-            f"trainer.validation_interval={steps}",
-            f"trainer.optimizer_config.warmup.linear.warmup_steps={steps // 10}",
-            f"{RATE}.boundaries=[{steps * 2 // 3},{steps * 8 // 9}]",
             "task.validation_data.sample_1_of_n=2",
             "task.model.boxes.samples=16",
             *(settings or []),
         ]
-        command = [sys.executable, "-m", "context_rcnn.model_main_tf2", *flags]
-        command += [f"--model_dir={folder}", f"--num_train_steps={steps}"]
-        command += [f"--params_override={','.join(overrides)}"]
+        command = train_command(self.folder / name, flags, steps, self.seed, overrides)
         self._run(name, command, self.metrics(name, steps))
         return json.loads(self.metrics(name, steps).read_text())
 
     def metrics(self, name: str, steps: int) -> pathlib.Path:
-        """The file of a run's last evaluation."""
-        return self.folder / name / "evaluation" / f"step-{steps}" / "metrics.json"
+        return metrics_of(self.folder / name, steps)
 
     def _run(self, name: str, command: list, product: pathlib.Path) -> None:
-        """Runs a command whose product is not there yet; its output goes to a log beside it."""
-        if product.exists():
-            return
-        log = self.folder / "logs" / f"{name.replace('/', '_')}.txt"
-        log.parent.mkdir(exist_ok=True)
-        start = time.monotonic()
-        print(f"{self.folder.name} {name} ...", end=" ", flush=True)
-        with open(log, "w") as file:
-            file.write(shlex.join(map(str, command)) + "\n")
-            file.flush()
-            status = subprocess.run(
-                list(map(str, command)), stdout=file, stderr=subprocess.STDOUT, cwd=ROOT
-            ).returncode
-        if status or not product.exists():
-            sys.exit(f"failed with status {status}; see {log}")
-        print(f"{time.monotonic() - start:.0f} s", flush=True)
-
-
-def cli(*args) -> list:
-    return [sys.executable, "-m", "context_rcnn.cli", *args]
+        run_once(self.folder, name, command, product)
 
 
 def traffic_splits(archive: pathlib.Path) -> dict[str, list[str]]:
@@ -345,14 +319,6 @@ def false_positives(metrics: dict) -> float | None:
     return row and row["detections"]
 
 
-def spread(values: list[float], sign: str = "") -> str:
-    """Mean, with its sign if wanted, and standard deviation."""
-    if not values:
-        return "-"
-    mean = statistics.mean(values)
-    return f"{mean:{sign}.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0],
@@ -411,9 +377,7 @@ def main() -> None:
             f"\n![{CAPTIONS[path.stem]}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*\n"
             for path in drawn
         )
-        before, _, rest = DOCS.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        DOCS.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+        write_docs(text, "tables")
 
 
 if __name__ == "__main__":

@@ -49,4 +49,6 @@ def mega_tiny() -> configs.Experiment:
     mega.reference_boxes, mega.kept_boxes = 12, 4
     task.train_data.global_batch_size = 8
     task.validation_data.global_batch_size = 4
+    steps = experiment.trainer.train_steps
+    experiment.trainer.optimizer_config = configs.momentum(0.01, steps, warmup_steps=40)
     return experiment

@@ -179,7 +179,7 @@ def test_single_images_can_be_asked_about_too(exported, video_run, photographs):
     np.testing.assert_allclose(found["scores"], wanted["detection_scores"], atol=1e-4)
 
 
-def test_what_is_missing_or_too_much_is_said(exported, loaded, photographs):
+def test_what_is_missing_or_too_much_is_said(exported, photographs):
     model = ExportedModel(exported.folder)
     state = model.initial_state(1)
     anywhere = exported.description["video"]["anywhere"]
@@ -190,8 +190,9 @@ def test_what_is_missing_or_too_much_is_said(exported, loaded, photographs):
         )
     with pytest.raises(ValueError, match="use step_videos"):
         model.step(photographs[:1], [1], [0], [True], state)
+    of_images = types.SimpleNamespace(description={"video": None})
     with pytest.raises(ValueError, match="not one of videos"):
-        loaded.step_videos(photographs[:1], [1], [True], loaded.initial_state(1))
+        ExportedModel.step_videos(of_images, photographs[:1], [1], [True], state)
 
 
 def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tmp_path, capsys):

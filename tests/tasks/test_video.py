@@ -160,6 +160,7 @@ def assert_same_detections(found, expected):
         np.testing.assert_allclose(found[image], scores, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_devices_evaluate_as_one_does(video_run, video_settings, tmp_path):
     """Each has videos, and a state, of its own."""
     result = subprocess.run(

@@ -8,9 +8,8 @@
 ```
 
 What makes videos hard is in them: animals that look alike show their coat in some frames only, and
-are blurred, far out of focus or dim in the others; plants
-hide them; the camera sways. A single frame often does not tell which of two look-alikes it shows,
-and the video does.
+are blurred, far out of focus or dim in the others; plants hide them; the camera sways. A single
+frame often does not tell which of two look-alikes it shows, and the video does.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ $(VENV)/.installed: setup.py constraints.txt
 install: $(VENV)/.installed
 
 demo: install
-	$(BIN)/python -m context_rcnn.demo --output_dir demo
+	$(BIN)/python -m context_rcnn.cli demo --output_dir demo
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q

@@ -31,14 +31,14 @@ from context_rcnn.data.archive import ArchiveOptions
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.summary import format_cameras_found
-from context_rcnn.inference.folder.ahead import ahead
-from context_rcnn.inference.folder.detect import detect_batch
-from context_rcnn.inference.folder.memory import CameraMemory
-from context_rcnn.inference.folder.model import MemorySettings, Model, header_of
-from context_rcnn.inference.folder.prepared import prepare_image
-from context_rcnn.inference.results.records import STAGE, Header, ImageResult, read_result
 from context_rcnn.memory_bank.manifest import PROGRESS
 from context_rcnn.memory_bank.store import Bank
+from context_rcnn.results.records import STAGE, Header, ImageResult, read_result
+from context_rcnn.runners.engine.ahead import ahead
+from context_rcnn.runners.engine.memory import CameraMemory
+from context_rcnn.runners.engine.model import MemorySettings, Model, header_of
+from context_rcnn.runners.engine.prepared import prepare_image
+from context_rcnn.runners.folder.detect import detect_batch
 
 FAILURES, READERS = "failures.jsonl", "journal-readers.jsonl"
 _HEADER = f"{PROGRESS}/header.json"
@@ -263,7 +263,7 @@ def _journal_name(piece: ArchivePiece, memory: str, options: DetectOptions) -> s
 @functools.lru_cache(maxsize=1)
 def _load_model(folder: str) -> Model:
     """The model of this process."""
-    from context_rcnn.inference.exported import ExportedModel
+    from context_rcnn.export.exported import ExportedModel
 
     return ExportedModel(at_hand_for_good(folder))
 

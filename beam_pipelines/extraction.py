@@ -215,7 +215,7 @@ def _failure(photograph: Photograph, reason: Reason, detail: str, lost: str = "i
 @functools.lru_cache(maxsize=1)
 def _load(extractor: str):
     """The extractor of this process."""
-    from context_rcnn.inference.extractor import load_extractor
+    from context_rcnn.export.extractor import load_extractor
 
     return load_extractor(at_hand_for_good(extractor))[0]
 

@@ -94,7 +94,7 @@ def write_idle_extractor(folder: str) -> None:
 def write_network_extractor(folder: str) -> None:
     """The tiny Faster R-CNN at 320x240, with the weights it began with."""
     from context_rcnn.configs import schema
-    from context_rcnn.inference.extractor import Extractor, save_extractor
+    from context_rcnn.export.extractor import Extractor, save_extractor
     from context_rcnn.tasks.detection import DetectionTask
 
     config = schema.load_experiment("faster_rcnn_tiny")

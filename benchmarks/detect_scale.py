@@ -108,13 +108,13 @@ class Watch:
 
 def measure(folder: str, model_folder: str) -> None:
     """Detects, detects again, and prints a line for each."""
-    from context_rcnn.inference.folder.options import FolderOptions
-    from context_rcnn.inference.folder.run import detect_folder
-    from context_rcnn.inference.results.write import Outputs
+    from context_rcnn.results.write import Outputs
+    from context_rcnn.runners.folder.options import FolderOptions
+    from context_rcnn.runners.folder.run import detect_folder
 
     model = IdleModel()
     if model_folder:
-        from context_rcnn.inference.exported import ExportedModel
+        from context_rcnn.export.exported import ExportedModel
 
         model = ExportedModel(model_folder)
     output = f"{folder}/results.json"

@@ -30,7 +30,7 @@ def write_runs(folder: str) -> None:
     import tensorflow as tf
 
     from context_rcnn.configs import schema
-    from context_rcnn.inference.extractor import export_extractor
+    from context_rcnn.export.extractor import export_extractor
     from context_rcnn.tasks.detection import DetectionTask
 
     with open(f"{folder}/label_map.pbtxt", "w") as file:
@@ -60,8 +60,8 @@ def write_runs(folder: str) -> None:
 def main() -> None:
     import tensorflow as tf
 
-    from context_rcnn.inference.export import export_run
-    from context_rcnn.inference.exported import ExportedModel
+    from context_rcnn.export.export import export_run
+    from context_rcnn.export.exported import ExportedModel
     from context_rcnn.tasks.loading import load_run
 
     lines = []

@@ -1,8 +1,6 @@
 """Context R-CNN and its relatives: two-stage Keras detectors with long-term memory.
 
-The rooms, from the bottom up: `layers` (one mechanism a file), `configs`, `data`, `simulation`,
-`detectors` (the still-image detector), `models` (one paper a file), `evaluation`, `tasks`,
-`inference`, `report`. docs/architecture.md draws the whole house.
+docs/architecture.md draws the whole house, and says who may import whom.
 """
 
 import os

@@ -74,7 +74,7 @@ def main(argv: list[str]) -> None:
             raise app.UsageError(f"--{name} is required")
     # TensorFlow takes ten seconds to load; --help and wrong flags should not wait for it.
     from context_rcnn.configs import schema
-    from context_rcnn.inference.export import export_trained
+    from context_rcnn.export.export import export_trained
     from context_rcnn.tasks.loading import load_trained
 
     folder = FLAGS.trained_checkpoint_dir

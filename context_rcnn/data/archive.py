@@ -5,19 +5,19 @@ from collections import Counter
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.data.citycam import read_citycam, read_citycam_splits
-from context_rcnn.data.coco_camera_traps import read_coco_camera_traps
 from context_rcnn.data.failures import Failure, Reason
-from context_rcnn.data.image_folder import read_image_folder
-from context_rcnn.data.imagenet_vid import read_imagenet_vid, read_imagenet_vid_splits
 from context_rcnn.data.label_map import make_label_map, read_label_map
-from context_rcnn.data.megadetector import (
+from context_rcnn.data.prepare import failure_of, keep_boxes
+from context_rcnn.data.readers.citycam import read_citycam, read_citycam_splits
+from context_rcnn.data.readers.coco_camera_traps import read_coco_camera_traps
+from context_rcnn.data.readers.image_folder import read_image_folder
+from context_rcnn.data.readers.imagenet_vid import read_imagenet_vid, read_imagenet_vid_splits
+from context_rcnn.data.readers.megadetector import (
     DEFAULT_MIN_SCORE,
     box_image_labels,
     check_overlap,
     read_megadetector,
 )
-from context_rcnn.data.prepare import failure_of, keep_boxes
 from context_rcnn.data.records import Archive, ImageRecord, LabelState
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS, assign_sequences
 from context_rcnn.data.splits import TRAIN, Splits, hash_splits, read_splits

@@ -9,7 +9,8 @@ from official.vision.modeling.layers import roi_generator
 from context_rcnn.configs import detection as configs
 from context_rcnn.detectors import backbones, slim
 from context_rcnn.detectors.anchors import make_anchors
-from context_rcnn.detectors.two_stage import BoxHead, BoxPredictor, DenseBoxHead, TwoStageDetector
+from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
+from context_rcnn.detectors.two_stage import TwoStageDetector
 
 KINDS = (*backbones.KINDS, "slim_c4")
 

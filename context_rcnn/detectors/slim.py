@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras
 
 from context_rcnn.detectors.backbones import MEAN_RGB, STDDEV_RGB
-from context_rcnn.detectors.two_stage import BoxHead, per_box
+from context_rcnn.detectors.heads import BoxHead, per_box
 from context_rcnn.layers.crop_and_resize import crop_and_resize
 
 UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}

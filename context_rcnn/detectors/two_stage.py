@@ -1,17 +1,18 @@
 """The two-stage detector, with the two places where a memory may enter."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
-from official.vision.modeling.layers import roi_aligner, roi_generator
+from official.vision.modeling.layers import roi_generator
 from official.vision.ops import box_ops
 
 from context_rcnn.detectors import suppression, targets
 from context_rcnn.detectors.anchors import flatten_anchors
 from context_rcnn.detectors.backbones import normalize_images
+from context_rcnn.detectors.heads import BoxHead, BoxPredictor
 
 
 class Proposals(NamedTuple):
@@ -28,94 +29,6 @@ class IdentityPort(tf_keras.layers.Layer):
 
     def call(self, features, *, proposals=None, memory=None, training=None):
         return features
-
-
-class BoxHead(tf_keras.layers.Layer):
-    """Crops the maps at the proposals and gives one [7, 7, depth] feature a box.
-
-    A C4 detector crops 14x14, pools to 7x7 and runs conv5 on it; a pyramid crops 7x7 and stops.
-    """
-
-    def __init__(self, conv5: tf_keras.Model | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self._conv5 = conv5
-        self._align = roi_aligner.MultilevelROIAligner(crop_size=14 if conv5 else 7)
-        self._pool = tf_keras.layers.MaxPool2D(2) if conv5 else None
-
-    def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
-        """Returns crops [batch, boxes, 7, 7, channels]."""
-        crops = self._align(maps, boxes)
-        if self._pool is None:
-            return crops
-        return per_box(self._pool, crops)
-
-    def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns box features [batch, boxes, 7, 7, depth]."""
-        if self._conv5 is None:
-            return crops
-        return per_box(lambda x: self._conv5(x, training=training), crops)
-
-
-class DenseBoxHead(BoxHead):
-    """Crops 7x7 from conv5 of the whole map; dense layers give one vector a box, [1, 1, depth].
-
-    Args:
-        hidden: units of the dense layers, each with ReLU; none leaves the crops as they are.
-        regularizer: of their kernels.
-    """
-
-    def __init__(
-        self,
-        hidden: tuple[int, ...],
-        regularizer: tf_keras.regularizers.Regularizer | None = None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self._hidden = dense_layers(hidden, regularizer)
-
-    def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
-        # Of the same stride as conv4, whose name tells the library which.
-        return super().crop({"4": maps["5"]}, boxes)
-
-    def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return flat_dense(crops, self._hidden)[:, :, None, None] if self._hidden else crops
-
-
-class BoxPredictor(tf_keras.layers.Layer):
-    """Class scores and class-wise box offsets from box features.
-
-    After conv5 the features are averaged over space; a pyramid's crops go through dense layers.
-    """
-
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        hidden: tuple[int, ...] = (),
-        regularizer: tf_keras.regularizers.Regularizer | None = None,
-        **kwargs,
-    ):
-        super().__init__(**kwargs)
-        self._hidden = dense_layers(hidden, regularizer)
-        dense = tf_keras.layers.Dense
-        normal = tf_keras.initializers.RandomNormal
-        self._classes = dense(
-            num_classes + 1, kernel_initializer=normal(stddev=0.01), name="classes"
-        )
-        self._boxes = dense(
-            (num_classes + 1) * 4, kernel_initializer=normal(stddev=0.001), name="boxes"
-        )
-
-    @property
-    def heads(self) -> tuple[tf_keras.layers.Dense, tf_keras.layers.Dense]:
-        """The last layers, of scores and of offsets."""
-        return self._classes, self._boxes
-
-    def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns logits [batch, boxes, 1 + classes], and offsets with four times that depth."""
-        x = flat_dense(features, self._hidden) if self._hidden else pool_boxes(features)
-        # Scores and offsets are float32 whatever the policy: softmax and NMS depend on it.
-        return tf.cast(self._classes(x), tf.float32), tf.cast(self._boxes(x), tf.float32)
 
 
 class TwoStageDetector(tf_keras.Model):
@@ -329,38 +242,6 @@ def _beside(drawn: Proposals, best: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> P
     both = [tf.concat(parts, axis=1) for parts in zip(drawn[:3], best, strict=True)]
     flags = [tf.zeros_like(drawn.valid), tf.ones_like(best[2])]
     return Proposals(*both, remembered=tf.concat(flags, axis=1))
-
-
-def dense_layers(
-    units: tuple[int, ...], regularizer: tf_keras.regularizers.Regularizer | None
-) -> list[tf_keras.layers.Dense]:
-    """Dense layers with ReLU, one after the other."""
-    return [
-        tf_keras.layers.Dense(
-            count, activation="relu", kernel_regularizer=regularizer, name=f"hidden_{i}"
-        )
-        for i, count in enumerate(units)
-    ]
-
-
-def flat_dense(features: tf.Tensor, layers: Sequence[tf_keras.layers.Layer]) -> tf.Tensor:
-    """Box features [batch, boxes, height, width, depth], flattened, through dense layers."""
-    shape = features.shape
-    x = tf.reshape(features, [-1, shape[1], shape[2] * shape[3] * shape[4]])
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
-def pool_boxes(features: tf.Tensor) -> tf.Tensor:
-    """Averages box features [batch, boxes, height, width, depth] over space."""
-    return tf.reduce_mean(features, axis=[2, 3])
-
-
-def per_box(function, crops: tf.Tensor) -> tf.Tensor:
-    """Applies a function of [n, height, width, channels] to [batch, boxes, ...]."""
-    outputs = function(tf.reshape(crops, [-1, *crops.shape[2:]]))
-    return tf.reshape(outputs, [-1, crops.shape[1], *outputs.shape[1:]])
 
 
 def _flatten(maps: tf.Tensor, depth: int) -> tf.Tensor:

@@ -6,9 +6,9 @@ from context_rcnn.configs import detection as configs
 from context_rcnn.data.videos import VideoClips
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
-from context_rcnn.models.context_rcnn import build_context_rcnn
-from context_rcnn.models.mega import build_mega, training_clips
-from context_rcnn.models.mega_stream import MegaStream, build_mega_stream
+from context_rcnn.models.context_rcnn.memory import build_context_rcnn
+from context_rcnn.models.mega.aggregation import build_mega, training_clips
+from context_rcnn.models.mega.stream import MegaStream, build_mega_stream
 from context_rcnn.models.s3d import build_s3d
 from context_rcnn.models.st_spatial import build_st_spatial
 from context_rcnn.models.streaming import StreamNeeds

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.inference.results.journal import Journal
-from context_rcnn.inference.results.megadetector import read_megadetector_results
-from context_rcnn.inference.results.records import FORMAT, ImageResult
+from context_rcnn.results.journal import Journal
+from context_rcnn.results.megadetector import read_megadetector_results
+from context_rcnn.results.records import FORMAT, ImageResult
 
 JOURNAL, EXPLAINED = "journal.jsonl", "explained.jsonl"  # in the state
 KINDS = ("found", "empty", "almost", "suspect")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from context_rcnn.data.timestamps import format_timestamp
-from context_rcnn.inference.results.records import ImageResult
 from context_rcnn.report import galleries
 from context_rcnn.report.explanations import read_explanations
 from context_rcnn.report.found import (
@@ -21,6 +20,7 @@ from context_rcnn.report.galleries import Picture
 from context_rcnn.report.page import environment, staged
 from context_rcnn.report.pixels import Album
 from context_rcnn.report.text import clean, number
+from context_rcnn.results.records import ImageResult
 
 MOST_CAMERAS = 500  # that the table shows
 

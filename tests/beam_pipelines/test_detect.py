@@ -7,12 +7,12 @@ import pathlib
 import pytest
 
 from beam_pipelines import detect
-from context_rcnn.inference.folder.options import FolderOptions
-from context_rcnn.inference.folder.run import detect_folder
-from context_rcnn.inference.results.join import find_journals, join_journals
-from context_rcnn.inference.results.write import Outputs, write_results
+from context_rcnn.results.join import find_journals, join_journals
+from context_rcnn.results.write import Outputs, write_results
+from context_rcnn.runners.folder.options import FolderOptions
+from context_rcnn.runners.folder.run import detect_folder
 
-FAKES = pathlib.Path(__file__).parents[1] / "inference/folder/fakes.py"
+FAKES = pathlib.Path(__file__).parents[1] / "runners/folder/fakes.py"
 
 
 @pytest.fixture(scope="module")

@@ -97,7 +97,7 @@ def test_doctor_finds_this_installation_well(capsys):
 
 
 def test_doctor_says_what_is_missing(capsys, monkeypatch):
-    from context_rcnn import doctor
+    from context_rcnn.cli import doctor
 
     monkeypatch.setattr(doctor, "PACKAGES", (("no-such-package", "nothing", True),))
     status, out, _ = run(capsys, "doctor")

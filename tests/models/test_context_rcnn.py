@@ -7,7 +7,7 @@ import tensorflow as tf
 from context_rcnn.configs import detection as configs
 from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.models.build import build_model, temporal_window
-from context_rcnn.models.context_rcnn import ContextMemory
+from context_rcnn.models.context_rcnn.memory import ContextMemory
 
 ENTRY = 11
 LONG = {}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from context_rcnn.inference.extractor import Extractor
+from context_rcnn.export.extractor import Extractor
 from context_rcnn.memory_bank import encoding
 from context_rcnn.memory_bank.window import Timeline, WindowOptions, window
-from context_rcnn.models.context_stream import ContextStream
+from context_rcnn.models.context_rcnn.stream import ContextStream
 
 DEPTH = 64  # of the tiny extractor's features
 LONG = {"long_term": {"entry_size": DEPTH + encoding.SIZE}}
@@ -126,7 +126,7 @@ def test_each_frame_is_detected_as_with_a_bank_of_its_past(
 
 def in_clip(model, images, memory):
     """Detections of the last frame, with the others as `recent` memory worked out by hand."""
-    from context_rcnn.detectors.two_stage import pool_boxes
+    from context_rcnn.detectors.heads import pool_boxes
 
     shapes = tf.tile(tf.constant([[64.0, 128.0]]), [len(images), 1])
     maps = model.maps(images, training=False)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from context_rcnn.detectors.two_stage import Proposals
-from context_rcnn.models.mega_stream import NO_FRAME, MegaStream, sample_place
+from context_rcnn.models.mega.stream import NO_FRAME, MegaStream, sample_place
 from tests.layers.relation_loops import Box, relate, weights_of
 
 DEPTH, HEADS, BEST, KEPT = 32, 4, 5, 2

@@ -10,10 +10,10 @@ import threading
 import pytest
 from PIL import Image
 
-from context_rcnn.inference.results.journal import JournalWriter
-from context_rcnn.inference.results.records import Detection, Header, ImageResult
 from context_rcnn.report.page import ReportOptions, write_report
 from context_rcnn.report.results_page import ResultsOptions, write_results_report
+from context_rcnn.results.journal import JournalWriter
+from context_rcnn.results.records import Detection, Header, ImageResult
 from tests.report.conftest import Page, write_photos
 from tests.report.test_page import HOSTILE, hostile_inputs
 

@@ -7,11 +7,11 @@ import re
 import pytest
 from PIL import Image
 
-from context_rcnn.inference.results.journal import JournalWriter
-from context_rcnn.inference.results.records import Detection, Header, ImageResult
-from context_rcnn.inference.results.write import Outputs, write_results
 from context_rcnn.report.found import gather, open_results
 from context_rcnn.report.results_page import ResultsOptions, write_results_report
+from context_rcnn.results.journal import JournalWriter
+from context_rcnn.results.records import Detection, Header, ImageResult
+from context_rcnn.results.write import Outputs, write_results
 from tests.report.conftest import Page
 
 HOSTILE = "<img src=x onerror=alert(1)>{{ 7*7 }}.jpg"

@@ -6,7 +6,11 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from context_rcnn.data.imagenet_vid import CLASS_NAMES, read_imagenet_vid, read_imagenet_vid_splits
+from context_rcnn.data.readers.imagenet_vid import (
+    CLASS_NAMES,
+    read_imagenet_vid,
+    read_imagenet_vid_splits,
+)
 from context_rcnn.simulation import simulate_videos
 from context_rcnn.simulation.videos import SYNSETS
 

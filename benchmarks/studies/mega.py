@@ -1,0 +1,232 @@
+r"""The rows of MEGA's tables on simulated videos, over seeds.
+
+    python -m benchmarks.studies.mega --output_dir=video_tables --seeds=3
+    python -m benchmarks.studies.mega --output_dir=video_tables --only=single_frame,mega
+
+Each seed has its own videos, weights and order. A single-frame detector is trained first, on videos
+of its own; every row then goes on from it on other videos for as many steps, the single-frame row
+too, and is evaluated on videos that none has seen. What is finished is not run again. Writes
+<output_dir>/tables.json and, with --write_docs, puts the tables into docs/results.md.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+
+from benchmarks.studies.study import (
+    ROOT,
+    cli,
+    metrics_of,
+    run_once,
+    spread,
+    train_command,
+    write_docs,
+)
+
+SPEEDS = ("slow", "medium", "fast")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row: a file of configs/mega, or none, and the paper's mAP@.5."""
+
+    title: str
+    name: str
+    paper: str
+    config: str = ""  # by default the name
+    settings: tuple[str, ...] = ()  # at simulation size
+    weights: str = ""  # of the row whose detector it takes, in place of training its own
+
+    @property
+    def flags(self) -> list[str]:
+        flags = [f"--pipeline_config_path={ROOT}/configs/simulation/mega.yaml"]
+        config = self.config or self.name
+        return flags + ([f"--config_file={ROOT}/configs/mega/{config}.yaml"] * (config != "mega"))
+
+
+MEGA = "task.temporal.mega"
+SINGLE = Row(
+    "single frame",
+    "single_frame",
+    "75.4",
+    settings=("task.validation_data.global_batch_size=16",),
+)
+FULL = Row("MEGA", "mega", "82.9")
+LINKED = (
+    "task.evaluation.post_processing.type=seq_nms",
+    "task.model.detections.nms_iou=0.9",
+    "task.model.detections.count=100",
+)
+TABLES = {
+    "Base model and MEGA (Table 3)": [
+        SINGLE,
+        Row("base model", "base", "81.4"),
+        Row(
+            "base model, larger local range",
+            "larger_local_range",
+            "81.9",
+            settings=(f"{MEGA}.local_frames=9",),
+        ),
+        FULL,
+    ],
+    "Global and local aggregation (Table 4)": [
+        FULL,
+        Row("no global stage", "no_global", "81.3"),
+        Row("no global stage, N_l 4", "no_global_4", "81.6"),
+        Row("no local stage", "no_local", "81.8", settings=(f"{MEGA}.global_frames=9",)),
+    ],
+    "Other ways (section 4.5), and the authors' code": [
+        FULL,
+        Row("online", "online", "81.9"),
+        Row("location in the global stage", "global_location", "82.5"),
+        Row(
+            "as released",
+            "released",
+            "82.9",
+            settings=(f"{MEGA}.reference_boxes=12", f"{MEGA}.kept_boxes=4"),
+        ),
+    ],
+    "Linked afterwards by Seq-NMS": [
+        Row(
+            "single frame",
+            "single_frame_linked",
+            "-",
+            "single_frame",
+            (*SINGLE.settings, *LINKED),
+            "single_frame",
+        ),
+        Row("MEGA", "mega_linked", "84.5, by BLR", "mega", LINKED, "mega"),
+    ],
+}
+
+
+class Study:
+    """One seed: its videos, its detector and its rows."""
+
+    def __init__(self, folder: pathlib.Path, seed: int, args: argparse.Namespace):
+        self.folder, self.seed, self.args = folder / f"videos-{seed}", seed, args
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Simulates the videos, writes examples and trains the single-frame detector."""
+        archive, args = self.folder / "archive", self.args
+        simulate = ["simulate", "videos", archive, f"--videos={args.videos}"]
+        simulate += [f"--frames={args.frames}", f"--seed={self.seed}", "--workers=2", "--overwrite"]
+        run_once(self.folder, "simulate", cli(*simulate), archive / "simulation.json")
+        splits = self.folder / "splits.json"
+        splits.write_text(json.dumps(split_videos(archive)))
+        flags = [f"--imagenet_vid_root={archive}", f"--splits_file={splits}"]
+        flags += [f"--output_dir={self.folder}/examples"]
+        run_once(
+            self.folder, "examples", cli("examples", *flags), self.folder / "examples/manifest.json"
+        )
+        settings = ["task.init_checkpoint=''", *SINGLE.settings]
+        self._train("detector", SINGLE.flags, self.args.detector_steps, settings, "pretrain")
+
+    def row(self, row: Row) -> dict:
+        """Trains and evaluates a row; returns its metrics."""
+        settings = [f"task.init_checkpoint={self.folder}/detector", *row.settings]
+        flags = row.flags
+        if row.weights:
+            flags += [f"--checkpoint_dir={self.folder}/rows/{row.weights}", "--mode=eval"]
+        return self._train(f"rows/{row.name}", flags, self.args.steps, settings, "train")
+
+    def metrics(self, name: str, steps: int) -> pathlib.Path:
+        return metrics_of(self.folder / name, steps)
+
+    def _train(
+        self, name: str, flags: list[str], steps: int, settings: list[str], split: str
+    ) -> dict:
+        examples = self.folder / "examples"
+        inputs = [
+            f"task.train_data.input_path={examples}/{split}-*",
+            f"task.validation_data.input_path={examples}/val-*",
+            "task.train_data.global_batch_size=16",  # keyframes, of all rows
+        ]
+        command = train_command(self.folder / name, flags, steps, self.seed, inputs + settings)
+        run_once(self.folder, name, command, self.metrics(name, steps))
+        return json.loads(self.metrics(name, steps).read_text())
+
+
+def split_videos(archive: pathlib.Path) -> dict[str, list[str]]:
+    """A third of the training videos for the detector that comes first; the archive's own val."""
+    data = archive / "Data" / "VID"
+    train = sorted(f"train/{path.name}" for path in data.glob("train/*/*"))
+    third = len(train) // 3
+    val = sorted(f"val/{path.name}" for path in data.glob("val/*"))
+    return {"pretrain": train[:third], "train": train[third:], "val": val}
+
+
+def run_study(study: Study, only: set[str]) -> dict[str, dict]:
+    """Runs the rows; returns metrics by row name."""
+    rows = {row.name: row for members in TABLES.values() for row in members}
+    rows = {name: row for name, row in rows.items() if not only or name in only}
+    if study.args.finished:
+        files = {name: study.metrics(f"rows/{name}", study.args.steps) for name in rows}
+        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    study.prepare()
+    return {name: study.row(row) for name, row in rows.items()}
+
+
+def as_markdown(results: list[dict[str, dict]]) -> str:
+    """The tables as far as they were run, with mean and standard deviation over seeds."""
+    lines = []
+    for title, rows in TABLES.items():
+        ran = [row for row in rows if any(row.name in result for result in results)]
+        if len(ran) < 2:
+            continue
+        names = ["mAP@.5", "over single frame", *SPEEDS, "seeds", "paper, on ImageNet VID"]
+        lines += ["", f"### {title}", "", f"| | {' | '.join(names)} |"]
+        lines += ["|---" * (len(names) + 1) + "|"]
+        for row in ran:
+            found = [result for result in results if row.name in result]
+            metrics = [result[row.name] for result in found]
+            gains = [
+                100 * (result[row.name]["mAP@.5"] - result[SINGLE.name]["mAP@.5"])
+                for result in found
+                if SINGLE.name in result
+            ]
+            cells = [row.title, spread([100 * m["mAP@.5"] for m in metrics])]
+            cells.append("" if row is SINGLE else spread(gains, "+"))
+            cells += [spread([100 * m["by_speed"][s]["mAP@.5"] for m in metrics]) for s in SPEEDS]
+            lines.append(f"| {' | '.join([*cells, str(len(found)), row.paper])} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output_dir", default="video_tables", type=pathlib.Path)
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--first_seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument(
+        "--finished", action="store_true", help="tell of the rows that were run, and run none"
+    )
+    parser.add_argument("--only", default="", help="names of rows, separated by commas")
+    parser.add_argument("--videos", type=int, default=600, help="(default: 600)")
+    parser.add_argument("--frames", type=int, default=16, help="of a video (default: 16)")
+    parser.add_argument("--detector_steps", type=int, default=900, help="(default: 900)")
+    parser.add_argument("--steps", type=int, default=500, help="of each row (default: 500)")
+    parser.add_argument("--write_docs", action="store_true", help="put the tables in the docs")
+    args = parser.parse_args()
+    args.output_dir = args.output_dir.resolve()
+    only = {name for name in args.only.split(",") if name}
+    known = {row.name for rows in TABLES.values() for row in rows}
+    if only - known:
+        parser.error(f"--only: no such row: {', '.join(sorted(only - known))}; there are {known}")
+    results, text = [], ""
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        results.append(run_study(Study(args.output_dir, seed, args), only))
+        (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
+        text = as_markdown(results)
+        print(text, flush=True)
+    if args.write_docs:
+        write_docs(text, "video tables")
+
+
+if __name__ == "__main__":
+    main()

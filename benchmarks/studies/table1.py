@@ -1,0 +1,384 @@
+r"""The rows of Context R-CNN's Table 1 on simulated cameras, over seeds.
+
+    python -m benchmarks.studies.table1 --output_dir=tables --seeds=3
+    python -m benchmarks.studies.table1 --output_dir=tables --only=single_frame,lt_attention
+
+Each seed has its own cameras, weights and order. A single-frame detector is trained first, on
+cameras of its own; every row then goes on from it on other cameras for as many steps, the
+single-frame row too, and is evaluated on cameras that none has seen. What is finished is not run
+again, and several of these may run beside each other with seeds of their own (--first_seed). Writes
+<output_dir>/tables.json and figures of the first seed and, with --write_docs, puts both into
+docs/results.md.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import shutil
+
+from benchmarks.studies.study import (
+    DOCS,
+    ROOT,
+    cli,
+    metrics_of,
+    run_once,
+    spread,
+    train_command,
+    write_docs,
+)
+from context_rcnn.data.readers import citycam
+from context_rcnn.report import figures
+
+MEASURES = ("mAP@.5", "AR@1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row: a file of configs/table1, the bank it reads, and the paper's mAP@.5 and AR@1."""
+
+    title: str
+    config: str
+    paper: str
+    bank: str = ""
+    clips: bool = False  # sees several frames
+    weights: str = ""  # of the row whose detector it takes, in place of training its own
+
+    @property
+    def name(self) -> str:
+        return f"{self.config}-{self.bank}" if self.bank not in ("", "one_box") else self.config
+
+
+SINGLE = Row("single frame", "single_frame", "37.9 / 46.5")
+MONTH = Row("LT attention, one month", "lt_attention", "55.6 / 57.5", "one_box")
+BOTH = Row("ST+LT attention", "st_lt_attention", "55.9 / 58.3", "one_box", clips=True)
+TRAPS = {
+    "(b) Time horizon": [
+        SINGLE,
+        Row("one minute", "horizon_minute", "50.3 / 51.4", "one_box"),
+        Row("one hour", "horizon_hour", "52.1 / 52.5", "one_box"),
+        Row("one day", "horizon_day", "52.5 / 52.9", "one_box"),
+        Row("one week", "horizon_week", "54.1 / 53.2", "one_box"),
+        MONTH,
+    ],
+    "(c) Selecting memory": [
+        MONTH,
+        Row("extractor trained elsewhere", "lt_attention", "50.3 / 55.8", "elsewhere"),
+        Row("only positive boxes", "lt_attention", "53.9 / 56.2", "positives"),
+        Row("subsample half", "lt_attention", "52.5 / 56.1", "half"),
+        Row("subsample quarter", "lt_attention", "50.8 / 55.0", "quarter"),
+    ],
+    "(d) Comparison across models": [
+        SINGLE,
+        Row("repeat detection elimination", "repeat_detections", "-", weights="single_frame"),
+        Row("majority vote", "majority_vote", "37.8 / 46.4", weights="single_frame"),
+        Row("ST spatial", "st_spatial", "39.6 / 36.0", clips=True),
+        Row("S3D", "s3d", "44.7 / 46.0", clips=True),
+        Row("SF attention", "sf_attention", "44.9 / 50.2"),
+        Row("ST attention", "st_attention", "46.4 / 55.3", clips=True),
+        MONTH,
+        BOTH,
+    ],
+    "How the memory is stored: the detector of float16 with the same bank in other types": [
+        Row("float32", "lt_attention", "-", "float32", weights="lt_attention"),
+        MONTH,
+        Row("bfloat16", "lt_attention", "-", "bfloat16", weights="lt_attention"),
+        Row("int8", "lt_attention", "-", "int8", weights="lt_attention"),
+    ],
+}
+TRAFFIC = {
+    "(e) Adding boxes to the memory, on traffic": [
+        Row("single frame", "single_frame", "38.1 / 28.2"),
+        Row("top 1 box", "lt_attention", "40.5 / 29.3", "one_box"),
+        Row("top 8 boxes", "lt_attention", "42.6 / 30.2", "eight_boxes"),
+    ],
+}
+# Which entries a bank keeps, as flags of `context-rcnn remember`.
+BANKS = {
+    "one_box": [],
+    "eight_boxes": ["--top_k=8"],
+    "half": ["--stride=2"],
+    "quarter": ["--stride=4"],
+    "positives": ["--positives=label"],
+    "elsewhere": [],
+    "float32": ["--dtype=float32"],
+}
+# Banks made of the first by `context-rcnn bank merge`.
+CONVERTED = ("bfloat16", "int8")
+# A month in few images: many cameras teach more about memory than many images of a few.
+# Four species are two pairs of look-alikes, each with enough pictures to learn from.
+RARE = ["--triggers_per_day=1.2", "--empty_fraction=0.5", "--max_burst=3", "--species=4"]
+RARE += ["--pretrain_fraction=0.3"]
+# On roads, two glances twice a day.
+GLANCES = ["--clips_per_day=2", "--frames_per_clip=2", "--frame_interval=20"]
+# Rows of figure 7 and of figure 6, by the name they have there.
+FALSE_POSITIVES = {
+    "single frame": "single_frame",
+    "only positive boxes in memory": "lt_attention-positives",
+    "all boxes in memory": "lt_attention",
+}
+CAPTIONS = {
+    "classes": "Seed 0: AP at IoU .5 of each class, from the single frame to a month of memory.",
+    "empties": "Seed 0: false positives on 1,000 empty images, at several recalls.",
+    "times": "Seed 0: time between keyframes and the memories they attend to.",
+}
+TIMES = {"one day": "horizon_day", "one week": "horizon_week", "one month": "lt_attention"}
+
+
+class Study:
+    """One seed on one kind of cameras: its archive, detector, banks and rows."""
+
+    def __init__(self, folder: pathlib.Path, kind: str, seed: int, args: argparse.Namespace):
+        self.folder = folder / f"{kind}-{seed}"
+        self.kind, self.seed, self.args = kind, seed, args
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def prepare(self) -> None:
+        """Simulates the cameras, writes examples and trains the single-frame detector."""
+        archive, args = self.folder / "archive", self.args
+        size = (
+            [f"--cameras={args.cameras}", f"--days={args.days}", *RARE]
+            if self.kind == "camera-traps"
+            else [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}", *GLANCES]
+        )
+        simulate = ["simulate", self.kind, archive, *size, f"--seed={self.seed}", "--workers=2"]
+        self._run("simulate", cli(*simulate, "--overwrite"), archive / "simulation.json")
+        flags = (
+            [f"--input_json={archive}/camera_traps.json", f"--image_root={archive}/images"]
+            if self.kind == "camera-traps"
+            else [f"--citycam_root={archive}"]
+        )
+        splits = archive / "splits.json"
+        if not splits.exists():
+            splits.write_text(json.dumps(traffic_splits(archive)))
+        flags += [f"--splits_file={splits}", f"--output_dir={self.folder}/examples"]
+        self._run("examples", cli("examples", *flags), self.folder / "examples/manifest.json")
+        self._train(
+            "detector",
+            [f"--pipeline_config_path={ROOT}/configs/simulation/faster_rcnn.yaml"],
+            args.detector_steps,
+            [f"task.train_data.input_path={self.folder}/examples/pretrain-*"],
+        )
+
+    def extractor(self) -> pathlib.Path:
+        """The frozen extractor, of the single-frame detector."""
+        folder = self.folder / "extractor"
+        flags = ["--max_boxes=8" if self.kind == "traffic" else "--max_boxes=1"]
+        flags += [f"--model_dir={self.folder}/detector", f"--output_dir={folder}"]
+        self._run("extractor", cli("extractor", *flags), folder / "extractor.json")
+        return folder
+
+    def bank(self, name: str, extractor: pathlib.Path) -> pathlib.Path:
+        """The bank of that name, made with this extractor."""
+        folder, whole = self.folder / f"bank_{name}", self.folder / "bank_one_box"
+        if name in CONVERTED:
+            merge = cli("bank", "merge", folder, whole, f"--dtype={name}")
+            self._run(f"bank_{name}", merge, folder / "manifest.json")
+            return folder
+        if name in ("half", "quarter") and whole.exists() and not folder.exists():
+            shutil.copytree(whole, folder)  # what was extracted is not extracted again
+            (folder / "manifest.json").unlink()
+        examples = ",".join(f"{self.folder}/examples/{split}-*" for split in ("train", "val"))
+        flags = [f"--examples={examples}", f"--extractor={extractor}"]
+        flags += [f"--output_dir={folder}", *BANKS[name]]
+        self._run(f"bank_{name}", cli("remember", *flags), folder / "manifest.json")
+        return folder
+
+    def row(self, row: Row, bank: pathlib.Path | None) -> dict:
+        """Trains and evaluates a row; returns its metrics."""
+        configs = [f"--pipeline_config_path={ROOT}/configs/simulation/context_rcnn.yaml"]
+        configs += [f"--config_file={ROOT}/configs/table1/{row.config}.yaml"]
+        if row.clips:
+            configs += [f"--config_file={ROOT}/configs/simulation/clips.yaml"]
+        settings = [f"task.init_checkpoint={self.folder}/detector"]
+        settings += [f"task.memory.bank={bank or ''}"]
+        if row.weights:
+            source = self.folder / "rows" / row.weights
+            steps = [f"--checkpoint_dir={source}", "--mode=eval"]
+            return self._train(f"rows/{row.name}", configs + steps, self.args.steps, settings)
+        return self._train(f"rows/{row.name}", configs, self.args.steps, settings)
+
+    def time_differences(self, row: str) -> list[int]:
+        """Seconds between keyframes and the memories that a row's detector attends to most."""
+        found = self.folder / "rows" / row / "explained.jsonl"
+        flags = [f"--model_dir={found.parent}", f"--output={found}", "--count=500", "--top=50"]
+        self._run(f"explain_{row}", cli("explain", *flags), found)
+        images = [json.loads(line) for line in found.read_text().splitlines()]
+        return [
+            entry["seconds_apart"]
+            for image in images
+            for detection in image["detections"]
+            for entry in detection["attention"]
+            if entry["seconds_apart"] is not None
+        ]
+
+    def _train(
+        self, name: str, flags: list[str], steps: int, settings: list[str] | None = None
+    ) -> dict:
+        examples = self.folder / "examples"
+        overrides = [
+            f"task.train_data.input_path={examples}/train-*",
+            f"task.validation_data.input_path={examples}/val-*",
+            "task.validation_data.sample_1_of_n=2",
+            "task.model.boxes.samples=16",
+            *(settings or []),
+        ]
+        command = train_command(self.folder / name, flags, steps, self.seed, overrides)
+        self._run(name, command, self.metrics(name, steps))
+        return json.loads(self.metrics(name, steps).read_text())
+
+    def metrics(self, name: str, steps: int) -> pathlib.Path:
+        return metrics_of(self.folder / name, steps)
+
+    def _run(self, name: str, command: list, product: pathlib.Path) -> None:
+        run_once(self.folder, name, command, product)
+
+
+def traffic_splits(archive: pathlib.Path) -> dict[str, list[str]]:
+    """Half of the training cameras for the detector that comes first; the archive's own test."""
+    own = citycam.read_citycam_splits(archive).cameras
+    train = sorted(own["train"])
+    half = len(train) // 2
+    return {"pretrain": train[:half], "train": train[half:], "val": sorted(own["test"])}
+
+
+def run_study(study: Study, tables: dict[str, list[Row]], only: set[str], elsewhere) -> dict:
+    """Runs the rows of these tables; returns metrics by row name."""
+    rows = {row.name: row for members in tables.values() for row in members}
+    rows = {name: row for name, row in rows.items() if not only or name in only}
+    if study.args.finished:
+        files = {name: study.metrics(f"rows/{name}", study.args.steps) for name in rows}
+        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    if not rows:
+        return {}
+    study.prepare()
+    results = {}
+    for name, row in rows.items():
+        bank = None
+        if row.bank:
+            extractor = elsewhere() if row.bank == "elsewhere" else study.extractor()
+            bank = study.bank(row.bank, extractor)
+        results[name] = study.row(row, bank)
+    return results
+
+
+def draw(study: Study, results: dict[str, dict], folder: pathlib.Path) -> list[pathlib.Path]:
+    """The paper's figures 5, 6 and 7 of one seed, as far as their rows were run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    single, month = results.get(SINGLE.name), results.get(MONTH.name)
+    charts = {}
+    if single and month:
+        before, after = single["per_class"], month["per_class"]
+        gains = [(name, before[name]["AP@.5"], after[name]["AP@.5"]) for name in after]
+        charts["classes"] = figures.class_gains(gains)
+    runs = {
+        title: {recall: row and row["detections"] for recall, row in empties.items()}
+        for title, name in FALSE_POSITIVES.items()
+        if name in results and (empties := results[name]["false_positives_per_1000_empty_images"])
+    }
+    if runs:
+        charts["empties"] = figures.false_positives(runs)
+    times = {
+        title: study.time_differences(name) for title, name in TIMES.items() if name in results
+    }
+    if times:
+        charts["times"] = figures.time_differences(times)
+    for name, figure in charts.items():
+        figures.save(figure, str(folder / f"{name}.svg"))
+    return [folder / f"{name}.svg" for name in charts]
+
+
+def as_markdown(tables: dict[str, list[Row]], results: list[dict]) -> str:
+    """The tables as far as they were run, with mean and standard deviation over seeds."""
+    lines = []
+    for title, rows in tables.items():
+        ran = [row for row in rows if any(row.name in result for result in results)]
+        if len(ran) < 2:
+            continue
+        names = ["mAP@.5", "over single frame", "AR@1", "false positives", "seeds"]
+        lines += ["", f"### {title}", "", f"| | {' | '.join(names)} | paper, on real cameras |"]
+        lines += ["|---" * (len(names) + 2) + "|"]
+        for row in ran:
+            found = [result[row.name] for result in results if row.name in result]
+            ap, ar = (spread([100 * metrics[key] for metrics in found]) for key in MEASURES)
+            gains = [
+                100 * (result[row.name]["mAP@.5"] - result[SINGLE.name]["mAP@.5"])
+                for result in results
+                if row.name in result and SINGLE.name in result
+            ]
+            gain = "" if row.name == SINGLE.name else spread(gains, "+")
+            false = spread([count for m in found if (count := false_positives(m)) is not None])
+            cells = [row.title, ap, gain, ar, false, str(len(found)), row.paper]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def false_positives(metrics: dict) -> float | None:
+    """Of 1000 empty images, at the score that finds half of the objects."""
+    row = metrics["false_positives_per_1000_empty_images"].get("0.5")
+    return row and row["detections"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0],
+        epilog=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--output_dir", default="tables", type=pathlib.Path)
+    parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--first_seed", type=int, default=0, help="(default: 0)")
+    parser.add_argument(
+        "--finished", action="store_true", help="tell of the rows that were run, and run none"
+    )
+    parser.add_argument("--only", default="", help="names of rows, separated by commas")
+    parser.add_argument("--cameras", type=int, default=300, help="camera traps (default: 300)")
+    parser.add_argument("--days", type=int, default=30, help="(default: 30)")
+    parser.add_argument("--traffic_cameras", type=int, default=200, help="(default: 200)")
+    parser.add_argument("--traffic_days", type=int, default=6, help="(default: 6)")
+    parser.add_argument("--detector_steps", type=int, default=900, help="(default: 900)")
+    parser.add_argument("--steps", type=int, default=500, help="of each row (default: 500)")
+    parser.add_argument(
+        "--kinds", default="camera-traps,traffic", help="of cameras (default: %(default)s)"
+    )
+    parser.add_argument("--write_docs", action="store_true", help="put the tables in the docs")
+    args = parser.parse_args()
+    args.output_dir = args.output_dir.resolve()
+    only = {name for name in args.only.split(",") if name}
+    known = {row.name for tables in (TRAPS, TRAFFIC) for rows in tables.values() for row in rows}
+    if only - known:
+        parser.error(f"--only: no such row: {', '.join(sorted(only - known))}; there are {known}")
+    results = {"camera-traps": [], "traffic": []}
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        traffic = Study(args.output_dir, "traffic", seed, args)
+
+        def elsewhere(traffic=traffic):
+            traffic.prepare()
+            return traffic.extractor()
+
+        traps = Study(args.output_dir, "camera-traps", seed, args)
+        if "camera-traps" in args.kinds:
+            results["camera-traps"].append(run_study(traps, TRAPS, only, elsewhere))
+        if "traffic" in args.kinds:
+            results["traffic"].append(run_study(traffic, TRAFFIC, only, elsewhere))
+        (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
+        text = as_markdown(TRAPS, results["camera-traps"]) + as_markdown(
+            TRAFFIC, results["traffic"]
+        )
+        print(text, flush=True)
+    folder = DOCS.parent / "figures" if args.write_docs else args.output_dir / "figures"
+    drawn = draw(
+        Study(args.output_dir, "camera-traps", args.first_seed, args),
+        results["camera-traps"][0],
+        folder,
+    )
+    if args.write_docs:
+        text += "".join(
+            f"\n![{CAPTIONS[path.stem]}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*\n"
+            for path in drawn
+        )
+        write_docs(text, "tables")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,16 @@
+"""The command `context-rcnn VERB`: one file for verbs that belong together, with all their flags.
+
+    detect   detect, watch, results    photographs through an exported model
+    videos   videos, link              videos through an exported model
+    report   report                    a page to show
+    data     simulate, validate, examples
+    train    train, convert, extractor, explain, export
+    bank     remember, bank ...        memory banks
+    demo, doctor
+
+Each verb is one call into the rooms below, which are imported when the verb runs.
+"""
+
+from context_rcnn.cli.parser import build_parser, main
+
+__all__ = ["build_parser", "main"]

@@ -1,0 +1,185 @@
+"""The whole story in a few minutes, on simulated cameras.
+
+Cameras, examples, a single-frame detector, its memory bank, Context R-CNN, both measured on cameras
+they have never seen, and a page that shows the difference. Runs the commands that a user would
+type, and prints them. Run it with `make demo`, or:
+
+    python -m context_rcnn.cli.demo --output_dir=demo
+"""
+
+import argparse
+import json
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+STAGES = ("single_frame", "context_rcnn")
+# Many cameras and a month of each in few images: a memory is learned from cameras, not from images.
+# Two species that look alike, because in minutes nothing rarer can be learned.
+SIMULATION = ["--triggers_per_day=0.9", "--empty_fraction=0.5", "--max_burst=1", "--species=2"]
+SIMULATION += ["--pretrain_fraction=0.3"]
+
+
+def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """The demo's steps: what each is for, and its command.
+
+    The extractor must not know the cameras that the memory is learned from: of images it was
+    trained on its features say more than they will ever say of a new camera.
+    """
+    python, archive, examples = sys.executable, folder / "archive", folder / "examples"
+    cli = [python, "-m", "context_rcnn.cli"]
+    pretrained = folder / "pretrained"
+    single, context = (folder / stage for stage in STAGES)
+
+    def train(configs: list[str], run: pathlib.Path, num_steps: int, **overrides) -> list:
+        overrides = {
+            "task.train_data.input_path": f"{examples}/train-*",
+            "task.validation_data.input_path": f"{examples}/val-*",
+            "task.validation_data.sample_1_of_n": args.sample_1_of_n,
+            "task.train_data.seed": args.seed,
+            "trainer.seed": args.seed,
+            **overrides,
+        }
+        settings = ",".join(f"{name}={value}" for name, value in overrides.items())
+        command = [python, "-m", "context_rcnn.model_main_tf2"]
+        command += [f"--config_file={config}" for config in configs]
+        command += [f"--model_dir={run}", f"--params_override={settings}"]
+        return [*command, f"--num_train_steps={num_steps}"]
+
+    from_pretrained = {"task.init_checkpoint": pretrained}
+    return [
+        (
+            f"Simulate {args.cameras} camera traps over {args.days} days",
+            [*cli, "simulate", "camera-traps", str(archive), f"--cameras={args.cameras}"]
+            + [f"--days={args.days}", f"--seed={args.seed}", "--workers=2", *SIMULATION],
+        ),
+        (
+            "Write them as examples, by Apache Beam",
+            [*cli, "examples", f"--input_json={archive}/camera_traps.json"]
+            + [f"--image_root={archive}/images", f"--splits_file={archive}/splits.json"]
+            + [f"--output_dir={examples}"],
+        ),
+        (
+            "Train a single-frame detector on the first cameras",
+            train(
+                [args.config],
+                pretrained,
+                args.train_steps,
+                **{
+                    "task.train_data.input_path": f"{examples}/pretrain-*",
+                    "task.validation_data.input_path": "",
+                },
+            )
+            + ["--mode=train"],
+        ),
+        (
+            "Freeze it as the extractor of memories",
+            [*cli, "extractor", f"--model_dir={pretrained}", f"--output_dir={folder}/extractor"]
+            + ["--max_boxes=1"],
+        ),
+        (
+            "Remember the best box of every image of the other cameras, by Apache Beam",
+            [*cli, "remember", f"--extractor={folder}/extractor", f"--output_dir={folder}/bank"]
+            + [f"--examples={examples}/train-*.tfrecord,{examples}/val-*.tfrecord"],
+        ),
+        (
+            "Train on more cameras without a memory, and evaluate on cameras never seen",
+            train(
+                [args.context_config, "configs/table1/single_frame.yaml"],
+                single,
+                args.context_steps,
+                **from_pretrained,
+                **{"task.memory.bank": ""},
+            ),
+        ),
+        (
+            "Train Context R-CNN on the same cameras with their memory, and evaluate it alike",
+            train(
+                [args.context_config],
+                context,
+                args.context_steps,
+                **from_pretrained,
+                **{"task.memory.bank": f"{folder}/bank"},
+            ),
+        ),
+        (
+            "Ask it what it looks at",
+            [*cli, "explain", f"--model_dir={context}", f"--output={folder}/explanations.jsonl"]
+            + ["--count=100", "--top=50"],
+        ),
+        (
+            "Show it",
+            [*cli, "report", f"--evaluation={context}", f"--baseline={single}"]
+            + [f"--explanations={folder}/explanations.jsonl", f"--examples={examples}/*.tfrecord"]
+            + [f"--output_dir={folder}/report", "--title=Simulated cameras that remember"],
+        ),
+    ]
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Adds the verb of this file."""
+    verbs.add_parser(
+        "demo",
+        add_help=False,
+        help="the whole story on simulated cameras, in minutes (`context-rcnn demo --help`)",
+    ).set_defaults(run=lambda args, rest: main(rest), passes_flags_on=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the demo. Returns the exit status of the first step that fails, or 0."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output_dir", default="demo", help="folder to write (default: demo)")
+    parser.add_argument("--cameras", type=int, default=240, help="(default: 240)")
+    parser.add_argument("--days", type=int, default=30, help="(default: 30)")
+    parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
+    parser.add_argument("--config", default="configs/simulation/faster_rcnn.yaml", metavar="FILE")
+    parser.add_argument("--train_steps", type=int, default=350, help="(default: 350)")
+    parser.add_argument(
+        "--context_config", default="configs/simulation/context_rcnn.yaml", metavar="FILE"
+    )
+    parser.add_argument("--context_steps", type=int, default=420, help="(default: 420)")
+    parser.add_argument(
+        "--sample_1_of_n", type=int, default=2, help="of the images to evaluate on (default: 2)"
+    )
+    args = parser.parse_args(argv)
+    folder = pathlib.Path(args.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    start = time.monotonic()
+    for title, command in steps(folder, args):
+        print(f"\n=== {title}\n$ {shlex.join(command)}\n", flush=True)
+        status = subprocess.run(command).returncode
+        if status:
+            print(f"\nThe demo stops here: the command above ended with status {status}.")
+            return status
+        print(f"({(time.monotonic() - start) / 60:.1f} minutes so far)", flush=True)
+    measured = {stage: _latest(folder / stage) for stage in STAGES}
+    (folder / "metrics.json").write_text(json.dumps(measured, indent=1))
+    single, context = (measured[stage] for stage in STAGES)
+    print(f"\n{'on cameras never seen before':30} {'single frame':>14} {'Context R-CNN':>14}")
+    for name in ("mAP@.5", "AR@1"):
+        print(f"{name:30} {single[name]:14.3f} {context[name]:14.3f}")
+    minutes = (time.monotonic() - start) / 60
+    print(
+        f"\nDone in {minutes:.1f} minutes. Look at\n"
+        f"  {folder}/report/index.html   what the memory changed, and what it looks at\n"
+        f"  {folder}/metrics.json        all numbers of both\n"
+        f"  tensorboard --logdir {folder}"
+    )
+    return 0
+
+
+def _latest(run: pathlib.Path) -> dict:
+    """Numbers of a run's last evaluation; its pictures go beside the run."""
+    evaluations = (run / "evaluation").glob("step-*")
+    latest = max(evaluations, key=lambda path: int(path.name.rsplit("-", 1)[1]))
+    for name in ("metrics.txt", "contact_sheet.png"):
+        shutil.copy(latest / name, run / name)
+    return json.loads((latest / "metrics.json").read_text())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""`context-rcnn train`, `convert`, `extractor`, `explain` and `export`: detectors."""
+
+import argparse
+import json
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Adds the verbs of this file."""
+    _add_train(verbs)
+    _add_convert(verbs)
+    _add_extractor(verbs)
+    _add_explain(verbs)
+    _add_export(verbs)
+
+
+def _add_train(verbs: argparse._SubParsersAction) -> None:
+    verbs.add_parser(
+        "train",
+        add_help=False,
+        help="train and evaluate a detector (`context-rcnn train --help`)",
+    ).set_defaults(run=_train, passes_flags_on=True)
+
+
+def _train(args: argparse.Namespace, rest: list[str]) -> int:
+    from absl import app
+
+    from context_rcnn import model_main_tf2
+
+    app.run(model_main_tf2.main, ["context-rcnn train", *rest])
+    return 0
+
+
+def _add_convert(verbs: argparse._SubParsersAction) -> None:
+    convert = verbs.add_parser(
+        "convert",
+        help="make a run of a TensorFlow 1 checkpoint of the Object Detection API",
+        description="Takes the weights of a Faster R-CNN or Context R-CNN of the Object Detection "
+        "API's model zoo, ResNet 50, 101 or 152 without a pyramid, and writes the folder of a run "
+        "that computes the same: to extract memories with, to export, to detect with, to train on.",
+    )
+    convert.add_argument("--checkpoint", required=True, metavar="PREFIX", help=".../model.ckpt")
+    convert.add_argument("--pipeline_config", required=True, metavar="FILE", help="its config")
+    convert.add_argument("--label_map", required=True, metavar="FILE", help="its classes (.pbtxt)")
+    convert.add_argument("--model_dir", required=True, metavar="DIR", help="folder to write")
+    convert.add_argument(
+        "--params_override", default="", metavar="A.B=1", help="settings in place of the config's"
+    )
+    convert.set_defaults(run=_convert)
+
+
+def _convert(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.tasks import slim_checkpoints
+
+    left = slim_checkpoints.convert(
+        args.checkpoint, args.pipeline_config, args.label_map, args.model_dir, args.params_override
+    )
+    for name in left:
+        print(f"left out: {name}")
+    print(f"{args.model_dir}: a run with these weights; {len(left)} variables were left out")
+    return 0
+
+
+def _add_extractor(verbs: argparse._SubParsersAction) -> None:
+    extractor = verbs.add_parser(
+        "extractor",
+        help="freeze a trained detector, to fill memory banks with",
+        description="Writes the detector of a training run as a SavedModel that takes encoded "
+        "images and gives box features. It needs TensorFlow alone to run, and carries a hash of "
+        "its weights and preprocessing.",
+    )
+    extractor.add_argument("--model_dir", required=True, help="folder of the training run")
+    extractor.add_argument("--output_dir", required=True, help="folder to write")
+    extractor.add_argument(
+        "--source",
+        default="detections",
+        help="boxes whose features are given: `detections` (as the released code does) or "
+        "`proposals` (as the paper says) (default: detections)",
+    )
+    extractor.add_argument(
+        "--max_boxes", type=int, default=8, help="best boxes of an image (default: 8)"
+    )
+    extractor.add_argument(
+        "--checkpoint", default="", help="default: the best of the run, or else the latest"
+    )
+    extractor.set_defaults(run=_extractor)
+
+
+def _extractor(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.export.extractor import export_extractor
+
+    description = export_extractor(
+        args.model_dir,
+        args.output_dir,
+        source=args.source,
+        max_boxes=args.max_boxes,
+        checkpoint=args.checkpoint,
+    )
+    print(json.dumps(description, indent=1))
+    return 0
+
+
+def _add_explain(verbs: argparse._SubParsersAction) -> None:
+    explain = verbs.add_parser(
+        "explain",
+        help="which remembered boxes a trained Context R-CNN attends to",
+        description="Runs a trained Context R-CNN on labelled keyframes and writes, as a JSON line "
+        "each, the detections and the memory entries they attend to: image, time apart, box and "
+        "weight.",
+    )
+    explain.add_argument("--model_dir", required=True, help="folder of the training run")
+    explain.add_argument("--output", required=True, help="file to write, JSON lines")
+    explain.add_argument(
+        "--examples", default="", metavar="FILES", help="(default: the run's validation data)"
+    )
+    which = explain.add_mutually_exclusive_group()
+    which.add_argument("--image_id", action="append", help="a keyframe; may be repeated")
+    which.add_argument("--count", type=int, help="so many keyframes with objects, spread evenly")
+    explain.add_argument("--top", type=int, default=10, help="entries a detection (default: 10)")
+    explain.add_argument("--min_score", type=float, default=0.3, help="(default: 0.3)")
+    explain.add_argument("--min_weight", type=float, default=0.01, help="(default: 0.01)")
+    explain.add_argument("--checkpoint", default="", help="(default: the best, else the latest)")
+    explain.set_defaults(run=_explain)
+
+
+def _explain(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.explanations.attended import Explainer, write_explanations
+
+    explainer = Explainer(
+        args.model_dir,
+        checkpoint=args.checkpoint,
+        input_path=args.examples,
+        top=args.top,
+        min_score=args.min_score,
+        min_weight=args.min_weight,
+    )
+    chosen = explainer.choose(args.count) if args.count else args.image_id
+    print(f"{write_explanations(explainer, args.output, chosen)} keyframes in {args.output}")
+    return 0
+
+
+def _add_export(verbs: argparse._SubParsersAction) -> None:
+    export = verbs.add_parser(
+        "export",
+        help="a trained detector as a SavedModel, with its memory and extractor",
+        description="Writes the detector of a training run so that TensorFlow alone can run it "
+        "(docs/serving.md). One with a long-term memory is single-frame where none is given, and "
+        "carries the extractor that fills it.",
+    )
+    export.add_argument("--model_dir", required=True, help="folder of the training run")
+    export.add_argument("--output_dir", required=True, help="folder to write")
+    export.add_argument(
+        "--extractor",
+        default="",
+        metavar="DIR",
+        help="of the bank it was trained with; without it the model cannot fill its own memory",
+    )
+    export.add_argument(
+        "--input_type",
+        default="image_tensor",
+        help="of the signature serving_default: image_tensor, float_image_tensor, "
+        "encoded_image_string_tensor or tf_example (default: image_tensor); the other signatures "
+        "take encoded images",
+    )
+    export.add_argument(
+        "--checkpoint", default="", help="default: the best of the run, or else the latest"
+    )
+    export.set_defaults(run=_export)
+
+
+def _export(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.export.export import export_run
+
+    description = export_run(
+        args.model_dir,
+        args.output_dir,
+        checkpoint=args.checkpoint,
+        extractor=args.extractor,
+        input_type=args.input_type,
+    )
+    print(json.dumps(description, indent=1))
+    return 0

@@ -1,0 +1,218 @@
+"""The frozen extractor: a trained detector as a SavedModel that gives box features of images.
+
+It needs TensorFlow alone to run:
+
+    extractor = tf.saved_model.load(folder)
+    outputs = extractor.extract(tf.constant([open("image.jpg", "rb").read()]))
+
+`extract` takes encoded images [batch], any number of them and of any size, and returns
+
+    features  float32 [batch, boxes, depth]   spatially pooled second-stage features
+    boxes     float32 [batch, boxes, 4]       y1 x1 y2 x2, 0 to 1
+    scores    float32 [batch, boxes]          best first; -1 in padding
+    classes   int32   [batch, boxes]          from 1; 0 in padding
+
+A bank made by it carries its `hash`, of weights and preprocessing, so that features of different
+extractors are never mixed.
+"""
+
+import hashlib
+import json
+import os
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras
+
+from context_rcnn.data import input as input_lib
+from context_rcnn.detectors.heads import pool_boxes
+from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
+from context_rcnn.tasks.loading import load_run
+
+# Where features are taken: at the final boxes, as the released code does, or at the proposals with
+# the highest objectness, as the paper describes (section 3.1).
+SOURCES = ("detections", "proposals")
+DESCRIPTION = "extractor.json"
+
+
+class Extractor(tf.Module):
+    """A detector with its preprocessing.
+
+    Args:
+        model: a built detector.
+        image_size: height and width of its input.
+        keep_aspect_ratio: fit and pad rather than stretch.
+        source: one of `SOURCES`.
+        class_names: names by id.
+        max_boxes: best boxes of an image whose features are given; each one costs a second stage.
+    """
+
+    def __init__(
+        self,
+        model: TwoStageDetector,
+        *,
+        image_size: tuple[int, int],
+        keep_aspect_ratio: bool,
+        source: str,
+        class_names: Mapping[int, str],
+        max_boxes: int = 8,
+    ):
+        super().__init__(name="extractor")
+        if max_boxes < 1:
+            raise ValueError(f"max_boxes must be at least 1, got {max_boxes}")
+        if source not in SOURCES:
+            raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
+        # Weights are saved, but not layers, which Keras would trace once more, one by one.
+        self._weights = [*model.variables]
+        self._untracked = types.SimpleNamespace(model=model)
+        self._image_size = tuple(image_size)
+        self._keep_aspect_ratio = keep_aspect_ratio
+        self._source = source
+        self._max_boxes = max_boxes
+        description = {
+            "source": source,
+            "max_boxes": max_boxes,
+            "image_size": list(image_size),
+            "keep_aspect_ratio": keep_aspect_ratio,
+            "classes": {str(k): v for k, v in sorted(class_names.items())},
+        }
+        outputs = self.extract.get_concrete_function().structured_outputs
+        description["depth"] = outputs["features"].shape[-1]
+        description["hash"] = fingerprint(model, description)
+        # As text: a module wraps dicts in a type of its own.
+        self._description = json.dumps(description)
+        self.hash = tf.Variable(description["hash"], trainable=False)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What it is: source, preprocessing, classes, depth of the features, hash."""
+        return json.loads(self._description)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "encoded_images")])
+    def extract(self, encoded_images: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Features of the boxes found in encoded images; see the module."""
+        images, shapes = prepare_images(encoded_images, self._image_size, self._keep_aspect_ratio)
+        return self.extract_from_images(images, shapes)
+
+    @tf.function
+    def extract_from_images(self, images: tf.Tensor, shapes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The same for images that are resized already; see `data.input.resize`."""
+        model = self._untracked.model
+        maps = model.maps(images, training=False)
+        at, _ = model.propose(maps, shapes, training=False)
+        if self._source == "proposals":
+            at = Proposals(*(column[:, : self._max_boxes] for column in at[:3]))
+        crops = model.box_features(maps, at, training=False)
+        logits, offsets = model.box_predictor(crops)
+        if self._source == "proposals":
+            classes = tf.argmax(logits[..., 1:], axis=-1, output_type=tf.int32) + 1
+        else:
+            found = model.detect(logits, offsets, at, shapes)
+            boxes, scores, classes = (
+                found[f"detection_{name}"][:, : self._max_boxes]
+                for name in ("boxes", "scores", "classes")
+            )
+            at = Proposals(boxes, scores, scores >= 0)
+            crops = model.box_features(maps, at, training=False)
+        boxes, scores, features = at.boxes, at.scores, pool_boxes(crops)
+        valid = at.valid
+        return {
+            "features": tf.where(valid[..., None], tf.cast(features, tf.float32), 0.0),
+            "boxes": tf.where(valid[..., None], boxes / tf.tile(shapes, [1, 2])[:, None], 0.0),
+            "scores": tf.where(valid, scores, -1.0),
+            "classes": tf.where(valid, tf.cast(classes, tf.int32), 0),
+        }
+
+
+def decode_image(encoded: tf.Tensor) -> tf.Tensor:
+    """Any image that TensorFlow reads, as uint8 [height, width, 3]."""
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    image.set_shape([None, None, 3])
+    return image
+
+
+def prepare_images(
+    images: tf.Tensor,
+    size: Sequence[int],
+    keep_aspect_ratio: bool,
+    decode: Callable[[tf.Tensor], tf.Tensor] = decode_image,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Images [n], whatever `decode` makes pixels of, as a detector wants them.
+
+    Returns:
+        uint8 [n, *size, 3], and float32 [n, 2], height and width of what is not padding.
+    """
+    return tf.map_fn(
+        lambda image: input_lib.resize(decode(image), size, keep_aspect_ratio),
+        images,
+        fn_output_signature=(
+            tf.TensorSpec([*size, 3], tf.uint8),
+            tf.TensorSpec([2], tf.float32),
+        ),
+    )
+
+
+def fingerprint(model: tf_keras.Model, preprocessing: Mapping[str, Any]) -> str:
+    """A hash of all weights and of what is done to an image before it meets them."""
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(json.dumps(preprocessing, sort_keys=True).encode())
+    for variable in model.variables:
+        value = variable.numpy()
+        digest.update(f"{value.dtype.str}{value.shape}".encode())
+        digest.update(value.tobytes())
+    return digest.hexdigest()
+
+
+def save_extractor(extractor: Extractor, folder: str) -> None:
+    """Writes the SavedModel and, beside it, what it is as JSON."""
+    tf.saved_model.save(extractor, folder, signatures={"extract": extractor.extract})
+    with tf.io.gfile.GFile(os.path.join(folder, DESCRIPTION), "w") as file:
+        json.dump(extractor.description, file, indent=1)
+
+
+def load_extractor(folder: str) -> tuple[Any, dict[str, Any]]:
+    """Loads a saved extractor and its description; a ValueError where it is none."""
+    path = os.path.join(folder, DESCRIPTION)
+    if not tf.io.gfile.exists(path):
+        raise ValueError(f"{folder} is not an extractor: there is no {DESCRIPTION} in it")
+    with tf.io.gfile.GFile(path) as file:
+        description = json.load(file)
+    module = tf.saved_model.load(folder)
+    inside = module.hash.numpy().decode()
+    if inside != description.get("hash"):
+        raise ValueError(
+            f"{path} says the hash is {description.get('hash')}, the model beside it says {inside}"
+        )
+    return module, description
+
+
+def export_extractor(
+    model_dir: str,
+    folder: str,
+    *,
+    source: str = "detections",
+    max_boxes: int = 8,
+    checkpoint: str = "",
+) -> dict[str, Any]:
+    """Freezes the detector of a training run; returns the extractor's description.
+
+    Args:
+        model_dir: folder of the run, with its `params.yaml`.
+        folder: to write to.
+        source: one of `SOURCES`.
+        max_boxes: best boxes of an image whose features are given.
+        checkpoint: by default the best checkpoint of the run, or else the latest.
+    """
+    config, class_names, model = load_run(model_dir, checkpoint)
+    extractor = Extractor(
+        model,
+        image_size=config.task.model.image_size,
+        keep_aspect_ratio=config.task.model.keep_aspect_ratio,
+        source=source,
+        class_names=class_names,
+        max_boxes=max_boxes,
+    )
+    save_extractor(extractor, folder)
+    return extractor.description

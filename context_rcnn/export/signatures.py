@@ -1,0 +1,347 @@
+"""What an exported detector can be asked, as functions of plain tensors.
+
+Each is an attribute of the loaded SavedModel and a signature of the same name. Images are encoded,
+as many as one likes and of any size, unless said otherwise.
+
+    serving_default        the Object Detection API's inputs (of the chosen type) and outputs; a
+                           memory may be given or not. The loaded model itself can be called, too
+    detect                 images alone: the single-frame model
+    detect_with_context    and a memory, as entries of a bank
+    project                entries of a bank to keys and values, to be kept for a camera
+    detect_with_projected  images, and a memory that was projected before
+    explain_with_projected the same, and the entries that each detection attends to most
+    detect_prepared, detect_prepared_with_projected
+                           the same for images in the network's size, uint8 [n, height, width, 3],
+                           with the heights and widths of what is not padding
+    extract                features for the bank, by the frozen extractor
+    initial_state, step    a frame of each camera after the other, with a memory that grows; or of
+                           each video
+
+docs/serving.md tells all inputs and outputs. A memory of one row is shared by all images.
+"""
+
+import json
+import types
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from context_rcnn.detectors.two_stage import TwoStageDetector
+from context_rcnn.explanations.attention import detect_with_attention
+from context_rcnn.export import detection_api
+from context_rcnn.export.extractor import decode_image, prepare_images
+from context_rcnn.export.steps import CameraSteps, Steps, VideoSteps
+from context_rcnn.models.mega.stream import MegaStream
+
+ENCODED = tf.TensorSpec([None], tf.string, "encoded_images")
+ATTENDED = 50
+"""Entries that an explained detection names."""
+STATE = "state_"
+"""Before the names of the state in the signatures, where inputs and outputs are flat."""
+
+Tensors = dict[str, tf.Tensor]
+
+
+class ServedDetector(tf.Module):
+    """A detector with its preprocessing, its memory and what is known of it.
+
+    Args:
+        model: a built detector.
+        description: of the model (docs/serving.md); carried inside as JSON, and read for the
+            preprocessing and the memory.
+        offset_weights: of the detector's box offsets.
+        input_type: of `serving_default`, one of `detection_api.INPUT_TYPES`.
+        side_inputs: of `serving_default`, from `detection_api.side_input_specs`, or none.
+        extractor: a loaded extractor, or None.
+        stream: settings of `ContextStream`, or None for a `step` of videos or none.
+        video: a stream of videos, or None.
+    """
+
+    def __init__(
+        self,
+        model: TwoStageDetector,
+        description: Mapping[str, Any],
+        *,
+        offset_weights: Sequence[float],
+        input_type: str,
+        side_inputs: Sequence[tf.TensorSpec] = (),
+        extractor: Any = None,
+        stream: Mapping[str, Any] | None = None,
+        video: MegaStream | None = None,
+    ):
+        super().__init__(name="served_detector")
+        self.description = tf.Variable(json.dumps(description), trainable=False)
+        # Weights are saved, but not layers, which Keras would trace once more, one by one.
+        self._untracked = types.SimpleNamespace(model=model, extractor=extractor, functions={})
+        self._weights = [*model.variables]
+        if extractor is not None:
+            self._weights += extractor.signatures["extract"].variables
+        self._preprocessing = _preprocessing(description)
+        self._decode_once = extractor is not None and (
+            _preprocessing(description["extractor"]) == self._preprocessing
+        )
+        self._offset_weights = tuple(offset_weights)
+        memory = description["memory"]
+        self._entry_size = memory["entry_size"] if memory else 0
+        prepared = (
+            tf.TensorSpec([None, *description["image_size"], 3], tf.uint8, "images"),
+            tf.TensorSpec([None, 2], tf.float32, "image_shapes"),
+        )
+        self._serve("detect", self._detect, ENCODED)
+        self._serve("detect_prepared", self._detect_prepared, *prepared)
+        if memory:
+            self._serve_memory(memory["blocks"], memory["depth"], prepared)
+        if extractor is not None:
+            self._serve("extract", self._extract, ENCODED)
+        if stream is not None:
+            self._serve_steps(
+                CameraSteps(model, stream, self._prepare, extractor, self._decode_once)
+            )
+        if video is not None:
+            self._serve_steps(VideoSteps(video, self._prepare, description["video"]["anywhere"]))
+        self.serving_default = self._default(input_type, side_inputs)
+        self.__call__ = self.serving_default  # of the loaded model, as the API's can be called
+        self._functions["serving_default"] = self.serving_default
+
+    def describe(self) -> dict[str, Any]:
+        """What the model is."""
+        return json.loads(self.description.numpy())
+
+    def functions(self) -> dict[str, Any]:
+        """What is to be saved, by the names of the signatures."""
+        return dict(self._functions)
+
+    @property
+    def _model(self) -> TwoStageDetector:
+        return self._untracked.model
+
+    @property
+    def _extractor(self) -> Any:
+        return self._untracked.extractor
+
+    @property
+    def _functions(self) -> dict[str, Any]:
+        return self._untracked.functions
+
+    def _serve(self, name: str, function: Callable[..., Any], *inputs: tf.TensorSpec) -> None:
+        """Makes a function an attribute and a signature."""
+        self._functions[name] = _function(function, *inputs)
+        setattr(self, name, self._functions[name])
+
+    def _serve_memory(self, blocks: int, depth: int, prepared: Sequence[tf.TensorSpec]) -> None:
+        specs = detection_api.side_input_specs(self._entry_size)
+        projected = (
+            tf.TensorSpec([None, blocks, None, depth], tf.float32, "context_keys"),
+            tf.TensorSpec([None, blocks, None, depth], tf.float32, "context_values"),
+            tf.TensorSpec([None, None], tf.bool, "context_valid"),
+        )
+        self._serve("detect_with_context", self._detect_with_context, ENCODED, *specs)
+        self._serve("project", self._project, specs[0])
+        self._serve("detect_with_projected", self._detect_with_projected, ENCODED, *projected)
+        self._serve("explain_with_projected", self._explain_with_projected, ENCODED, *projected)
+        self._serve(
+            "detect_prepared_with_projected",
+            self._detect_prepared_with_projected,
+            *prepared,
+            *projected,
+        )
+
+    def _serve_steps(self, steps: Steps) -> None:
+        self._untracked.steps = steps
+        state = {
+            name: tf.TensorSpec([None, *value.shape[1:]], value.dtype, STATE + name)
+            for name, value in steps.initial_state(1).items()
+        }
+        batch_size = tf.TensorSpec([], tf.int32, "batch_size")
+        self._serve("initial_state", steps.initial_state, batch_size)
+        self._serve("step", self._step, *steps.inputs, state)
+
+        # The signatures are the same, flat.
+        def initial_state(batch_size):
+            return _prefixed(self.initial_state(batch_size))
+
+        names = [spec.name for spec in steps.inputs]
+
+        def step(**inputs):
+            frame = [inputs.pop(name) for name in names]
+            state = {name.removeprefix(STATE): value for name, value in inputs.items()}
+            found, state = self.step(*frame, state)
+            return found | _prefixed(state)
+
+        self._functions["initial_state"] = _function(initial_state, batch_size)
+        flat = tf.function(step, autograph=False)
+        specs = {spec.name: spec for spec in steps.inputs}
+        self._functions["step"] = flat.get_concrete_function(**specs, **_prefixed(state))
+
+    def _default(self, input_type: str, side_inputs: Sequence[tf.TensorSpec]) -> Any:
+        """`serving_default`: the Object Detection API's inputs and outputs."""
+        spec = detection_api.INPUT_TYPES[input_type]
+        decode = decode_image if spec.dtype == tf.string else tf.identity
+
+        def call(input_tensor, *memory):
+            memory = self._memory(*memory, tf.shape(input_tensor)[0]) if memory else {}
+            images, shapes = self._prepare(input_tensor, decode)
+            outputs = self._run(images, shapes, memory)
+            return detection_api.api_detections(*outputs, shapes, self._offset_weights)
+
+        def call_with_memory(input_tensor, context_features, valid_context_size):
+            return call(input_tensor, context_features, valid_context_size)
+
+        def call_with_examples(input_tensor):
+            return call(*detection_api.parse_examples(input_tensor, self._entry_size))
+
+        if input_type == "tf_example":
+            return _function(call_with_examples, spec)
+        if not side_inputs:
+            return _function(call, spec)
+        features, size = side_inputs
+        if features.shape[1] is None:
+            # Stands for a memory that is not given. One entry rather than none, because TensorFlow
+            # Serving cannot pad what is empty when it makes one batch of several requests.
+            nothing = tf.zeros([features.shape[0] or 1, 1, self._entry_size])
+            unknown = tf.fill([size.shape[0] or 1], -1)
+            call_with_memory.__defaults__ = (nothing, unknown)
+        return _function(call_with_memory, spec, *side_inputs)
+
+    def _prepare(
+        self, images: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor] = decode_image
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return prepare_images(images, *self._preprocessing, decode)
+
+    def _detect(self, encoded_images: tf.Tensor) -> Tensors:
+        return self._detect_prepared(*self._prepare(encoded_images))
+
+    def _detect_prepared(self, images: tf.Tensor, image_shapes: tf.Tensor) -> Tensors:
+        return self._detections(images, image_shapes, {})
+
+    def _detect_with_context(
+        self, encoded_images: tf.Tensor, context_features: tf.Tensor, valid_context_size: tf.Tensor
+    ) -> Tensors:
+        count = tf.shape(encoded_images)[0]
+        memory = self._memory(context_features, valid_context_size, count)
+        return self._detections(*self._prepare(encoded_images), memory)
+
+    def _detect_with_projected(self, encoded_images: tf.Tensor, *projected: tf.Tensor) -> Tensors:
+        images, shapes = self._prepare(encoded_images)
+        return self._detect_prepared_with_projected(images, shapes, *projected)
+
+    def _explain_with_projected(self, encoded_images: tf.Tensor, *projected: tf.Tensor) -> Tensors:
+        images, shapes = self._prepare(encoded_images)
+        memory = _projected(*projected, tf.shape(images)[0])
+        found = detect_with_attention(self._model, images, shapes, memory, top=ATTENDED)
+        attention = {name: found[name] for name in ("attention_index", "attention_weight")}
+        return _normalised(found, shapes) | attention
+
+    def _detect_prepared_with_projected(
+        self,
+        images: tf.Tensor,
+        image_shapes: tf.Tensor,
+        context_keys: tf.Tensor,
+        context_values: tf.Tensor,
+        context_valid: tf.Tensor,
+    ) -> Tensors:
+        memory = _projected(context_keys, context_values, context_valid, tf.shape(images)[0])
+        return self._detections(images, image_shapes, memory)
+
+    def _project(self, context_features: tf.Tensor) -> Tensors:
+        features = tf.ensure_shape(context_features, [None, None, self._entry_size])
+        valid = tf.ones(tf.shape(features)[:2], tf.bool)
+        memory = self._model.box_memory.project(features, valid)
+        return {name: memory[name] for name in ("context_keys", "context_values")}
+
+    def _extract(self, encoded_images: tf.Tensor) -> Tensors:
+        return self._extractor.extract(encoded_images)
+
+    def _step(self, *inputs: Any) -> tuple[Tensors, Tensors]:
+        *frame, state = inputs
+        found, state, shapes = self._untracked.steps.step(*frame, state=state)
+        late = {"frame": found["frame"]} if "frame" in found else {}
+        return _normalised(found, shapes) | late, state
+
+    def _memory(
+        self, context_features: tf.Tensor, valid_context_size: tf.Tensor, images: tf.Tensor
+    ) -> Tensors:
+        """A memory as the port takes it, projected: once for all images if it has one row."""
+        features = tf.ensure_shape(context_features, [None, None, self._entry_size])
+        size = tf.ensure_shape(valid_context_size, [None])
+        features = _with_rows("context_features", features, images)
+        size = _with_rows("valid_context_size", size, images)
+        filled = tf.reduce_any(features != 0.0, axis=[1, 2])
+        _check(
+            tf.reduce_all((size >= 0) | ~filled),
+            "context_features was given without valid_context_size, which says how many count",
+        )
+        _check(
+            tf.reduce_all((size <= 0) | filled),
+            "valid_context_size was given without context_features, or they are all zeros",
+        )
+        rows, entries = tf.unstack(tf.shape(features)[:2])
+        _check(
+            tf.reduce_all(size <= entries),
+            "valid_context_size is more than the entries of context_features: size, entries:",
+            size,
+            entries,
+        )
+        valid = tf.range(entries) < size[:, None]
+        of_rows = tf.cond(
+            rows == 1,
+            lambda: tf.reduce_any(valid, axis=0, keepdims=True),
+            lambda: tf.broadcast_to(valid, [rows, entries]),
+        )
+        return self._model.box_memory.project(features, of_rows) | {"context_valid": valid}
+
+    def _detections(self, images: tf.Tensor, shapes: tf.Tensor, memory: Tensors) -> Tensors:
+        found, *_ = self._run(images, shapes, memory)
+        return _normalised(found, shapes)
+
+    @tf.function(autograph=False)
+    def _run(self, images: tf.Tensor, shapes: tf.Tensor, memory: Tensors) -> tuple:
+        """Detections with boxes in pixels, and the proposals, logits and offsets they came from."""
+        model = self._model
+        maps = model.maps(images, training=False)
+        proposals, _ = model.propose(maps, shapes, training=False)
+        features = model.box_features(maps, proposals, memory, training=False)
+        logits, offsets = model.box_predictor(features)
+        return model.detect(logits, offsets, proposals, shapes), proposals, logits, offsets
+
+
+def _function(function: Callable[..., Any], *inputs: Any) -> Any:
+    """A tf.function of these inputs. No Python in it has to be converted, which takes long."""
+    return tf.function(function, input_signature=inputs, autograph=False)
+
+
+def _preprocessing(description: Mapping[str, Any]) -> tuple[tuple[int, int], bool]:
+    return tuple(description["image_size"]), description["keep_aspect_ratio"]
+
+
+def _normalised(found: Tensors, shapes: tf.Tensor) -> Tensors:
+    """Detections with boxes as fractions of the image."""
+    return {
+        "detection_boxes": found["detection_boxes"] / tf.tile(shapes, [1, 2])[:, None],
+        "detection_scores": found["detection_scores"],
+        "detection_classes": found["detection_classes"],
+    }
+
+
+def _projected(keys: tf.Tensor, values: tf.Tensor, valid: tf.Tensor, images: tf.Tensor) -> Tensors:
+    """A projected memory as the port takes it."""
+    memory = {"context_keys": keys, "context_values": values, "context_valid": valid}
+    return {name: _with_rows(name, value, images) for name, value in memory.items()}
+
+
+def _prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {STATE + name: value for name, value in state.items()}
+
+
+def _with_rows(name: str, value: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
+    """The value, once it is sure that it has a row for each image, or one for all."""
+    rows = tf.shape(value)[0]
+    message = f"{name} needs a row for each image, or one for all of them: rows, images:"
+    with tf.control_dependencies([_check((rows == 1) | (rows == images), message, rows, images)]):
+        return tf.identity(value)
+
+
+def _check(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
+    """What the caller did wrong, as an InvalidArgumentError, here and from a server."""
+    return tf.debugging.Assert(condition, [message, *values], summarize=10)

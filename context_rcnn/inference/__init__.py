@@ -1,1 +1,0 @@
-"""Trained detectors at work: the frozen extractor that fills memory banks."""

@@ -1,0 +1,349 @@
+"""MEGA: Memory Enhanced Global-Local Aggregation for Video Object Detection (arXiv 2003.12063).
+
+The sections of the paper, in its order:
+
+    3.1  the relation module: `layers.relation`; the pools L and G, and what is kept of a frame
+    3.2  global-local aggregation, equations 3 to 6, and with the long range memory, 7 and 8:
+         `GlobalLocalAggregation`
+    4.2  the detector: conv5 on the whole map, one vector a box, `build_mega`
+    4.3  training on a few frames of a video: `MegaDetector`
+
+Algorithm 1, which goes through a video frame by frame, is `stream`. Where the released code
+departs from the paper, `variant: released` follows it:
+
+    h, a dense layer with ReLU    paper     after every relation module
+                                  released  before every local one but the first
+    time in the location          paper     yes;   released  no
+    a second global module        released  on the boxes of the keyframe, at the end
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import tensorflow as tf
+import tf_keras
+
+from context_rcnn.configs import detection as configs
+from context_rcnn.data.videos import Reach, VideoClips
+from context_rcnn.detectors import backbones
+from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
+from context_rcnn.detectors.heads import pool_boxes
+from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
+from context_rcnn.layers.relation import Pool, RelationModule, join_pools
+
+
+class GlobalLocalAggregation(tf_keras.layers.Layer):
+    """Section 3.2: boxes of a keyframe, enhanced by those of other frames.
+
+    Args:
+        depth: of the box features.
+        heads: of the relation modules.
+        global_modules: N_g.
+        local_modules: N_l.
+        kept_boxes: boxes of a reference frame that go on after the first local module, the best.
+        global_location: whether places, but not times, count in the global modules, too: of
+            section 4.5.
+        variant: `paper` or `released`.
+        max_frames: see `RelationModule`.
+        regularizer: of all kernels.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        heads: int = 16,
+        global_modules: int = 1,
+        local_modules: int = 3,
+        kept_boxes: int = 20,
+        global_location: bool = False,
+        variant: str = "paper",
+        max_frames: int = 64,
+        regularizer: tf_keras.regularizers.Regularizer | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+
+        def relation(name: str, location: bool, timed: bool = True) -> RelationModule:
+            return RelationModule(
+                depth,
+                heads=heads,
+                location=location,
+                timed=timed,
+                variant=variant,
+                max_frames=max_frames,
+                regularizer=regularizer,
+                name=name,
+            )
+
+        def transform(name: str) -> tf_keras.layers.Layer:
+            # At first it hands on what it gets, as the relations nearly do.
+            return tf_keras.layers.Dense(
+                depth,
+                activation="relu",
+                kernel_initializer="identity",
+                kernel_regularizer=regularizer,
+                name=name,
+            )
+
+        paper = variant == "paper"
+        self.depth, self.kept_boxes = depth, kept_boxes
+        self._paper = paper
+        self._global = [
+            relation(f"global_{i}", global_location, timed=False) for i in range(global_modules)
+        ]
+        self._local = [relation(f"local_{i}", True) for i in range(local_modules)]
+        # Behind global and local modules, of the paper; before the local ones, of the release.
+        self._global_transforms = [
+            transform(f"global_h_{i}") for i in range(global_modules * paper)
+        ]
+        count = local_modules if paper else max(0, local_modules - 1)
+        self._local_transforms = [transform(f"local_h_{i}") for i in range(count)]
+        second = global_modules and not paper
+        self._last_global = (
+            relation("global_last", global_location, timed=False) if second else None
+        )
+
+    def call(
+        self,
+        features: tf.Tensor,
+        *,
+        proposals: Proposals,
+        memory: Mapping[str, tf.Tensor] | None = None,
+        training: bool | None = None,
+    ) -> tf.Tensor:
+        """As the box port of single images: each is a video of one frame."""
+        frames = tf.zeros(tf.shape(proposals.valid), tf.int32)
+        key = Pool(pool_boxes(features), proposals.boxes, frames, proposals.valid)
+        nothing = Pool(*(part[:, :1] for part in key))
+        nothing = nothing._replace(valid=tf.zeros_like(nothing.valid))
+        key = self.enhance(key, nothing)
+        key, _ = self.aggregate(key, key, frames=1)
+        return self.finish(key, nothing).features[:, :, None, None]
+
+    @property
+    def levels(self) -> int:
+        """Levels of features that the long range memory keeps."""
+        return len(self._local)
+
+    def enhance(self, local: Pool, globals_: Pool) -> Pool:
+        """Equations 3 and 4: L^g = N_g(L, G)."""
+        for i, module in enumerate(self._global):
+            features, _ = module(local, globals_)
+            if self._paper:
+                features = self._global_transforms[i](features)
+            local = local._replace(features=features)
+        return local
+
+    def aggregate(
+        self,
+        key: Pool | None,
+        local: Pool,
+        frames: int,
+        memory: Sequence[Pool] | None = None,
+    ) -> tuple[Pool | None, list[Pool]]:
+        """Equations 5 and 6, with a memory 7 and 8: L^l = N_El(L^g, M).
+
+        Of the last module only the boxes of the keyframe are wanted, and computed.
+
+        Args:
+            key: boxes of the keyframe, enhanced, to be detected; None where only the levels are
+                wanted.
+            local: boxes of the reference frames, enhanced, frame after frame, best first.
+            frames: of `local`.
+            memory: M^0, M^1, ...: one pool a level.
+
+        Returns:
+            C, and the levels of `local` that a memory keeps, L^{l,0}, L^{l,1}, ...
+        """
+        count = key.valid.shape[1] if key else 0
+        levels = [local]
+        for i, module in enumerate(self._local):
+            last = i == len(self._local) - 1
+            kept = None if last else best_of_frames(levels[i], frames, self.kept_boxes)
+            asking = [part for part in (key, kept) if part]
+            if not asking:
+                break
+            asking, references = join_pools(*asking), levels[i]
+            if memory is not None:
+                references = join_pools(references, memory[i])
+            features, _ = module(asking, references)
+            if self._paper or not last:
+                features = self._local_transforms[i](features)
+            if key:
+                key = key._replace(features=features[:, :count])
+            if kept:
+                levels.append(kept._replace(features=features[:, count:]))
+        return key, levels
+
+    def finish(self, key: Pool, globals_: Pool) -> Pool:
+        """The second global module of the released code; of the paper, nothing."""
+        if self._last_global is None:
+            return key
+        return key._replace(features=self._last_global(key, globals_)[0])
+
+
+def best_of_frames(pool: Pool, frames: int, count: int) -> Pool:
+    """The first `count` boxes of each frame of a pool that has as many of every frame."""
+
+    def cut(part):
+        whole = tf.reshape(part, [-1, frames, part.shape[1] // frames, *part.shape[2:]])
+        best = whole[:, :, :count]
+        return tf.reshape(best, [-1, frames * best.shape[2], *part.shape[2:]])
+
+    return Pool(*map(cut, pool))
+
+
+class MegaDetector(TwoStageDetector):
+    """Section 4: the detector, and how it learns from a few frames of a video.
+
+    The images of a clip are a keyframe, then frames from near it, from before them, and from
+    anywhere in the video, as many of each as `clip` says. Only the keyframe teaches: what is
+    returned has one row a clip.
+
+    What it reads of `memory`:
+
+        clip_valid   bool [clips, frames], which frames there are
+        clip_frames  int32 [clips, frames], their numbers in the video
+
+    Args:
+        clip: frames besides the keyframe: local, of the memory, global.
+        reference_boxes: boxes of a frame that others see, the best.
+        **kwargs: of the detector; `box_memory` is a `GlobalLocalAggregation`.
+    """
+
+    def __init__(self, *, clip: tuple[int, int, int], reference_boxes: int, **kwargs):
+        super().__init__(**kwargs)
+        self._clip = clip
+        self.clip_frames = 1 + sum(clip)
+        self.reference_boxes = reference_boxes
+
+    def call(
+        self,
+        images: tf.Tensor,
+        image_shape: tf.Tensor,
+        groundtruth: Mapping[str, tf.Tensor] | None = None,
+        memory: Mapping[str, tf.Tensor] | None = None,
+        training: bool | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """As the detector's; with groundtruth, which is of the keyframes, of clips."""
+        if groundtruth is None:
+            return super().call(images, image_shape, memory=memory, training=training)
+        (local, past, anywhere), frames = self._clip, self.clip_frames
+        numbers, there = memory["clip_frames"], memory["clip_valid"]
+
+        def see(places: list[int]):
+            """Maps, proposals, first stage, and the pool of the best boxes of some frames."""
+            some = functools.partial(_frames, places=places, frames=frames)
+            maps = self.maps(some(images), training=training)
+            maps = self.map_memory(maps, memory=memory, training=training)
+            proposals, rpn = self.propose(maps, some(image_shape), training=training)
+            best = Proposals(*(part[:, : self.reference_boxes] for part in proposals[:3]))
+            pool = self.pool(
+                maps, best, tf.reshape(tf.gather(numbers, places, axis=1), [-1]), training
+            )
+            known = tf.reshape(tf.gather(there, places, axis=1), [-1, 1])
+            pool = pool._replace(valid=pool.valid & known)
+            return maps, proposals[:3], rpn, _side_by_side(pool, len(places))
+
+        aggregation = self.box_memory
+        keys = [0, *range(1, 1 + local), *range(frames - anywhere, frames)]
+        maps, proposals, rpn, pool = see(keys)
+        maps, proposals, rpn = tf.nest.map_structure(
+            lambda part: part[:: len(keys)], (maps, proposals, rpn)
+        )
+        drawn, targets = self.sample(Proposals(*proposals), groundtruth)
+        key = self.pool(maps, drawn, numbers[:, 0], training)
+        near = Pool(*(part[:, : (1 + local) * self.reference_boxes] for part in pool))
+        globals_ = Pool(*(part[:, (1 + local) * self.reference_boxes :] for part in pool))
+        levels = None
+        if past:
+            before = see([*range(1 + local, 1 + local + past)])[-1]
+            # No gradient flows into how the memory is made.
+            _, levels = aggregation.aggregate(None, aggregation.enhance(before, globals_), past)
+            levels = [Pool(*map(tf.stop_gradient, level)) for level in levels]
+        key, near = (aggregation.enhance(part, globals_) for part in (key, near))
+        key, _ = aggregation.aggregate(key, near, 1 + local, levels)
+        key = aggregation.finish(key, globals_)
+        logits, offsets = self.box_predictor(key.features[:, :, None, None])
+        return {
+            "rpn": rpn,
+            "targets": targets,
+            "class_logits": logits,
+            "box_offsets": offsets,
+        }
+
+    def pool(
+        self,
+        maps: Mapping[str, tf.Tensor],
+        proposals: Proposals,
+        frames: tf.Tensor,
+        training: bool | None = None,
+    ) -> Pool:
+        """Boxes of images as a pool; `frames` int32 [images] are their numbers."""
+        crops = self.box_head.crop(maps, proposals.boxes)
+        features = pool_boxes(self.box_head(crops, training=training))
+        frames = tf.broadcast_to(frames[:, None], tf.shape(proposals.valid))
+        return Pool(features, proposals.boxes, frames, proposals.valid)
+
+
+def training_clips(config: configs.Mega, seed: int) -> VideoClips:
+    """The frames that a keyframe is learned with, as `MegaDetector` takes them.
+
+    The paper draws the memory's frames from before the local ones. The released code draws them
+    from a window that is as wide, but `memory_frames` earlier.
+    """
+    training, before, after = config.training, -(config.local_frames - 1), 0
+    if not config.online:
+        before, after = -(config.local_frames // 2), config.local_frames // 2
+    memory = Reach(training.memory_frames, before - config.memory_frames, before - 1)
+    if config.variant == "released":
+        shift = config.memory_frames
+        memory = Reach(training.memory_frames, before - shift, min(after - shift, -1))
+    anywhere = Reach(training.global_frames, None, -1 if config.online else None)
+    reaches = (Reach(training.local_frames, before, after), memory, anywhere)
+    return VideoClips(reaches, training.keyframes, seed)
+
+
+def build_mega(
+    model: configs.FasterRcnn, config: configs.Mega, *, weight_decay: float = 0.0
+) -> MegaDetector:
+    """Section 4.2: a Faster R-CNN whose boxes are vectors, related to those of other frames."""
+    if model.backbone.kind not in ("dc5", "c4"):
+        raise ValueError(
+            "task.temporal.mega relates vectors: model.backbone.kind must be dc5 (the paper's) or "
+            f"c4, got {model.backbone.kind!r}"
+        )
+    training = config.training
+    return build_faster_rcnn(
+        model,
+        weight_decay=weight_decay,
+        box_memory=GlobalLocalAggregation(
+            config.depth,
+            heads=config.heads,
+            global_modules=config.global_modules,
+            local_modules=config.local_modules,
+            kept_boxes=config.kept_boxes,
+            global_location=config.global_location,
+            variant=config.variant,
+            max_frames=config.local_frames + config.memory_frames,
+            regularizer=backbones.l2(weight_decay),
+            name="aggregation",
+        ),
+        detector_class=functools.partial(
+            MegaDetector,
+            clip=(training.local_frames, training.memory_frames, training.global_frames),
+            reference_boxes=config.reference_boxes,
+        ),
+    )
+
+
+def _frames(rows: tf.Tensor, places: list[int], frames: int) -> tf.Tensor:
+    """Of images [clips * frames, ...], those of some places in their clips."""
+    clips = tf.reshape(rows, [-1, frames, *rows.shape[1:]])
+    return tf.reshape(tf.gather(clips, places, axis=1), [-1, *rows.shape[1:]])
+
+
+def _side_by_side(pool: Pool, frames: int) -> Pool:
+    """A pool of images [clips * frames, boxes] to one of clips [clips, frames * boxes]."""
+    return Pool(*(tf.reshape(part, [-1, frames * part.shape[1], *part.shape[2:]]) for part in pool))

@@ -1,0 +1,303 @@
+"""MEGA through a video, frame by frame: its Algorithm 1 with a state of fixed size.
+
+    stream = MegaStream(detector)
+    state = stream.initial_state(batch_size=2)          # two videos side by side
+    detections, state = stream.step(images, shapes, videos, valid, state, anywhere=(...))
+
+Offline, a keyframe sees as many frames after as before it: detections come `delay` frames late, and
+after a video's last frame it takes as many steps without a frame. The frames from anywhere in the
+video are given besides, one a step, in any order (the paper shuffles). Online, detections come at
+once, and the frames from anywhere are drawn from those before. Rows of a batch know nothing of each
+other. The state is a flat dict of tensors whose shapes never change.
+"""
+
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from context_rcnn.configs import detection as configs
+from context_rcnn.detectors.two_stage import Proposals
+from context_rcnn.layers.relation import Pool
+from context_rcnn.models.mega.aggregation import MegaDetector, best_of_frames
+from context_rcnn.models.streaming import push, where_rows
+
+NO_VIDEO = -1
+NO_FRAME = -1
+# Of a row without a keyframe, where it is not zeros.
+_NOTHING = {"detection_scores": -1, "frame": NO_FRAME, "image_shape": 1}
+
+
+class MegaStream(tf.Module):
+    """Runs a MEGA frame by frame.
+
+    Args:
+        detector: a MEGA (`models.mega`).
+        local_frames: T_l; offline, it is odd.
+        memory_frames: T_m; 0 is the base model.
+        global_frames: T_g.
+        online: a keyframe sees nothing that comes after it.
+        seed: of the draw of global frames, online.
+        variant: of the window's ends: the `paper` leaves out frames before the first and after the
+            last, the `released` code puts these in their place.
+    """
+
+    def __init__(
+        self,
+        detector: MegaDetector,
+        *,
+        local_frames: int = 25,
+        memory_frames: int = 25,
+        global_frames: int = 10,
+        online: bool = False,
+        seed: int = 0,
+        variant: str = "paper",
+    ):
+        super().__init__(name="mega_stream")
+        if local_frames < 1 or (not online and local_frames % 2 == 0):
+            raise ValueError(
+                "task.temporal.mega.local_frames must be odd, the keyframe in its middle, or "
+                f"online; got {local_frames}"
+            )
+        self._detector = detector
+        self._aggregation = detector.box_memory
+        self._local, self._past, self._anywhere = local_frames, memory_frames, global_frames
+        self._online = online
+        self._seed = seed
+        self._repeat_ends = variant == "released"
+        self.delay = 0 if online else local_frames // 2
+
+    def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
+        """The state of videos of which nothing was seen.
+
+            video       int64 [batch], NO_VIDEO at first
+            frame       int32 [batch], how many frames, of those that ended too
+        of the frames around the keyframe, and of those from anywhere, [batch, frames, boxes, ...]:
+            local_features, local_boxes, local_valid, global_features, global_valid
+            local_frames int32 [batch, frames], their numbers, NO_FRAME where there is none
+            local_shapes float32 [batch, frames, 2]
+        and of each level of the long range memory:
+            memory_0_features, memory_0_boxes, memory_0_valid, memory_1_features, ...
+            memory_frames int32 [batch, frames]
+        """
+        detector, depth = self._detector, self._aggregation.depth
+        count = detector.proposal_count
+        best = min(detector.reference_boxes, count)
+
+        def boxes(name: str, frames: int, number: int) -> dict[str, tf.Tensor]:
+            room = [batch_size, frames, number]
+            return {
+                f"{name}_features": tf.zeros([*room, depth]),
+                f"{name}_boxes": tf.zeros([*room, 4]),
+                f"{name}_valid": tf.zeros(room, tf.bool),
+            }
+
+        def numbers(frames: int) -> tf.Tensor:
+            return tf.fill([batch_size, frames], NO_FRAME)
+
+        state = {
+            "video": tf.fill([batch_size], tf.constant(NO_VIDEO, tf.int64)),
+            "frame": tf.zeros([batch_size], tf.int32),
+            "local_frames": numbers(self._local),
+            "local_shapes": tf.ones([batch_size, self._local, 2]),
+            **boxes("local", self._local, count),
+        }
+        if self._anywhere:
+            state |= boxes("global", self._anywhere, best)
+        if self._past:
+            state["memory_frames"] = numbers(self._past)
+            for level in range(self._aggregation.levels):
+                kept = best if level == 0 else min(self._aggregation.kept_boxes, best)
+                state |= boxes(f"memory_{level}", self._past, kept)
+        return state
+
+    def step(
+        self,
+        images: tf.Tensor,
+        shapes: tf.Tensor,
+        videos: tf.Tensor,
+        valid: tf.Tensor,
+        state: Mapping[str, tf.Tensor],
+        *,
+        ended: tf.Tensor | None = None,
+        anywhere: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None,
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """Takes one frame of each video, and detects in the keyframe `delay` frames before.
+
+        Args:
+            images: uint8 [batch, height, width, 3], resized as the detector wants them.
+            shapes: float32 [batch, 2], height and width of what is not padding.
+            videos: int64 [batch], any number that stands for the video. Where it is not the one of
+                the state, the row begins anew.
+            valid: bool [batch]; where False there is no frame, and the row stays as it is.
+            state: from `initial_state` or the last step.
+            ended: bool [batch]; where True, the video has no more frames: there is none here, but
+                the keyframe moves on.
+            anywhere: images, shapes and valid of one frame from anywhere in each video, offline.
+
+        Returns:
+            Detections as `TwoStageDetector.detect` gives them, with `image_shape` of the keyframe
+            and `frame` int32 [batch], its number in the video, NO_FRAME where there is none yet;
+            and the next state.
+        """
+        before = dict(state)
+        batch = images.shape[0] or tf.shape(images)[0]
+        ended = tf.zeros_like(valid) if ended is None else ended & ~valid
+        fresh = self.initial_state(batch)
+        begins = valid & (videos != state["video"])
+        state = {name: where_rows(begins, fresh[name], value) for name, value in state.items()}
+        new = self._look(images, shapes, valid, state["frame"])
+        if anywhere is not None and self._anywhere:
+            state |= self._push_global(*anywhere, state)
+        state |= self._push_local(new, shapes, begins, ended, state)
+        detections, levels = self._detect(state)
+        there = (valid | ended) & (detections["frame"] != NO_FRAME)
+        if self._past:
+            state |= self._push_memory(levels, there, state)
+        if self._anywhere and self._online:
+            state |= self._draw_global(new, state)
+        state |= {"video": videos, "frame": state["frame"] + 1}
+        state = {
+            name: where_rows(valid | ended, state[name], value) for name, value in before.items()
+        }
+        detections = {
+            name: where_rows(there, value, tf.zeros_like(value) + _NOTHING.get(name, 0))
+            for name, value in detections.items()
+        }
+        return detections, state
+
+    def _look(self, images, shapes, valid, numbers) -> Pool:
+        """All boxes of images, before any memory."""
+        maps = self._detector.maps(images, training=False)
+        proposals, _ = self._detector.propose(maps, shapes, training=False)
+        numbers = tf.where(valid, numbers, NO_FRAME)
+        pool = self._detector.pool(maps, proposals, numbers, training=False)
+        return pool._replace(valid=pool.valid & valid[:, None])
+
+    def _detect(self, state) -> tuple[dict[str, tf.Tensor], list[Pool]]:
+        """Detects in the keyframe of the window. Also returns what a memory keeps of all of it."""
+        detector, aggregation = self._detector, self._aggregation
+        window = _pool(state, "local", state["local_frames"])
+        place = self._local - 1 - self.delay
+        count = window.valid.shape[1] // self._local
+        key = Pool(*(part[:, place * count : (place + 1) * count] for part in window))
+        local = best_of_frames(window, self._local, detector.reference_boxes)
+        anywhere = self._globals(state, key)
+        proposals = Proposals(key.boxes, tf.ones_like(key.boxes[..., 0]), key.valid)
+        key, local = (aggregation.enhance(part, anywhere) for part in (key, local))
+        memory = None
+        if self._past:
+            memory = [
+                _pool(state, f"memory_{level}", state["memory_frames"])
+                for level in range(aggregation.levels)
+            ]
+        key, levels = aggregation.aggregate(key, local, self._local, memory)
+        key = aggregation.finish(key, anywhere)
+        logits, offsets = detector.box_predictor(key.features[:, :, None, None])
+        detections = detector.detect(logits, offsets, proposals, state["local_shapes"][:, place])
+        # Where ends are repeated, the frame in the middle is not always the keyframe.
+        detections["image_shape"] = state["local_shapes"][:, place]
+        number = state["frame"] - self.delay
+        there = (number >= 0) & (state["local_frames"][:, place] == number)
+        return detections | {"frame": tf.where(there, number, NO_FRAME)}, levels
+
+    def _globals(self, state, key: Pool) -> Pool:
+        if self._anywhere:
+            return _pool(state, "global", tf.zeros_like(state["global_valid"][:, :, 0], tf.int32))
+        nothing = Pool(*(part[:, :1] for part in key))
+        return nothing._replace(valid=tf.zeros_like(nothing.valid))
+
+    def _best(self, pool: Pool) -> Pool:
+        return Pool(*(part[:, : self._detector.reference_boxes] for part in pool))
+
+    def _push_global(self, images, shapes, valid, state) -> dict[str, tf.Tensor]:
+        """One more frame from anywhere in the video, in place of the first."""
+        best = self._best(self._look(images, shapes, valid, tf.zeros_like(state["frame"])))
+        parts = {"features": best.features, "boxes": best.boxes, "valid": best.valid}
+        names = {f"global_{name}": part for name, part in parts.items()}
+        return {
+            name: where_rows(valid, push(state[name], part), state[name])
+            for name, part in names.items()
+        }
+
+    def _draw_global(self, new: Pool, state) -> dict[str, tf.Tensor]:
+        """Keeps a fair sample of all frames so far: the n-th takes a place with chance T_g / n."""
+        place = sample_place(state["frame"], self._anywhere, self._seed)
+        here = place[:, None] == tf.range(self._anywhere)
+        here &= new.frames[:, :1] != NO_FRAME
+        best = self._best(new)
+        parts = {"features": best.features, "boxes": best.boxes, "valid": best.valid}
+        return {
+            f"global_{name}": where_rows(here, part[:, None], state[f"global_{name}"])
+            for name, part in parts.items()
+        }
+
+    def _push_memory(self, levels: list[Pool], there: tf.Tensor, state) -> dict[str, tf.Tensor]:
+        """The first frame of the window goes from it into the long range memory."""
+        pushed = {"memory_frames": push(state["memory_frames"], state["local_frames"][:, 0])}
+        for i, level in enumerate(levels):
+            count = level.valid.shape[1] // self._local
+            parts = {"features": level.features, "boxes": level.boxes, "valid": level.valid}
+            for name, part in parts.items():
+                name = f"memory_{i}_{name}"
+                pushed[name] = push(state[name], part[:, :count])
+        return {name: where_rows(there, value, state[name]) for name, value in pushed.items()}
+
+    def _push_local(self, new: Pool, shapes, begins, ended, state) -> dict[str, tf.Tensor]:
+        """Moves the window on by a frame."""
+        parts = {
+            "local_features": new.features,
+            "local_boxes": new.boxes,
+            "local_valid": new.valid,
+            "local_frames": new.frames[:, 0],
+            "local_shapes": shapes,
+        }
+        pushed = {}
+        for name, newest in parts.items():
+            queue = state[name]
+            if self._repeat_ends:
+                newest = where_rows(ended, queue[:, -1], newest)
+                everywhere = tf.broadcast_to(newest[:, None], tf.shape(queue))
+                queue = where_rows(begins, everywhere, queue)
+            pushed[name] = push(queue, newest)
+        return pushed
+
+
+def _pool(state: Mapping[str, tf.Tensor], name: str, frames: tf.Tensor) -> Pool:
+    """What the state holds of some frames, as a pool."""
+    features, boxes, valid = (state[f"{name}_{part}"] for part in ("features", "boxes", "valid"))
+    frames = tf.broadcast_to(frames[:, :, None], tf.shape(valid))
+    count = valid.shape[1] * valid.shape[2]
+    return Pool(
+        *(
+            tf.reshape(part, [-1, count, *part.shape[3:]])
+            for part in (features, boxes, frames, valid)
+        )
+    )
+
+
+def sample_place(number: tf.Tensor, places: int, seed: int) -> tf.Tensor:
+    """Where the n-th frame, from 0, goes in a sample of so many; `places` or more: nowhere."""
+    lot = _hash(number, seed) % (number + 1)
+    return tf.where(number < places, number, lot)
+
+
+def _hash(number: tf.Tensor, seed: int) -> tf.Tensor:
+    """A number from 0 to 2^31 - 1 that looks random, of each number (a finaliser of MurmurHash)."""
+    x = tf.cast(number, tf.uint32) + tf.constant((seed * 0x9E3779B9 + 1) % 2**32, tf.uint32)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        x = tf.bitwise.bitwise_xor(x, tf.bitwise.right_shift(x, tf.constant(shift, tf.uint32)))
+        x *= tf.constant(factor, tf.uint32)
+    return tf.cast(tf.bitwise.right_shift(x, tf.constant(1, tf.uint32)), tf.int32)
+
+
+def build_mega_stream(detector: MegaDetector, config: configs.Mega) -> MegaStream:
+    """The stream of a detector's own settings."""
+    return MegaStream(
+        detector,
+        local_frames=config.local_frames,
+        memory_frames=config.memory_frames,
+        global_frames=config.global_frames,
+        online=config.online,
+        seed=config.seed,
+        variant=config.variant,
+    )

@@ -1,0 +1,115 @@
+"""What people may choose about the results of a run."""
+
+import dataclasses
+import datetime
+from collections.abc import Mapping
+from pathlib import Path
+
+from context_rcnn.results.records import CREATED_FORMAT
+
+SAMPLING_DESIGNS = (
+    "simpleRandom",
+    "systematicRandom",
+    "clusteredRandom",
+    "experimental",
+    "targeted",
+    "opportunistic",
+)
+CAPTURE_METHODS = ("activityDetection", "timeLapse")
+
+
+@dataclasses.dataclass(frozen=True)
+class CamtrapOptions:
+    """What Camtrap DP requires and images do not tell.
+
+    Attributes:
+        deployments: CSV file with a line a deployment; see `deployments.read_deployments`.
+        timezone: of the camera clocks: an offset such as "+01:00" for clocks that are never
+            changed, or a name such as "Europe/Berlin" for clocks that follow daylight saving.
+        title: of the project.
+        sampling_design: one of `SAMPLING_DESIGNS`.
+        capture_methods: some of `CAPTURE_METHODS`.
+        contributors: names of people or organisations.
+        file_public: whether the images are accessible to everybody. Images that show a human never
+            are.
+    """
+
+    deployments: str | Path | None = None
+    timezone: str = ""
+    title: str = "Camera trap images"
+    sampling_design: str = "opportunistic"
+    capture_methods: tuple[str, ...] = ("activityDetection",)
+    contributors: tuple[str, ...] = ("Not stated",)
+    file_public: bool = False
+
+    def __post_init__(self):
+        if self.sampling_design not in SAMPLING_DESIGNS:
+            raise ValueError(
+                f"sampling_design must be one of {SAMPLING_DESIGNS}, got {self.sampling_design!r}"
+            )
+        methods = set(self.capture_methods)
+        if (
+            not methods
+            or methods - set(CAPTURE_METHODS)
+            or len(methods) < len(self.capture_methods)
+        ):
+            raise ValueError(
+                f"capture_methods must be among {CAPTURE_METHODS}, got {self.capture_methods}"
+            )
+        if not self.title.strip() or not all(name.strip() for name in self.contributors):
+            raise ValueError("title and contributors of a project must not be blank")
+        if not self.contributors:
+            raise ValueError("Camtrap DP needs one contributor at least")
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeciesNetOptions:
+    """What SpeciesNet's predictions may say about all images.
+
+    Attributes:
+        root: put before the file names; SpeciesNet's own are absolute paths.
+        country: three letters, ISO 3166-1.
+        admin1_region: such as a US state, two letters.
+    """
+
+    root: str = ""
+    country: str = ""
+    admin1_region: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How results are written.
+
+    Attributes:
+        min_score: detections below it are left out of every format. Keep it low: programs that
+            show results have thresholds of their own.
+        typical_threshold: what MegaDetector's readers are recommended to show, and from which score
+            Camtrap DP has an observation; an image without any is blank there.
+        conservative_threshold: what they are recommended in order to miss as little as possible.
+        native_categories: MegaDetector's detection categories are the classes of the model, in
+            place of animal, person and vehicle with the classes as classifications.
+        datetimes: MegaDetector's images have a `datetime`.
+        kinds: "animal", "human" or "vehicle" by class name, where the name does not say it.
+        taxa: scientific name or SpeciesNet's seven parts by class name.
+        completed: UTC, "2026-05-26T19:11:27Z"; by default when the journal was begun, so that a run
+            that was killed and continued writes the same bytes.
+    """
+
+    min_score: float = 0.0
+    typical_threshold: float = 0.2
+    conservative_threshold: float = 0.05
+    native_categories: bool = False
+    datetimes: bool = False
+    kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    taxa: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    completed: str = ""
+    camtrap: CamtrapOptions = dataclasses.field(default_factory=CamtrapOptions)
+    speciesnet: SpeciesNetOptions = dataclasses.field(default_factory=SpeciesNetOptions)
+
+    def __post_init__(self):
+        for name in ("min_score", "typical_threshold", "conservative_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+        if self.completed:
+            datetime.datetime.strptime(self.completed, CREATED_FORMAT)

@@ -1,0 +1,203 @@
+"""From a journal to any number of formats, in one pass."""
+
+import contextlib
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from tqdm import tqdm
+
+from context_rcnn.data.failures import Failure
+from context_rcnn.results.atomic import Transaction
+from context_rcnn.results.camtrap_dp import CamtrapDpWriter
+from context_rcnn.results.classes import Classes
+from context_rcnn.results.coco import CocoWriter
+from context_rcnn.results.journal import Journal
+from context_rcnn.results.megadetector import MegaDetectorWriter
+from context_rcnn.results.options import Options
+from context_rcnn.results.order import Index, in_order
+from context_rcnn.results.records import Detection, ImageResult, Report, read_result
+from context_rcnn.results.speciesnet import SpeciesNetWriter
+from context_rcnn.results.table import TableWriter
+
+Revise = Callable[[ImageResult], Iterable[Detection]]
+
+
+class Writer(Protocol):
+    """A format."""
+
+    def add(self, image: ImageResult) -> None:
+        """Writes an image; they come in the order of their file names."""
+
+    def finish(self) -> None:
+        """Writes what follows the last image."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What to write, and where. None is not written.
+
+    Attributes:
+        megadetector: MegaDetector's JSON.
+        coco: COCO results; the index of images goes beside it, NAME.images.json.
+        table: CSV.
+        camtrap_dp: folder of a Camtrap DP.
+        speciesnet: SpeciesNet's JSON.
+        failures: `failures.jsonl`: everything that could not be used or not be written.
+    """
+
+    megadetector: str | Path | None = None
+    coco: str | Path | None = None
+    table: str | Path | None = None
+    camtrap_dp: str | Path | None = None
+    speciesnet: str | Path | None = None
+    failures: str | Path | None = None
+
+
+@dataclasses.dataclass
+class Summary:
+    """What was written.
+
+    Attributes:
+        images: all of them,
+        failed: of which failed,
+        empty: and in which nothing was found from `typical_threshold` up.
+        detections: from there up, by class name,
+        suspect: and how many more are suspected of being background.
+        counts: `superseded` lines of the journal, `below_min_score` detections, `boxes_clipped`.
+        failures: by stage and reason, everything that was reported.
+    """
+
+    images: int = 0
+    failed: int = 0
+    empty: int = 0
+    suspect: int = 0
+    detections: Counter = dataclasses.field(default_factory=Counter)
+    counts: Counter = dataclasses.field(default_factory=Counter)
+    failures: Counter = dataclasses.field(default_factory=Counter)
+
+
+def write_results(
+    journal: str | Path,
+    outputs: Outputs,
+    options: Options | None = None,
+    *,
+    revise: Revise | None = None,
+    known: Iterable[Failure] = (),
+    progress: bool = True,
+) -> Summary:
+    """Writes the images of a journal, each once, in the order of their file names.
+
+    All files appear together when everything is written; an error leaves older ones as they were.
+    The same results give the same bytes, in whatever order they came into the journal.
+
+    Args:
+        journal: of a run.
+        outputs: formats and where they go.
+        options: how.
+        revise: gives other detections to an image before it is written, such as those of repeat
+            detections with their scores negated.
+        known: failures of earlier stages, to be reported with those of this one.
+        progress: a bar for each stage.
+
+    Returns:
+        Counts of what was written and of what was not.
+
+    Raises:
+        ValueError: If the journal is none, or something that a format requires is missing.
+    """
+    options = options or Options()
+    source = Journal(journal)
+    classes = Classes(source.header.label_map, options.kinds, options.taxa)
+    summary = Summary()
+    with contextlib.ExitStack() as stack:
+        files = stack.enter_context(Transaction())
+        report = _reporter(files, outputs, summary, Path(journal))
+        for failure in known:
+            report(failure)
+        lines, index = stack.enter_context(in_order(source, report, progress))
+        writers = _writers(files, outputs, source, classes, options, index, report)
+        summary.counts["superseded"] = index.superseded
+        bar = tqdm(lines, "Writing results", index.images, unit=" images", disable=not progress)
+        for line in bar:
+            image = read_result(line, source.header.label_map, report, summary.counts)
+            if image is None:
+                continue
+            if revise:
+                image = dataclasses.replace(image, detections=tuple(revise(image)))
+            image = _prepare(image, options, summary)
+            _count(image, classes, summary, options.typical_threshold)
+            for writer in writers:
+                writer.add(image)
+        for writer in writers:
+            writer.finish()
+    summary.counts = +summary.counts
+    return summary
+
+
+def _reporter(files: Transaction, outputs: Outputs, summary: Summary, journal: Path) -> Report:
+    named = [path for path in dataclasses.astuple(outputs) if path is not None]
+    if not named:
+        raise ValueError("no results asked for: name one output at least")
+    if any(Path(path).resolve() == journal.resolve() for path in named):
+        raise ValueError(f"{journal} is the journal; results need another file")
+    failures = files.open(outputs.failures) if outputs.failures else None
+
+    def report(failure: Failure) -> None:
+        summary.failures[f"{failure.stage}: {failure.reason}"] += 1
+        if failures is not None:
+            failures.write(failure.to_json() + "\n")
+
+    return report
+
+
+def _writers(
+    files: Transaction,
+    outputs: Outputs,
+    source: Journal,
+    classes: Classes,
+    options: Options,
+    index: Index,
+    report: Report,
+) -> list[Writer]:
+    header, writers = source.header, []
+    if outputs.megadetector:
+        file = files.open(outputs.megadetector)
+        writers.append(MegaDetectorWriter(file, header, classes, options))
+    if outputs.coco:
+        file, images = files.open(outputs.coco), files.open(coco_index_path(outputs.coco))
+        writers.append(CocoWriter(file, images, header, classes, options))
+    if outputs.table:
+        writers.append(TableWriter(files.open(outputs.table), classes))
+    if outputs.camtrap_dp:
+        folder = outputs.camtrap_dp
+        writers.append(CamtrapDpWriter(files, folder, header, classes, options, index, report))
+    if outputs.speciesnet:
+        file = files.open(outputs.speciesnet)
+        writers.append(SpeciesNetWriter(file, header, classes, options.speciesnet))
+    return writers
+
+
+def coco_index_path(results: str | Path) -> Path:
+    """Where the index of the images of COCO results goes."""
+    results = Path(results)
+    return results.with_name(f"{results.stem}.images.json")
+
+
+def _prepare(image: ImageResult, options: Options, summary: Summary) -> ImageResult:
+    """Detections from `min_score`, best first."""
+    kept = [found for found in image.detections if abs(found.score) >= options.min_score]
+    summary.counts["below_min_score"] += len(image.detections) - len(kept)
+    kept.sort(key=lambda found: -abs(found.score))
+    return dataclasses.replace(image, detections=tuple(kept))
+
+
+def _count(image: ImageResult, classes: Classes, summary: Summary, threshold: float) -> None:
+    summary.images += 1
+    summary.failed += bool(image.failure)
+    counts = [found for found in image.detections if found.score >= threshold]
+    summary.empty += not image.failure and not counts
+    summary.detections.update(classes.names[found.class_id] for found in counts)
+    summary.suspect += sum(found.score < 0 for found in image.detections)

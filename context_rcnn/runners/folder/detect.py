@@ -1,0 +1,167 @@
+"""Stage 3, detect: every image with the memory of its camera.
+
+A camera is done again when its memory has changed, and only then: all its images see it. Batches
+are of one camera, always the same images together, so that they share their keys and values.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+
+from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.paths import FileError
+from context_rcnn.memory_bank.store import Bank
+from context_rcnn.results.records import Detection, ImageResult
+from context_rcnn.runners.engine.ahead import ahead
+from context_rcnn.runners.engine.memory import CameraMemory
+from context_rcnn.runners.engine.model import MemorySettings, Model, Outputs, run
+from context_rcnn.runners.engine.prepared import Prepared, prepare_image
+from context_rcnn.runners.folder.look import Bar
+from context_rcnn.runners.folder.options import KEPT_FROM
+from context_rcnn.runners.folder.table import READABLE, ImageTable
+
+NO_MEMORY = "none"
+_DIGITS = 6
+_COMMIT_IMAGES, _COMMIT_SECONDS = 256, 10.0
+
+
+def memory_of_cameras(table: ImageTable, bank: Bank | None) -> dict[str, str]:
+    """What the results of each camera depend on besides the image, as a hash.
+
+    With a memory these are its entries, and which images make a batch; without one, nothing.
+    """
+    memories = {}
+    for facts in table.cameras(READABLE):
+        memories[facts.camera] = NO_MEMORY
+        if bank is not None and facts.camera in bank:
+            known = (
+                bank.manifest.cameras[facts.camera].hash,
+                table.fingerprint(READABLE, facts.camera),
+            )
+            memories[facts.camera] = hashlib.blake2b(repr(known).encode()).hexdigest()[:32]
+    return memories
+
+
+def count_undone(table: ImageTable, memories: dict[str, str]) -> int:
+    return sum(len(table.undone(camera, memory)) for camera, memory in memories.items())
+
+
+def detect(
+    table: ImageTable,
+    model: Model,
+    bank: Bank | None,
+    settings: MemorySettings | None,
+    root: str,
+    *,
+    memories: dict[str, str],
+    images: ImageOptions,
+    batch_size: int,
+    workers: int,
+    bar: Bar,
+) -> None:
+    """Fills in the detections of all readable images.
+
+    Args:
+        table: of the run.
+        model: that detects.
+        bank: its memory, None for none.
+        settings: of the memory.
+        root: folder of the images.
+        memories: from `memory_of_cameras`.
+        images: what images are accepted.
+        batch_size: images a call of the model.
+        workers: threads that read images.
+        bar: shows how far this is.
+    """
+    batches, again = itertools.tee(_batches(table, memories, batch_size))
+    flat = (image for batch in again for image in batch)
+    prepared = ahead(lambda image: prepare_image(image, root, images), flat, workers)
+    memory, owner = None, None
+    done: list[ImageResult] = []
+    since = time.monotonic()
+    for batch in batches:
+        camera = batch[0].camera
+        if done and (
+            camera != owner
+            or len(done) >= _COMMIT_IMAGES
+            or time.monotonic() - since > _COMMIT_SECONDS
+        ):
+            _commit(table, done, memories[owner])
+            done, since = [], time.monotonic()
+        if camera != owner:
+            owner, memory = camera, None
+            if memories[camera] != NO_MEMORY:
+                # Opened for this camera alone: what is mapped for others is given back.
+                mapped = Bank(bank.folder, bank.manifest, cache_bytes=0, check=True)
+                memory = CameraMemory(model, mapped.camera(camera), settings)
+        ready = list(itertools.islice(prepared, len(batch)))
+        done += detect_batch(model, memory, ready, batch_size)
+        bar.update(len(batch))
+    if done:
+        _commit(table, done, memories[owner])
+
+
+def detect_batch(
+    model: Model, memory: CameraMemory | None, batch: Sequence[Prepared], batch_size: int
+) -> list[ImageResult]:
+    """Detects in images of one camera; what cannot be used becomes a failure.
+
+    Args:
+        model: that detects.
+        memory: of the camera, None for none.
+        batch: at most `batch_size` images.
+        batch_size: rows of each call.
+    """
+    usable = [p for p in batch if p.encoded]
+    found: list[Outputs | FileError] = []
+    if usable:
+        encoded = [p.encoded for p in usable]
+        seen = memory.seen_by([p.image for p in usable]) if memory else None
+        if seen is None:
+            found = run(model.detect, encoded, batch_size)
+        else:
+            found = run(model.detect_with_projected, encoded, batch_size, *seen)
+    results = iter(found)
+    return [to_result(p.image, next(results) if p.encoded else p.problem) for p in batch]
+
+
+def to_result(image: ImageResult, found: Outputs | FileError) -> ImageResult:
+    """What was found in an image, or why nothing was, as it is kept."""
+    if isinstance(found, FileError):
+        nothing = {"width": None, "height": None, "detections": ()}
+        return dataclasses.replace(
+            image, failure=str(found.reason), failure_text=found.detail, **nothing
+        )
+    rows = zip(found["boxes"], found["scores"], found["classes"], strict=True)
+    detections = tuple(
+        Detection(
+            tuple(round(float(edge), _DIGITS) for edge in box),
+            int(class_id),
+            round(float(score), _DIGITS),
+        )
+        for box, score, class_id in rows
+        if score >= KEPT_FROM
+    )
+    return dataclasses.replace(image, detections=detections)
+
+
+def _batches(
+    table: ImageTable, memories: dict[str, str], batch_size: int
+) -> Iterator[list[ImageResult]]:
+    """Batches in which an image has no results from the memory that its camera has now."""
+    for camera, memory in memories.items():
+        undone = table.undone(camera, memory)
+        if not undone:
+            continue
+        images = table.in_time(READABLE, camera)
+        while batch := list(itertools.islice(images, batch_size)):
+            if any(image.file in undone for image in batch):
+                yield batch
+
+
+def _commit(table: ImageTable, done: Sequence[ImageResult], memory: str) -> None:
+    with table.change():
+        table.set_failures((i.failure, i.failure_text, i.file) for i in done if i.failure)
+        table.set_detections((i for i in done if not i.failure), memory)

@@ -1,0 +1,88 @@
+"""What is to be done, and about how long that takes on this machine."""
+
+import io
+import itertools
+import time
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from context_rcnn.runners.engine.model import MemorySettings, Model
+from context_rcnn.runners.engine.prepared import prepare_image
+from context_rcnn.runners.folder.options import FolderOptions
+from context_rcnn.runners.folder.table import READABLE, TO_REMEMBER, ImageTable
+
+_WORTH_MEASURING = 100  # images
+
+
+def check_model(model: Model, settings: MemorySettings | None, batch_size: int) -> None:
+    """Runs the model once, so that one that cannot run at all is not taken for broken images."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 48), "#808080").save(buffer, "JPEG")
+    images = [buffer.getvalue()] * batch_size
+    model.detect(images)
+    if settings is not None:
+        model.extract(images)
+
+
+def tell_work(
+    options: FolderOptions,
+    model: Model,
+    settings: MemorySettings | None,
+    table: ImageTable,
+    say: Callable[[str], None],
+    workers: int,
+) -> None:
+    """Says what is to be done, and about how long that takes."""
+    images = table.count(READABLE)
+    new = table.count(f"{READABLE} AND detections IS NULL")
+    to_remember = table.count(TO_REMEMBER) if settings else 0
+    if new < images:
+        say(f"{images - new:,} images were detected before; those whose memory stays are kept")
+    if max(new, to_remember) < _WORTH_MEASURING:
+        return
+    remembering, detecting = _seconds_an_image(options, model, settings, table, workers)
+    seconds = remembering * to_remember + detecting * new
+    say(
+        f"about {tqdm.format_interval(seconds)} (h:mm:ss) for {new:,} images on this machine, at "
+        f"{seconds / max(new, 1):.2g} seconds an image"
+    )
+
+
+def _seconds_an_image(
+    options: FolderOptions,
+    model: Model,
+    settings: MemorySettings | None,
+    table: ImageTable,
+    workers: int,
+) -> tuple[float, float]:
+    """Measured on the first batch that can be read: to remember, and to detect."""
+    since = time.perf_counter()
+    sample = [
+        prepare_image(image, options.root, options.images)
+        for image in itertools.islice(table.in_time(READABLE), options.batch_size)
+    ]
+    reading = (time.perf_counter() - since) / max(len(sample), 1) / workers
+    encoded = [prepared.encoded for prepared in sample if prepared.encoded]
+    if not encoded:
+        return 0.0, 0.0
+    encoded = (encoded * options.batch_size)[: options.batch_size]
+
+    def measure(call: Callable[[], object]) -> float:
+        call()  # the first one is slower
+        since = time.perf_counter()
+        call()
+        return max((time.perf_counter() - since) / options.batch_size, reading)
+
+    if settings is None:
+        return 0.0, measure(lambda: model.detect(encoded))
+    memory, cameras = model.description["memory"], max(len(table.cameras()), 1)
+    entries = max(1, min(settings.max_entries, table.count() // cameras))
+    keys = np.zeros([1, memory["blocks"], entries, memory["depth"]], np.float32)
+    valid = np.ones([options.batch_size, entries], bool)
+    return (
+        measure(lambda: model.extract(encoded)),
+        measure(lambda: model.detect_with_projected(encoded, keys, keys, valid)),
+    )

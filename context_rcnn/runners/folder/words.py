@@ -1,0 +1,93 @@
+"""What is said to the user: which cameras there are, what was found, what to do next."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from context_rcnn.data.timestamps import format_timestamp
+from context_rcnn.results.write import Summary
+from context_rcnn.runners.folder.options import FolderOptions
+from context_rcnn.runners.folder.table import READABLE, CameraFacts, ImageTable
+
+BACKGROUND, NOT_ASKED = "yes", "no: not asked for"
+REAL, NEW = "no: its picture was deleted", "not yet: to be reviewed"
+"""Whether the detections in a suspicious place are suspects."""
+
+_MOST_CAMERAS = 60  # that are printed
+
+
+def on_cameras(table: ImageTable, root: str) -> str:
+    """The cameras that were found, with counts and dates, to be looked at before a long run."""
+    cameras = table.cameras()
+    rows = [("camera", "images", "undated", "first", "last")]
+    rows += [_row(facts) for facts in cameras[:_MOST_CAMERAS]]
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{row[0]:{width}} {row[1]:>10} {row[2]:>8}  {row[3]:19}  {row[4]}" for row in rows]
+    if len(cameras) > _MOST_CAMERAS:
+        lines.append(f"... and {len(cameras) - _MOST_CAMERAS:,} cameras more")
+    images = sum(facts.images for facts in cameras)
+    known = sum(1 for facts in cameras if facts.camera)
+    lines += ["", f"{images:,} images of {known:,} cameras in {root}"]
+    undated = sum(facts.undated for facts in cameras)
+    if undated:
+        unset = sum(1 for _ in table.problems())
+        lines.append(
+            f"{undated:,} have no date that can be used: {unset:,} from a camera whose clock was "
+            f"not set or wrote nonsense, {undated - unset:,} without an EXIF date or unreadable. "
+            "They are detected, but see a memory only if the model's reaches any time"
+        )
+    if any(not facts.camera for facts in cameras):
+        lines.append("images of (no camera) are detected without a memory")
+    unusable = table.count(f"NOT ({READABLE})")
+    if unusable:
+        lines.append(f"{unusable:,} cannot be used because of their names or links")
+    return "\n".join(lines)
+
+
+def _row(facts: CameraFacts) -> tuple[str, str, str, str, str]:
+    name = facts.camera.encode("unicode_escape").decode() if facts.camera else "(no camera)"
+    first, last = (
+        "-" if seconds is None else format_timestamp(seconds)
+        for seconds in (facts.first, facts.last)
+    )
+    return name[:50], f"{facts.images:,}", f"{facts.undated:,}", first, last
+
+
+def on_results(summary: Summary, threshold: float, files: Iterable[str]) -> str:
+    """What was found, and where it is."""
+    found = summary.images - summary.empty - summary.failed
+    lines = [
+        "",
+        f"{summary.images:,} images: {found:,} with a detection of at least {threshold:g}, "
+        f"{summary.empty:,} without, {summary.failed:,} that could not be used",
+        *(f"  {name}: {count:,}" for name, count in sorted(summary.detections.items())),
+    ]
+    if summary.suspect:
+        lines.append(f"  {summary.suspect:,} more are suspects, with a negative confidence")
+    reasons = [f"{reason} ({count:,})" for reason, count in sorted(summary.failures.items())]
+    if reasons:
+        lines.append(f"noticed: {', '.join(reasons)}")
+    return "\n".join([*lines, "written:", *(f"  {path}" for path in files)])
+
+
+def on_places(options: FolderOptions, verdicts: Sequence[str]) -> str:
+    """What was done about boxes that come back, and what a person is asked to do."""
+    counts = Counter(verdicts)
+    found = f"{len(verdicts):,} places where the same box comes back: {options.repeats_table}"
+    if options.rde != "review":
+        return found
+    lines = [
+        found,
+        f"  {counts[BACKGROUND]:,} are background, because their pictures are still there: their "
+        "detections are now suspects",
+        f"  {counts[REAL]:,} are real, because their pictures were deleted",
+        f"  {counts[NEW]:,} are new, and nothing is done about them yet",
+    ]
+    if counts[NEW]:
+        lines += [
+            f"Look at the new pictures in {options.review_dir}",
+            "  DELETE each picture whose box holds a REAL animal, a person or a vehicle.",
+            "  KEEP each picture whose box holds only background: a rock, a branch, grass.",
+            "Then give the same command again: what is boxed in pictures that are STILL THERE is "
+            "marked as background.",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""Stage 1, find: which videos there are.
+
+A video is a file, or a folder whose images are its frames, as in ImageNet VID.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import os
+import posixpath
+import re
+import stat
+from collections import Counter
+from pathlib import Path
+
+from context_rcnn.data.failures import Reason
+from context_rcnn.data.paths import FileError, resolve_inside
+from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES, walk_images
+from context_rcnn.runners.engine.video_file import VideoFacts, read_facts
+from context_rcnn.runners.folder.look import named
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf", ".flv"),
+    *(".3gp", ".mts", ".m2ts", ".ogv", ".gif"),
+)
+FRAME_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in VIDEO_SUFFIXES)
+
+_NUMBER = re.compile("([0-9]+)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Video:
+    """A video that was found.
+
+    Attributes:
+        name: as results have it, relative to the root.
+        path: as the folder has it; the same unless results cannot hold it.
+        is_file: whether it is a file, not a folder of frames.
+        frames: images of a folder, 0 for a file that was not opened yet.
+        key: a hash of the path, and of size and date of change of all its files.
+        seconds: its length, None if unknown.
+    """
+
+    name: str
+    path: str
+    is_file: bool
+    frames: int
+    key: str
+    seconds: float | None = None
+
+
+def find_videos(root: str, notes: Counter) -> list[Video]:
+    """All videos below a folder, by name; what is passed over is counted.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    videos = []
+    listed = walk_images(Path(root), notes, VIDEO_SUFFIXES + FRAME_SUFFIXES)
+    for folder, paths in itertools.groupby(listed, posixpath.dirname):
+        frames, digest = 0, hashlib.blake2b(os.fsencode(folder), digest_size=16)
+        for path in sorted(paths):
+            if is_video_file(path):
+                own = hashlib.blake2b(_facts(root, path), digest_size=16)
+                videos.append(Video(_name(path), path, True, 0, own.hexdigest()))
+            else:
+                frames += 1
+                digest.update(_facts(root, path))
+        if frames:
+            name = _name(folder) if folder else "."
+            videos.append(Video(name, folder, False, frames, digest.hexdigest()))
+    if not videos:
+        passed_over = ", ".join(f"{name} {count}" for name, count in (+notes).items()) or "no files"
+        raise ValueError(
+            f"{root} holds no videos, neither files ({' '.join(VIDEO_SUFFIXES)}) nor folders of "
+            f"frames ({passed_over}); is the drive connected?"
+        )
+    return sorted(videos, key=lambda video: (video.name, video.path))
+
+
+def list_frames(root: str, folder: str) -> list[str]:
+    """Paths of the frames in a folder below `root`, 2.jpg before 10.jpg."""
+    names = [
+        entry.name
+        for entry in os.scandir(os.path.join(root, folder))
+        if entry.name.lower().endswith(FRAME_SUFFIXES) and not entry.name.startswith(".")
+        if not entry.is_dir()
+    ]
+    return [posixpath.join(folder, name) for name in sorted(names, key=_natural)]
+
+
+def is_video_file(path: str) -> bool:
+    return path.lower().endswith(VIDEO_SUFFIXES)
+
+
+def place_of(root: str, video: Video) -> str:
+    """Where the file of a video is; FileError if it cannot be one."""
+    if video.name != video.path:
+        text = f"{video.path!r:.200} is no name that results can hold: rename the file"
+        raise FileError(Reason.OUTSIDE_ROOT, text)
+    place = resolve_inside(root, video.path)
+    try:
+        status = place.stat()
+    except OSError as error:
+        raise FileError(Reason.MISSING_FILE, error.strerror or str(error)) from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise FileError(Reason.UNREADABLE, "not a regular file")
+    if not status.st_size:
+        raise FileError(Reason.EMPTY_FILE, "the file has no content")
+    return str(place)
+
+
+def measure(root: str, fps: float | None, video: Video) -> Video:
+    """The video with frames to detect in and length, as its file says; unchanged if it does not."""
+    if not video.is_file:
+        return video
+    try:
+        facts: VideoFacts = read_facts(place_of(root, video))
+    except (FileError, ValueError):
+        return video  # its turn comes, with a failure record
+    seconds = facts.frames / facts.rate
+    frames = facts.frames if fps is None else min(facts.frames, int(seconds * fps) + 1)
+    return dataclasses.replace(video, frames=frames, seconds=seconds)
+
+
+def _name(path: str) -> str:
+    return next(named([path]))[0]
+
+
+def _facts(root: str, path: str) -> bytes:
+    try:
+        status = os.stat(os.path.join(root, path))
+        state = (status.st_size, status.st_mtime_ns)
+    except OSError:
+        state = (-1, -1)
+    return b"%s\0%d %d\n" % (os.fsencode(path), *state)
+
+
+def _natural(name: str) -> tuple[list, str]:
+    """A key in which numbers count by their value; names that differ have different keys."""
+    parts = _NUMBER.split(name)
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], name

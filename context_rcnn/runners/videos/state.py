@@ -1,0 +1,173 @@
+"""What a killed run goes on from.
+
+STATE/run.json        what the results are made with, and which files are written
+STATE/videos/*.jsonl  a journal for each video that is through; `.partial` for others
+STATE/aside/          frames of the videos that are being read
+"""
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from context_rcnn.data.failures import Reason
+from context_rcnn.data.paths import FileError
+from context_rcnn.data.readers.image_folder import OWN_FOLDER
+from context_rcnn.results.atomic import MARK, Transaction
+from context_rcnn.results.join import join_journals
+from context_rcnn.results.journal import JournalWriter
+from context_rcnn.results.records import NO_RATE, Header, ImageResult
+from context_rcnn.runners.videos.find import Video
+from context_rcnn.runners.videos.frames import OpenVideo
+
+RUN, VIDEOS, ASIDE = "run.json", "videos", "aside"
+
+
+class VideoState:
+    """The state of a run, new or begun by an earlier one of the same model and settings.
+
+    Args:
+        folder: of the state.
+        header: what the results are made with, and when the first run began.
+        restart: forget what is there.
+
+    Raises:
+        ValueError: If the folder is something else, or of another model or other settings.
+    """
+
+    def __init__(self, folder: str | Path, header: Header, restart: bool = False):
+        self.folder = Path(folder)
+        self._begin(restart)
+        self.header = header
+        self.outputs: list[str] = []
+        run = self.folder / RUN
+        if run.exists() and not restart:
+            values = json.loads(run.read_text())
+            self.header, self.outputs = Header.from_json(values["header"]), values["outputs"]
+            if differences := self.header.differences(header):
+                raise ValueError(
+                    f"{self.folder} was begun with other settings: {'; '.join(differences)}. "
+                    "Give the settings of before, another output, or --restart to begin anew"
+                )
+        self._save()
+        self.clear()
+
+    def is_through(self, video: Video) -> bool:
+        return self.journal(video).exists()
+
+    def journal(self, video: Video) -> Path:
+        """Of a video that is through."""
+        return self.folder / VIDEOS / f"{video.key}.jsonl"
+
+    def aside(self, video: Video) -> Path:
+        """Where its frames are put while it is read."""
+        return self.folder / ASIDE / video.key
+
+    def clear(self) -> None:
+        """Removes what videos leave that are not through."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder / ASIDE)
+        for path in (self.folder / VIDEOS).glob(f"*{MARK}"):
+            path.unlink()
+
+    def add_outputs(self, paths: list[str]) -> None:
+        """Remembers files as written by this run."""
+        self.outputs = sorted({*self.outputs, *paths})
+        self._save()
+
+    def keep(self, videos: list[Video]) -> None:
+        """Forgets videos that are no longer there, or have changed."""
+        known = {self.journal(video) for video in videos}
+        for path in (self.folder / VIDEOS).glob("*.jsonl"):
+            if path not in known:
+                path.unlink()
+
+    def join(self, videos: list[Video], target: Path) -> Path:
+        """One journal of all videos."""
+        return join_journals([self.journal(video) for video in videos], target)
+
+    def _begin(self, restart: bool) -> None:
+        """Makes the folder, or empties it. Touches nothing but folders of ours."""
+        own = [self.folder / name for name in (OWN_FOLDER, RUN, f"{RUN}{MARK}")]
+        there = list(self.folder.iterdir()) if self.folder.is_dir() else []
+        if self.folder.is_file() or (own[1] not in there and set(there) - set(own)):
+            raise ValueError(
+                f"{self.folder} is there and is not the state of a run with videos: choose another "
+                "--state_dir or output"
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / OWN_FOLDER).touch()
+        for path in sorted(self.folder.iterdir()) if restart else ():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path not in own:  # they stay, so that a restart that was killed can be given again
+                path.unlink()
+
+    def _save(self) -> None:
+        with Transaction() as files:
+            values = {"header": self.header.to_json(), "outputs": self.outputs}
+            files.open(self.folder / RUN).write(json.dumps(values))
+
+
+class VideoJournals:
+    """Takes what is found into journals, each of which gets its name when its video is through.
+
+    Args:
+        state: of the run.
+        count: is called with frames and videos that are done.
+    """
+
+    def __init__(self, state: VideoState, count: Callable[[int, int], None]):
+        self._state, self._count = state, count
+        self._open: dict[str, JournalWriter] = {}
+        self._failures: dict[str, FileError | None] = {}  # None once a frame could be used
+
+    def write(self, video: Video, result: ImageResult) -> None:
+        if video.key not in self._open:
+            self._begin(video)
+        self._open[video.key].append(result)
+        if not result.failure:
+            self._failures[video.key] = None
+        else:
+            problem = FileError(Reason(result.failure), result.failure_text)
+            self._failures.setdefault(video.key, problem)
+        self._count(1, 0)
+
+    def through(self, opened: OpenVideo) -> None:
+        video, failure = opened.video, opened.failure
+        if failure is None and video.is_file:
+            failure = self._failures.get(video.key)
+        if failure is not None or video.key not in self._open:
+            self._begin(video)
+        journal = self._open.pop(video.key)
+        if failure is not None:
+            journal.append(
+                ImageResult(
+                    video.name,
+                    video.name,
+                    failure=str(failure.reason),
+                    failure_text=failure.detail,
+                    frame_rate=NO_RATE if video.is_file else None,
+                )
+            )
+        journal.close()
+        place = self._state.journal(video)
+        os.replace(f"{place}{MARK}", place)
+        self._failures.pop(video.key, None)
+        opened.close()
+        self._count(0, 1)
+
+    def close(self) -> None:
+        """Of a run that was stopped: what is not through is done again."""
+        for journal in self._open.values():
+            journal.close()
+
+    def _begin(self, video: Video) -> None:
+        """An empty journal, in place of one that was begun before."""
+        if video.key in self._open:
+            self._open.pop(video.key).close()
+        path = Path(f"{self._state.journal(video)}{MARK}")
+        path.unlink(missing_ok=True)
+        self._open[video.key] = JournalWriter(path, self._state.header)

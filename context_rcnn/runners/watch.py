@@ -1,0 +1,364 @@
+"""Images as they come, each detected with the memory of its camera so far: `context-rcnn watch`.
+
+    STATE/journal.jsonl        a line for each image, see `results.journal`
+    STATE/cameras/HASH.npz     the memory of a camera, after so many images of it
+
+The journal is what counts: an image with a line is done. Memories are saved now and then; what a
+run that was killed had seen since, the next one shows its model again, without a word, before the
+camera's next image. So it makes no difference when a run was stopped.
+"""
+
+import collections
+import dataclasses
+import datetime
+import hashlib
+import os
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.failures import Reason
+from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.paths import FileError
+from context_rcnn.data.readers.image_folder import OWN_FOLDER, walk_images
+from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS
+from context_rcnn.data.timestamps import EPOCH
+from context_rcnn.memory_bank.files import LOCAL
+from context_rcnn.results.journal import Journal, JournalWriter
+from context_rcnn.results.records import ImageResult
+from context_rcnn.runners.engine.model import Model, check_takes_images, header_of, refusals
+from context_rcnn.runners.engine.prepared import Prepared, prepare_image
+from context_rcnn.runners.folder.detect import to_result
+from context_rcnn.runners.folder.look import named, see_file
+
+JOURNAL, CAMERAS = "journal.jsonl", "cameras"
+NO_SECONDS = -1  # as the model wants an undated image
+_FRAMES = "frames"  # in the file of a camera, besides the names of the state
+
+State = dict[str, Any]
+
+
+class StreamModel(Model, Protocol):
+    """What `export.exported.ExportedModel` has for images that come one after the other."""
+
+    def initial_state(self, batch_size: int) -> State:
+        """The state of cameras that have seen nothing."""
+
+    def step(
+        self,
+        encoded: list[bytes],
+        cameras: np.ndarray,
+        seconds: np.ndarray,
+        valid: np.ndarray,
+        state: Mapping[str, Any],
+    ) -> tuple[dict[str, np.ndarray], State]:
+        """Detections in a frame of each camera, and the next state."""
+
+
+class Frames(Protocol):
+    """Where images come from."""
+
+    def new(self, seen: Callable[[str], bool]) -> Iterator[Prepared]:
+        """Images whose names were not seen, as they come."""
+
+    def again(self, image: ImageResult) -> Prepared:
+        """An image that was seen before."""
+
+
+@dataclasses.dataclass
+class _Camera:
+    """What is known of a camera without its memory: images so far, and the latest burst."""
+
+    frames: int = 0
+    seconds: int | None = None
+    burst: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Memory:
+    """The model's state of a camera, and how many of its images have gone into it."""
+
+    state: State
+    frames: int
+
+
+class Watcher:
+    """Detects in images one by one, and remembers them.
+
+    Args:
+        model: an exported model.
+        state_dir: folder of the state, new or begun by an earlier run of the same model.
+        settings: what else changes results.
+        most_cameras: whose memories are held at once; those of others wait on disk.
+        save_every: images between two savings.
+        sequence_gap: longest pause within a burst, in seconds.
+
+    Raises:
+        ValueError: If the state is of another model or other settings, or of something else.
+    """
+
+    def __init__(
+        self,
+        model: StreamModel,
+        state_dir: str | Path,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        most_cameras: int = 16,
+        save_every: int = 50,
+        sequence_gap: int = DEFAULT_GAP_SECONDS,
+        created: str = "",
+    ):
+        if most_cameras < 1 or save_every < 1:
+            raise ValueError("cameras and save_every must be positive")
+        check_takes_images(model)
+        if model.has_memory and not model.extractor_hash:
+            raise ValueError(
+                "the model attends to a memory, but was exported without the extractor that fills "
+                "it: export it again with --extractor"
+            )
+        self._model = model
+        self._remembers = model.has_memory or bool(model.description.get("short_term_window"))
+        self._folder = Path(state_dir)
+        self._most_cameras, self._save_every = most_cameras, save_every
+        self._gap = sequence_gap
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / OWN_FOLDER).touch()
+        header = header_of(
+            model, {"online": True, **(settings or {})}, memory=self._remembers, created=created
+        )
+        self._journal = JournalWriter(self._folder / JOURNAL, header)
+        self._seen: set[int] = set()
+        self._cameras: dict[str, _Camera] = collections.defaultdict(_Camera)
+        self._memories: collections.OrderedDict[str, _Memory] = collections.OrderedDict()
+        self._changed: set[str] = set()
+        for image in Journal(self._folder / JOURNAL).results():
+            self._count(image)
+
+    def run(self, frames: Frames) -> Iterator[str]:
+        """Detects in new images; yields a line of JSON for each once it is in the journal."""
+        since = 0
+        for prepared in frames.new(lambda file: _number(file) in self._seen):
+            result, memory = self._detect(prepared, frames)
+            self._journal.append(result)
+            self._count(result)
+            if memory is not None:
+                self._memories[result.camera] = memory
+                self._changed.add(result.camera)
+            yield result.to_json(self._model.class_names)
+            since += 1
+            if since >= self._save_every:
+                self.save()
+                since = 0
+        self.save()
+
+    def save(self) -> None:
+        """Saves the memories that have changed."""
+        self._journal.sync()
+        for camera in sorted(self._changed):
+            self._save(camera)
+
+    def close(self) -> None:
+        self.save()
+        self._journal.close()
+
+    def __enter__(self) -> "Watcher":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _detect(self, prepared: Prepared, frames: Frames) -> tuple[ImageResult, _Memory | None]:
+        """What is found in an image, and the memory of its camera with it, if it is remembered."""
+        image = dataclasses.replace(prepared.image, burst=self._burst(prepared.image))
+        if prepared.problem:
+            return to_result(image, prepared.problem), None
+        try:
+            if self._remembers and image.camera:
+                found, memory = self._next(prepared, self._memory(image.camera, frames))
+                return to_result(image, found), memory
+            found = self._model.detect([prepared.encoded])
+        except refusals() as error:
+            problem = FileError(Reason.UNREADABLE, str(error).splitlines()[0][:200])
+            return to_result(image, problem), None
+        return to_result(image, {name: value[0] for name, value in found.items()}), None
+
+    def _next(self, prepared: Prepared, memory: _Memory) -> tuple[dict[str, np.ndarray], _Memory]:
+        image = prepared.image
+        seconds = NO_SECONDS if image.seconds is None else image.seconds
+        found, state = self._model.step(
+            [prepared.encoded],
+            np.array([_number(image.camera) >> 1], np.int64),
+            np.array([seconds], np.int64),
+            np.array([True]),
+            memory.state,
+        )
+        found = {name: value[0] for name, value in found.items()}
+        return found, _Memory(state, memory.frames + 1)
+
+    def _memory(self, camera: str, frames: Frames) -> _Memory:
+        """The memory of a camera, after all its images that are in the journal."""
+        if camera in self._memories:
+            self._memories.move_to_end(camera)
+            return self._memories[camera]
+        while len(self._memories) >= self._most_cameras:
+            oldest = next(iter(self._memories))
+            if oldest in self._changed:
+                self._save(oldest)
+            del self._memories[oldest]
+        memory = self._load(camera)
+        if memory.frames < self._cameras[camera].frames:
+            memory = self._show_again(camera, memory, frames)
+        self._memories[camera] = memory
+        return memory
+
+    def _show_again(self, camera: str, memory: _Memory, frames: Frames) -> _Memory:
+        """Shows the model the images of a camera that its memory does not have yet."""
+        number = 0
+        for image in Journal(self._folder / JOURNAL).results():
+            if image.camera != camera or image.failure:
+                continue
+            number += 1
+            if number <= memory.frames:
+                continue
+            prepared = frames.again(image)
+            if prepared.problem:
+                problem = f"{prepared.problem.reason}: {prepared.problem.detail}"
+                print(f"{image.file} cannot be remembered: {problem}", file=sys.stderr)
+                memory = _Memory(memory.state, memory.frames + 1)
+                continue
+            memory = self._next(prepared, memory)[1]
+        return memory
+
+    def _count(self, image: ImageResult) -> None:
+        self._seen.add(_number(image.file))
+        camera = self._cameras[image.camera]
+        camera.frames += not image.failure
+        if image.burst:
+            camera.seconds, camera.burst = image.seconds, image.burst
+
+    def _burst(self, image: ImageResult) -> str:
+        """The burst of an image; one that is older than the last begins a new one, too."""
+        last = self._cameras[image.camera]
+        if not image.camera:
+            return ""
+        known = image.seconds is not None and last.seconds is not None
+        if known and 0 <= image.seconds - last.seconds <= self._gap:
+            return last.burst
+        return f"from:{image.image_id}"
+
+    def _place(self, camera: str) -> Path:
+        return self._folder / CAMERAS / f"{_number(camera):016x}.npz"
+
+    def _save(self, camera: str) -> None:
+        memory = self._memories[camera]
+        arrays = {name: np.asarray(value) for name, value in memory.state.items()}
+        with LOCAL.create(str(self._place(camera)), durable=True) as file:
+            np.savez(file, **{_FRAMES: np.int64(memory.frames)}, **arrays)
+        self._changed.discard(camera)
+
+    def _load(self, camera: str) -> _Memory:
+        path = self._place(camera)
+        if not path.exists():
+            return _Memory(self._model.initial_state(1), 0)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                state = {name: file[name] for name in file.files}
+            return _Memory(state, int(state.pop(_FRAMES)))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path}: {error}; delete this file, and the camera's memory is made anew"
+            ) from error
+
+
+class FolderFrames:
+    """New images of a folder, found by looking again and again.
+
+    An image is taken when its size has stayed the same from one look to the next. Of images that
+    are found together, dated ones come first, by time. A file that could not be read is tried again
+    when it changes.
+
+    Args:
+        root: the folder.
+        namer: names the camera of a path.
+        options: what images are accepted.
+        poll: seconds between two looks.
+        once: look once, and take what is there.
+        clock: "exif", or "arrival" to date images without an EXIF date by when they are found.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        namer: CameraNamer,
+        options: ImageOptions,
+        *,
+        poll: float = 5.0,
+        once: bool = False,
+        clock: str = "exif",
+    ):
+        if not os.path.isdir(root):
+            raise ValueError(f"{root} is not a folder")
+        if poll <= 0:
+            raise ValueError(f"poll must be positive, got {poll}")
+        self._root, self._namer, self._options = root, namer, options
+        self._poll, self._once, self._clock = poll, once, clock
+        self._failed: dict[str, tuple[int, int]] = {}
+
+    def new(self, seen: Callable[[str], bool]) -> Iterator[Prepared]:
+        waiting: dict[str, tuple[int, int]] = {}
+        while True:
+            found = {}
+            for file, path in named(walk_images(Path(self._root), collections.Counter())):
+                if not seen(file) or file in self._failed:
+                    found[file] = (path, self._state_of(path))
+            ready = [
+                (file, path)
+                for file, (path, state) in found.items()
+                if state != self._failed.get(file) and (self._once or state == waiting.get(file))
+            ]
+            waiting = {file: state for file, (_, state) in found.items()}
+            for image, problem in sorted(map(self._look, ready), key=_by_time):
+                prepared = Prepared(image, problem=problem) if problem else self.again(image)
+                self._failed.pop(image.file, None)
+                if prepared.problem:
+                    self._failed[image.file] = waiting[image.file]
+                yield prepared
+            if self._once:
+                return
+            time.sleep(self._poll)
+
+    def again(self, image: ImageResult) -> Prepared:
+        return prepare_image(image, self._root, self._options)
+
+    def _look(self, names: tuple[str, str]) -> tuple[ImageResult, FileError | None]:
+        """A new image, and why it cannot be used."""
+        seen = see_file(self._root, self._namer, {}, names)
+        seconds = seen.seconds
+        if seconds is None and self._clock == "arrival":
+            seconds = int((datetime.datetime.now() - EPOCH).total_seconds())  # its wall clock
+        image = ImageResult(seen.file, seen.file, seen.camera, seconds)
+        failure = FileError(Reason(seen.failure), seen.failure_text) if seen.failure else None
+        return image, failure
+
+    def _state_of(self, path: str) -> tuple[int, int]:
+        try:
+            status = os.stat(os.path.join(self._root, path))
+        except OSError:
+            return (-1, -1)
+        return status.st_size, status.st_mtime_ns
+
+
+def _by_time(found: tuple[ImageResult, FileError | None]) -> tuple:
+    image = found[0]
+    return image.seconds is None, image.seconds or 0, image.file
+
+
+def _number(text: str) -> int:
+    """A number that stands for a name: 64 bits of its hash."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,190 @@
+"""The frozen extractor: what it gives, alone in a fresh process, and what its hash stands for."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from context_rcnn.configs import detection as configs
+from context_rcnn.data import input as input_lib
+from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
+from context_rcnn.export import extractor as extractor_lib
+
+SIZE = (64, 96)
+
+
+def build(seed=0):
+    tf_keras.utils.set_random_seed(seed)
+    model = build_faster_rcnn(
+        configs.FasterRcnn(
+            num_classes=3,
+            image_size=list(SIZE),
+            backbone=configs.Backbone(model_id=10, depth_multiplier=0.125),
+            anchors=configs.Anchors(size=32.0, scales=[0.5, 1.0]),
+            proposals=configs.Proposals(filters=8, pre_nms=100, count=12),
+            detections=configs.Detections(score_threshold=0.2, count=6),
+        )
+    )
+    model(tf.zeros([1, *SIZE, 3]), tf.constant([SIZE], tf.float32))
+    for variable in model.trainable_variables:
+        if any(part in variable.name for part in ("rpn-", "classes/kernel", "boxes/kernel")):
+            variable.assign(tf.random.normal(variable.shape, stddev=0.1))
+    return model
+
+
+def make(model, source="detections", **changes):
+    options = {
+        "image_size": SIZE,
+        "keep_aspect_ratio": True,
+        "source": source,
+        "class_names": {1: "a", 2: "b", 3: "c"},
+    } | changes
+    return extractor_lib.Extractor(model, **options)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+@pytest.mark.parametrize("source", extractor_lib.SOURCES)
+def test_features_are_those_of_the_boxes_they_come_with(model, photographs, source):
+    """Cropping the boxes that come out by hand gives the features that come out."""
+    extractor = make(model, source)
+    outputs = extractor.extract(tf.constant(photographs))
+    for i, encoded in enumerate(photographs):
+        image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+        image, shape = input_lib.resize(image, SIZE, True)
+        maps = model.maps(image[None])
+        boxes = outputs["boxes"][i : i + 1] * tf.tile(shape[None], [1, 2])[:, None]
+        crops = model.box_head(model.box_head.crop(maps, boxes), training=False)
+        expected = crops.numpy().mean(axis=(2, 3))[0]
+        valid = outputs["scores"][i].numpy() >= 0
+        assert valid.any()
+        np.testing.assert_allclose(
+            outputs["features"][i].numpy()[valid], expected[valid], atol=2e-3
+        )
+        assert not outputs["features"][i].numpy()[~valid].any()
+        assert not outputs["boxes"][i].numpy()[~valid].any()
+        assert (np.diff(outputs["scores"][i].numpy()) <= 1e-6).all(), "best first"
+
+
+def test_detections_are_those_of_the_detector(model, photographs):
+    extractor = make(model)
+    outputs = extractor.extract(tf.constant(photographs))
+    image, shape = input_lib.resize(
+        tf.io.decode_image(photographs[0], channels=3, expand_animations=False), SIZE, True
+    )
+    found = model(image[None], shape[None], training=False)
+    np.testing.assert_allclose(outputs["scores"][0], found["detection_scores"][0], atol=1e-4)
+    np.testing.assert_array_equal(outputs["classes"][0], found["detection_classes"][0])
+
+
+@pytest.mark.parametrize("source", extractor_lib.SOURCES)
+def test_fewer_boxes_are_the_best_ones(model, photographs, source):
+    many, few = make(model, source, max_boxes=5), make(model, source, max_boxes=2)
+    many, few = (e.extract(tf.constant(photographs)) for e in (many, few))
+    for name, value in few.items():
+        np.testing.assert_allclose(value, many[name][:, :2], atol=1e-4)
+
+
+def test_a_training_run_is_frozen_with_its_best_checkpoint(tmp_path, photographs):
+    from context_rcnn.configs import schema
+    from context_rcnn.data.label_map import format_label_map
+    from context_rcnn.tasks.detection import DetectionTask
+
+    (tmp_path / "label_map.pbtxt").write_text(format_label_map({"a": 1, "b": 2}))
+    config = schema.load_experiment(
+        "faster_rcnn_tiny",
+        (),
+        "task.model.image_size=[64,96],task.model.backbone.depth_multiplier=0.125,"
+        f"task.label_map={tmp_path}/label_map.pbtxt,task.model.proposals.count=12",
+    )
+    schema.save_experiment(config, str(tmp_path / "params.yaml"))
+    saved = {}
+    for folder, seed in (("", 1), ("best_checkpoint/", 2)):
+        tf_keras.utils.set_random_seed(seed)
+        run = DetectionTask(config.task).build_model()
+        saved[folder] = run
+        checkpoint = tf.train.Checkpoint(model=run)
+        tf.train.CheckpointManager(checkpoint, f"{tmp_path}/{folder}", 1).save()
+    description = extractor_lib.export_extractor(str(tmp_path), str(tmp_path / "frozen"))
+    module, loaded = extractor_lib.load_extractor(str(tmp_path / "frozen"))
+    assert loaded == description and loaded["classes"] == {"1": "a", "2": "b"}
+    expected = make(
+        saved["best_checkpoint/"],
+        image_size=(64, 96),
+        keep_aspect_ratio=False,
+        class_names={1: "a", 2: "b"},
+    )
+    assert description["hash"] == expected.description["hash"]
+    found = module.extract(tf.constant(photographs))
+    np.testing.assert_allclose(
+        found["features"], expected.extract(tf.constant(photographs))["features"], atol=1e-4
+    )
+    with pytest.raises(ValueError, match="not the folder of a run"):
+        extractor_lib.export_extractor(str(tmp_path / "nowhere"), str(tmp_path / "x"))
+
+
+def test_a_batch_gives_what_its_images_give_alone(model, photographs):
+    extractor = make(model)
+    together = extractor.extract(tf.constant(photographs))
+    for i, encoded in enumerate(photographs):
+        alone = extractor.extract(tf.constant([encoded]))
+        for name in together:
+            np.testing.assert_allclose(together[name][i], alone[name][0], atol=1e-4)
+
+
+FRESH = """
+import sys, json
+import tensorflow as tf
+assert "context_rcnn" not in sys.modules and "official" not in sys.modules
+extractor = tf.saved_model.load(sys.argv[1])
+images = [open(path, "rb").read() for path in sys.argv[2:]]
+outputs = extractor.extract(tf.constant(images))
+print("RESULT" + json.dumps({k: v.numpy().tolist() for k, v in outputs.items()}))
+"""
+
+
+def test_it_runs_in_a_fresh_process_with_tensorflow_alone(model, photographs, tmp_path):
+    extractor = make(model)
+    extractor_lib.save_extractor(extractor, str(tmp_path / "saved"))
+    paths = []
+    for i, encoded in enumerate(photographs):
+        paths.append(tmp_path / f"{i}.jpg")
+        paths[-1].write_bytes(encoded)
+    result = subprocess.run(
+        [sys.executable, "-c", FRESH, str(tmp_path / "saved"), *map(str, paths)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    found = json.loads(result.stdout.split("RESULT")[1])
+    expected = extractor.extract(tf.constant(photographs))
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+    _, description = extractor_lib.load_extractor(str(tmp_path / "saved"))
+    assert description["hash"] == extractor.description["hash"]
+
+
+def test_the_hash_changes_with_a_weight_and_with_the_preprocessing(model):
+    first = make(model).description["hash"]
+    assert make(model).description["hash"] == first
+    assert make(model, keep_aspect_ratio=False).description["hash"] != first
+    assert make(model, source="proposals").description["hash"] != first
+    other = build()
+    assert make(other).description["hash"] == first
+    other.variables[-1].assign_add(tf.fill(other.variables[-1].shape, 1e-6))
+    assert make(other).description["hash"] != first
+
+
+def test_what_is_no_extractor_is_refused(model, tmp_path):
+    with pytest.raises(ValueError, match="not an extractor: there is no extractor.json"):
+        extractor_lib.load_extractor(str(tmp_path))
+    with pytest.raises(ValueError, match="source must be one of detections, proposals"):
+        make(model, source="dreams")

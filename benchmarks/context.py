@@ -31,9 +31,9 @@ def main() -> None:
     args = parser.parse_args()
 
     import tensorflow as tf
-
-    from context_rcnn.configs import detection as configs
     from context_rcnn.models.build import build_model
+
+    from context_rcnn import configs
 
     model_config = configs.FasterRcnn(
         num_classes=48,

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 
 import context_rcnn  # noqa: F401
 
-ENTRY_SIZE = 2048 + 9  # of banks made with a ResNet's conv5
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Compiles both and prints how long it took. Returns 1 if one does not compile."""
@@ -34,31 +32,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     import tf_keras
 
     from context_rcnn.configs import schema
-    from context_rcnn.models.build import stream_needs
-    from context_rcnn.tasks.detection import DetectionTask
+    from context_rcnn.tasks.task import task_class
 
     try:
         config = schema.load_experiment(args.experiment, args.config_file, args.params_override)
     except ValueError as error:
         parser.error(str(error))
     config.task.validation_data.global_batch_size = args.batch_size
-    config.task.memory.bank = ""  # not read here; only the length of its entries matters
-    long_term = config.task.temporal.context_rcnn.long_term
-    long_term.entry_size = long_term.entry_size or ENTRY_SIZE
-    task = DetectionTask(
-        config.task, class_names={i: f"class {i}" for i in range(1, args.num_classes + 1)}
-    )
-    config.task.init_checkpoint = config.task.init_checkpoint or "not loaded here"
+    task = task_class(config.task).without_data(config.task, args.num_classes)
     model = task.build_model()
     optimizer = tf_keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)
     inputs = task.dummy_inputs(args.batch_size)
-    frames = task.dummy_frames(args.batch_size) if stream_needs(config.task.temporal) else inputs
+    evaluated = task.dummy_evaluation_inputs(args.batch_size)
     task.start_evaluation(model)
     failed = 0
     for name, function, batch in (
         ("training step", lambda x: task.train_step(x, model, optimizer)["total_loss"], inputs),
-        ("inference", lambda x: task.validation_step(x, model)["scores"], frames),
+        ("inference", lambda x: task.validation_step(x, model)["scores"], evaluated),
     ):
         start = time.monotonic()
         try:

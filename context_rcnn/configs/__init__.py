@@ -1,5 +1,51 @@
-"""What can be set: dataclasses, and the experiments by name.
+"""All settings, as dataclasses of tf-models-official; nothing here runs anything.
 
-A YAML file in the folder `configs/` at the top of the repository overrides an experiment's
-defaults; `schema.load_experiment` reads one.
+model        the still-image detector
+temporal/    what a detector remembers: one file a memory, with its experiments
+data         what it learns from: examples, clips, the memory bank
+evaluation   how it is measured, and what is done to detections before
+detection    the detection task, the trainer, whole experiments
+schema       reads YAML, overrides and, by `pipeline_config`, the Object Detection API's files
 """
+
+from context_rcnn.configs.data import Clip, Data, Memory
+from context_rcnn.configs.detection import DetectionTask, Experiment, Losses, Trainer, momentum
+from context_rcnn.configs.evaluation import (
+    Evaluation,
+    MajorityVote,
+    PostProcessing,
+    RepeatDetections,
+    SeqNms,
+)
+from context_rcnn.configs.model import (
+    Anchors,
+    Backbone,
+    Boxes,
+    Detections,
+    FasterRcnn,
+    Proposals,
+)
+from context_rcnn.configs.temporal import Temporal
+
+__all__ = [
+    "Anchors",
+    "Backbone",
+    "Boxes",
+    "Clip",
+    "Data",
+    "DetectionTask",
+    "Detections",
+    "Evaluation",
+    "Experiment",
+    "FasterRcnn",
+    "Losses",
+    "MajorityVote",
+    "Memory",
+    "PostProcessing",
+    "Proposals",
+    "RepeatDetections",
+    "SeqNms",
+    "Temporal",
+    "Trainer",
+    "momentum",
+]

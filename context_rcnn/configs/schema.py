@@ -11,25 +11,12 @@ from typing import Any
 
 import tensorflow as tf
 import yaml
-from official.core import config_definitions, exp_factory
+from official.core import config_definitions
 from official.modeling import hyperparams
 
-from context_rcnn.configs import context_experiments as context_experiments  # registers them
-from context_rcnn.configs import detection as detection
-from context_rcnn.configs import mega_experiments as mega_experiments
-from context_rcnn.configs import pipeline_config
+from context_rcnn.configs import experiments, pipeline_config, temporal
 
 _LOG = logging.getLogger(__name__)
-EXPERIMENTS = (
-    "faster_rcnn_c4",
-    "faster_rcnn_fpn",
-    "faster_rcnn_tiny",
-    "context_rcnn_c4",
-    "context_rcnn_tiny",
-    "faster_rcnn_dc5",
-    "mega_dc5",
-    "mega_tiny",
-)
 
 
 def load_experiment(
@@ -50,16 +37,18 @@ def load_experiment(
         name = name or values.get("experiment", "")
         values.pop("experiment", None)
         layers.append((path, values))
+    temporal.registered()  # each memory has experiments of its own
+    there = experiments.names()
     if not name:
         raise ValueError(
             "no experiment is named: pass --experiment, or say `experiment: NAME` in the YAML "
-            f"file; there are {', '.join(EXPERIMENTS)}"
+            f"file; there are {', '.join(there)}"
         )
-    if name not in EXPERIMENTS:
-        near = difflib.get_close_matches(name, EXPERIMENTS, 1)
-        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(EXPERIMENTS)}"
+    if name not in there:
+        near = difflib.get_close_matches(name, there, 1)
+        hint = f"; did you mean {near[0]}?" if near else f"; there are {', '.join(there)}"
         raise ValueError(f"experiment {name!r} does not exist{hint}")
-    config = exp_factory.get_exp_config(name)
+    config = experiments.get(name)
     if overrides:
         layers.append(("--params_override", _read_overrides(overrides)))
     for source, values in layers:

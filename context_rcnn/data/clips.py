@@ -34,6 +34,13 @@ class ClipOptions:
         """Where in the clip the keyframe is: in the middle."""
         return self.frames // 2
 
+    @property
+    def teaching(self) -> tuple[int, ...]:
+        """All frames."""
+        return tuple(range(self.frames))
+
+    redraws = False
+
     def read(self, file: tf.Tensor) -> tf.data.Dataset:
         """See `read_clips`."""
         return read_clips(file, self)

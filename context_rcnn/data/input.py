@@ -24,9 +24,9 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 from context_rcnn.data import examples
-from context_rcnn.data.clips import STILL, ClipOptions
+from context_rcnn.data.clips import STILL
+from context_rcnn.data.frames import FrameSampler
 from context_rcnn.data.records import LabelState
-from context_rcnn.data.videos import VideoClips
 
 # Only images whose every object has a box, or that are known to be empty, say what is background.
 TEACHING_STATES = (LabelState.EMPTY, LabelState.BOXES)
@@ -198,7 +198,7 @@ def training_batches(
     shuffle_buffer_size: int,
     flip_probability: float,
     empty_fraction: float = -1.0,
-    clip: ClipOptions | VideoClips = STILL,
+    clip: FrameSampler = STILL,
     shard: tuple[int, int] = (1, 0),
     shard_files: bool = False,
     cache: bool = False,
@@ -246,17 +246,22 @@ def training_batches(
 
     def row(index, clip_of):
         lot = tf.random.stateless_uniform([], seed=[seed, index])
-        records, clip_valid, *places = clip_of
-        row = to_row(records, clip_valid, clip.keyframe, lot < flip_probability)
-        return row | dict(zip(["clip_frames"], places, strict=False))
+        return _row(to_row, clip, clip_of, lot < flip_probability)
 
     return _batched(dataset.map(row, tf.data.AUTOTUNE, deterministic=True), batch_size)
+
+
+def _row(to_row: ImageInput, clip: FrameSampler, clip_of: Sequence[tf.Tensor], flip: tf.Tensor):
+    """A row of what a sampler reads."""
+    records, clip_valid, *places = clip_of
+    row = to_row(records, clip_valid, clip.keyframe, flip)
+    return row | dict(zip(["clip_frames"], places, strict=False))
 
 
 def _shuffled(
     files: Sequence[str],
     states: Sequence[int],
-    clip: ClipOptions | VideoClips,
+    clip: FrameSampler,
     seed: int,
     buffer_size: int,
     cache: bool,
@@ -283,7 +288,7 @@ def evaluation_batches(
     *,
     batch_size: int,
     steps: int,
-    clip: ClipOptions = STILL,
+    clip: FrameSampler = STILL,
     shard: tuple[int, int] = (1, 0),
     sample_1_of_n: int = 1,
 ) -> tf.data.Dataset:
@@ -300,8 +305,8 @@ def evaluation_batches(
     dataset = dataset.shard(hosts, host) if hosts > 1 else dataset
     is_keyframe = tf.constant([i == clip.keyframe for i in range(clip.frames)])
 
-    def row(records, clip_valid):
-        row = to_row(records, clip_valid, clip.keyframe, tf.constant(False))
+    def row(*clip_of):
+        row = _row(to_row, clip, clip_of, tf.constant(False))
         return row | {"valid": row["valid"] & is_keyframe}
 
     dataset = dataset.map(row, tf.data.AUTOTUNE, deterministic=True)
@@ -317,19 +322,19 @@ def chosen_batches(
     keys: Sequence[int],
     *,
     batch_size: int,
-    clip: ClipOptions = STILL,
+    clip: FrameSampler = STILL,
 ) -> tf.data.Dataset:
     """The keyframes with these keys in file order; the last batch may be smaller."""
     wanted = tf.constant(list(keys), tf.int64)
 
-    def is_wanted(records, clip_valid):
+    def is_wanted(records, *_):
         example = examples.parse_example(records[clip.keyframe])
         return tf.reduce_any(image_key(example["image_id"]) == wanted)
 
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
     dataset = dataset.flat_map(clip.read).filter(is_wanted)
     dataset = dataset.map(
-        lambda records, valid: to_row(records, valid, clip.keyframe, tf.constant(False)),
+        lambda *clip_of: _row(to_row, clip, clip_of, tf.constant(False)),
         tf.data.AUTOTUNE,
         deterministic=True,
     )
@@ -361,7 +366,7 @@ def _frame_after_frame(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _keyframe_has(
-    clip: ClipOptions | VideoClips, states: Sequence[int], records: tf.Tensor, *rest: tf.Tensor
+    clip: FrameSampler, states: Sequence[int], records: tf.Tensor, *rest: tf.Tensor
 ) -> tf.Tensor:
     return has_state(examples.parse_example(records[clip.keyframe]), states)
 

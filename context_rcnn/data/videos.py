@@ -43,6 +43,8 @@ class VideoClips:
     seed: int = 0
 
     keyframe = 0
+    teaching = (0,)
+    redraws = True
 
     @property
     def frames(self) -> int:

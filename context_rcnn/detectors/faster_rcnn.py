@@ -6,7 +6,7 @@ import tf_keras
 from official.vision.modeling.heads import dense_prediction_heads
 from official.vision.modeling.layers import roi_generator
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
 from context_rcnn.detectors import backbones, slim
 from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
@@ -117,6 +117,7 @@ def build_faster_rcnn(
         box_predictor=BoxPredictor(
             config.num_classes,
             hidden=hidden,
+            class_agnostic=config.boxes.class_agnostic,
             regularizer=regularizer,
         ),
         detection={

@@ -59,9 +59,15 @@ class DenseBoxHead(BoxHead):
 
 
 class BoxPredictor(tf_keras.layers.Layer):
-    """Class scores and class-wise box offsets from box features.
+    """Class scores and box offsets from box features.
 
     After conv5 the features are averaged over space; a pyramid's crops go through dense layers.
+
+    Args:
+        num_classes: without background.
+        hidden: units of the dense layers.
+        class_agnostic: all classes share the offsets of a box.
+        regularizer: of the dense layers' kernels.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class BoxPredictor(tf_keras.layers.Layer):
         num_classes: int,
         *,
         hidden: tuple[int, ...] = (),
+        class_agnostic: bool = False,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
         **kwargs,
     ):
@@ -80,7 +87,9 @@ class BoxPredictor(tf_keras.layers.Layer):
             num_classes + 1, kernel_initializer=normal(stddev=0.01), name="classes"
         )
         self._boxes = dense(
-            (num_classes + 1) * 4, kernel_initializer=normal(stddev=0.001), name="boxes"
+            4 if class_agnostic else (num_classes + 1) * 4,
+            kernel_initializer=normal(stddev=0.001),
+            name="boxes",
         )
 
     @property
@@ -89,7 +98,7 @@ class BoxPredictor(tf_keras.layers.Layer):
         return self._classes, self._boxes
 
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns logits [batch, boxes, 1 + classes], and offsets with four times that depth."""
+        """Returns logits [batch, boxes, 1 + classes], and offsets, see `Answer`."""
         x = flat_dense(features, self._hidden) if self._hidden else pool_boxes(features)
         # Scores and offsets are float32 whatever the policy: softmax and NMS depend on it.
         return tf.cast(self._classes(x), tf.float32), tf.cast(self._boxes(x), tf.float32)

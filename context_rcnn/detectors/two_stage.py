@@ -1,6 +1,5 @@
-"""The two-stage detector, with the two places where a memory may enter."""
+"""The two-stage detector: its pass, in two halves, and the two places where a memory may enter."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -14,6 +13,11 @@ from context_rcnn.detectors.anchors import flatten_anchors
 from context_rcnn.detectors.backbones import normalize_images
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor
 
+Tensors = dict[str, tf.Tensor]
+Memory = Mapping[str, tf.Tensor] | None
+# In place of a port of the detector, by those who want to see what passes it.
+Port = Callable[..., Any]
+
 
 class Proposals(NamedTuple):
     """The boxes the second stage looks at. Padding has `valid` False."""
@@ -23,22 +27,59 @@ class Proposals(NamedTuple):
     valid: tf.Tensor  # bool [batch, proposals]
     remembered: tf.Tensor | None = None  # bool, a memory may hold them; None: the best ones
 
+    def best(self, count: int | None) -> "Proposals":
+        """The first so many of each image; None for all."""
+        return Proposals(*(part[:, :count] for part in self[:3]))
+
+
+class Seen(NamedTuple):
+    """What the first half of the pass has seen of images."""
+
+    maps: Tensors  # by level, behind port 1
+    shapes: tf.Tensor  # [batch, 2], height and width of what is not padding
+    proposals: Proposals
+    rpn: Tensors  # `objectness` and `box_offsets` of all anchors
+
+
+class Answer(NamedTuple):
+    """What the second half says of proposals."""
+
+    proposals: Proposals
+    logits: tf.Tensor  # [batch, proposals, 1 + classes]
+    offsets: tf.Tensor  # [batch, proposals, 4 * (1 + classes)], or 4 where all classes share them
+    detections: Tensors  # see `TwoStageDetector.detect`
+
 
 class IdentityPort(tf_keras.layers.Layer):
     """The port of a detector without memory: what comes in goes out."""
 
-    def call(self, features, *, proposals=None, memory=None, training=None):
+    def call(
+        self, features, *, images=None, shapes=None, proposals=None, memory=None, training=None
+    ):
         return features
+
+
+def untouched(features, **_):
+    """In place of a port: nothing is remembered."""
+    return features
 
 
 class TwoStageDetector(tf_keras.Model):
     """Faster R-CNN (arXiv 1506.01497) whose maps and box features pass through memory ports.
 
-    A port is a layer called as `port(features, proposals=..., memory=..., training=...)`; `memory`
-    is whatever dict of tensors the caller passes in. Both ports are the identity by default. A box
-    port that remembers the boxes of the images at hand says in `remembered_boxes` of how many (None
-    for all); in training it is given as many of the best proposals besides those to learn from:
-    these are drawn by their labels, and would tell it what it cannot know later.
+    The pass has two halves. `look` is what is seen of images: maps, port 1, proposals. `answer` is
+    what is said of the proposals: box features, port 2, predictions, suppression. Whoever needs
+    less calls a part: `features` (up to port 2) and `conclude` (what comes after it).
+
+    The ports are layers, by default the identity:
+
+        port 1  port(maps, images=, shapes=, memory=, training=)
+        port 2  port(features, proposals=, memory=, training=)
+
+    `memory` is the dict of tensors that the caller passes in. A port 2 that remembers the boxes of
+    the images at hand says in `remembered_boxes` of how many (None for all); in training it gets as
+    many of the best proposals besides those to learn from: these are drawn by their labels, and
+    would tell it what it cannot know later.
 
     Args:
         backbone: images [batch, height, width, 3] to a dict of maps by level.
@@ -47,18 +88,13 @@ class TwoStageDetector(tf_keras.Model):
         anchors: [rows, columns, anchors * 4] by level.
         proposer: decodes, suppresses and keeps the best proposals.
         box_head: crops and second-stage features.
-        box_predictor: scores and offsets.
+        box_predictor: scores, and offsets of each class or of all.
         detection: arguments of `suppression.best_detections`.
         proposal_sampling: arguments of `targets.proposal_targets`.
-        map_memory: the port on feature maps.
-        box_memory: the port on box features.
-        memory_on_crops: the box port comes before the second stage's features, on the crops.
-
-    Attributes:
-        clip_frames: frames of a clip of which the first alone teaches.
+        map_memory: port 1, on feature maps.
+        box_memory: port 2, on box features.
+        memory_on_crops: port 2 comes before the second stage's features, on the crops.
     """
-
-    clip_frames = 1
 
     def __init__(
         self,
@@ -98,10 +134,10 @@ class TwoStageDetector(tf_keras.Model):
         images: tf.Tensor,
         image_shape: tf.Tensor,
         groundtruth: Mapping[str, tf.Tensor] | None = None,
-        memory: Mapping[str, tf.Tensor] | None = None,
+        memory: Memory = None,
         training: bool | None = None,
-    ) -> dict[str, tf.Tensor]:
-        """Detects objects.
+    ) -> dict[str, Any]:
+        """Detects objects, or learns to.
 
         Args:
             images: RGB in 0..255, [batch, height, width, 3], padded at the bottom and right.
@@ -109,46 +145,120 @@ class TwoStageDetector(tf_keras.Model):
             groundtruth: `boxes` [batch, gt, 4] in pixels, `classes` [batch, gt] from 1,
                 `valid` [batch, gt]; in training, the proposals to learn from are drawn with it.
             memory: tensors for the ports.
-            training: whether to use batch statistics and return what the losses need.
+            training: whether to use batch statistics.
+
+        Returns:
+            `rpn`, `class_logits` and `box_offsets`; with groundtruth `targets`, what else the
+            losses need; without, the detections (see `detect`).
         """
-        outputs = {}
-        maps = self.maps(images, training=training)
-        maps = self.map_memory(maps, memory=memory, training=training)
-        proposals, outputs["rpn"] = self.propose(maps, image_shape, training=training)
-        if groundtruth is None:
-            boxes = self.box_features(maps, proposals, memory, training=training)
-        else:
-            remembered = getattr(self.box_memory, "remembered_boxes", 0)
-            best = tuple(part[:, :remembered] for part in proposals[:3])
-            proposals, outputs["targets"] = self.sample(proposals, groundtruth)
-            boxes = self.box_features(maps, _beside(proposals, best), memory, training=training)
-            boxes = boxes[:, : proposals.boxes.shape[1]]
-        outputs["class_logits"], outputs["box_offsets"] = self.box_predictor(boxes)
-        if not training:
-            outputs |= self.detect(
-                outputs["class_logits"], outputs["box_offsets"], proposals, image_shape
-            )
-        return outputs
+        if groundtruth is not None:
+            return self.learn(images, image_shape, groundtruth, memory, training)
+        seen = self.look(images, image_shape, memory, training)
+        answer = self.answer(seen, memory, training)
+        raw = {"class_logits": answer.logits, "box_offsets": answer.offsets}
+        return {"rpn": seen.rpn} | raw | answer.detections
 
-    def maps(self, images: tf.Tensor, training: bool | None = None) -> dict[str, tf.Tensor]:
-        """Returns feature maps by level."""
+    def look(
+        self,
+        images: tf.Tensor,
+        shapes: tf.Tensor,
+        memory: Memory = None,
+        training: bool | None = None,
+        port: Port | None = None,
+    ) -> Seen:
+        """The first half: maps, port 1, first stage.
+
+        Args:
+            images, shapes: as `call` has them.
+            memory: tensors for port 1.
+            training: whether to use batch statistics.
+            port: is called in place of port 1.
+        """
         maps = self.backbone(normalize_images(images), training=training)
-        return self.decoder(maps, training=training) if self.decoder else maps
+        if self.decoder:
+            maps = self.decoder(maps, training=training)
+        recall = port or self.map_memory
+        maps = recall(maps, images=images, shapes=shapes, memory=memory, training=training)
+        proposals, rpn = self._propose(maps, shapes, training)
+        return Seen(maps, shapes, proposals, rpn)
 
-    def propose(
-        self, maps: Mapping[str, tf.Tensor], image_shape: tf.Tensor, training: bool | None = None
-    ) -> tuple[Proposals, dict[str, tf.Tensor]]:
+    def answer(
+        self,
+        seen: Seen,
+        memory: Memory = None,
+        training: bool | None = None,
+        port: Port | None = None,
+    ) -> Answer:
+        """The second half: box features, port 2, predictions, suppression.
+
+        Args:
+            seen: by `look`.
+            memory: tensors for port 2.
+            training: whether to use batch statistics.
+            port: is called in place of port 2.
+        """
+        features = self.features(seen, memory, training, port)
+        return self.conclude(features, seen.proposals, seen.shapes)
+
+    def learn(
+        self,
+        images: tf.Tensor,
+        shapes: tf.Tensor,
+        groundtruth: Mapping[str, tf.Tensor],
+        memory: Memory = None,
+        training: bool | None = None,
+    ) -> dict[str, Any]:
+        """The pass on proposals that are drawn by their labels; see `call`."""
+        seen = self.look(images, shapes, memory, training)
+        drawn, drawn_targets = self.sample(seen.proposals, groundtruth)
+        best = seen.proposals.best(getattr(self.box_memory, "remembered_boxes", 0))
+        both = seen._replace(proposals=_beside(drawn, best))
+        features = self.features(both, memory, training)[:, : drawn.boxes.shape[1]]
+        logits, offsets = self.box_predictor(features)
+        return {
+            "rpn": seen.rpn,
+            "targets": drawn_targets,
+            "class_logits": logits,
+            "box_offsets": offsets,
+        }
+
+    def features(
+        self,
+        seen: Seen,
+        memory: Memory = None,
+        training: bool | None = None,
+        port: Port | None = None,
+    ) -> tf.Tensor:
+        """Second-stage features [batch, proposals, 7, 7, depth], behind port 2."""
+        port = port or self.box_memory
+
+        def recall(features):
+            return port(features, proposals=seen.proposals, memory=memory, training=training)
+
+        crops = self.box_head.crop(seen.maps, seen.proposals.boxes)
+        if self._memory_on_crops:
+            return self.box_head(recall(crops), training=training)
+        return recall(self.box_head(crops, training=training))
+
+    def conclude(self, features: tf.Tensor, proposals: Proposals, shapes: tf.Tensor) -> Answer:
+        """Predictions and suppression, of features that are through with port 2."""
+        logits, offsets = self.box_predictor(features)
+        return Answer(proposals, logits, offsets, self.detect(logits, offsets, proposals, shapes))
+
+    def _propose(
+        self, maps: Tensors, shapes: tf.Tensor, training: bool | None
+    ) -> tuple[Proposals, Tensors]:
         """First stage. Returns proposals, and the raw objectness and offsets of all anchors."""
         logits, offsets = self.rpn_head(maps, training=training)
         logits = {level: tf.cast(value, tf.float32) for level, value in logits.items()}
         offsets = {level: tf.cast(value, tf.float32) for level, value in offsets.items()}
-        batch = tf.shape(image_shape)[0]
+        batch = tf.shape(shapes)[0]
         anchors = {
             level: tf.broadcast_to(tf.reshape(anchor, [1, -1, 4]), [batch, anchor.size // 4, 4])
             for level, anchor in self._anchors
         }
         boxes, scores = self._proposer(
-            offsets, logits, anchors, tf.cast(image_shape, tf.float32), training=training
+            offsets, logits, anchors, tf.cast(shapes, tf.float32), training=training
         )
         boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
         side = boxes[..., 2:] - boxes[..., :2]
@@ -175,26 +285,6 @@ class TwoStageDetector(tf_keras.Model):
         )
         return Proposals(drawn.boxes, tf.ones_like(drawn.boxes[..., 0]), drawn.valid), drawn
 
-    def box_features(
-        self,
-        maps: Mapping[str, tf.Tensor],
-        proposals: Proposals,
-        memory: Mapping[str, tf.Tensor] | None = None,
-        training: bool | None = None,
-        port: Callable[..., tf.Tensor] | None = None,
-    ) -> tf.Tensor:
-        """Returns second-stage features [batch, proposals, 7, 7, depth], memories added.
-
-        `port` is called in place of `box_memory`, by those who want to see what passes it.
-        """
-        recall = functools.partial(
-            port or self.box_memory, proposals=proposals, memory=memory, training=training
-        )
-        crops = self.box_head.crop(maps, proposals.boxes)
-        if self._memory_on_crops:
-            return self.box_head(recall(crops), training=training)
-        return recall(self.box_head(crops, training=training))
-
     def detect(
         self,
         class_logits: tf.Tensor,
@@ -206,10 +296,7 @@ class TwoStageDetector(tf_keras.Model):
 
         Rows past `num_detections` have score -1 and a box of zeros.
         """
-        classes = class_logits.shape[-1]
-        offsets = tf.reshape(box_offsets, [-1, box_offsets.shape[1], classes, 4])[:, :, 1:]
-        at = tf.repeat(proposals.boxes[:, :, None], classes - 1, axis=2)
-        boxes = box_ops.decode_boxes(offsets, at, weights=self._offset_weights)
+        boxes = self.class_boxes(box_offsets, proposals, class_logits.shape[-1] - 1)
         boxes = box_ops.clip_boxes(boxes, tf.cast(image_shape, tf.float32)[:, None, None])
         # An invalid proposal is all background.
         scores = tf.where(proposals.valid[..., None], tf.nn.softmax(class_logits)[..., 1:], 0.0)
@@ -224,6 +311,12 @@ class TwoStageDetector(tf_keras.Model):
             "num_detections": number,
         }
 
+    def class_boxes(self, box_offsets: tf.Tensor, proposals: Proposals, classes: int) -> tf.Tensor:
+        """Boxes [batch, proposals, classes, 4] of the classes without background, not clipped."""
+        offsets = by_class(box_offsets, classes + 1)[:, :, 1:]
+        at = tf.repeat(proposals.boxes[:, :, None], classes, axis=2)
+        return box_ops.decode_boxes(offsets, at, weights=self._offset_weights)
+
     @property
     def proposal_count(self) -> int:
         """Proposals an image, padding included."""
@@ -235,12 +328,29 @@ class TwoStageDetector(tf_keras.Model):
         return flatten_anchors(dict(self._anchors))
 
 
-def _beside(drawn: Proposals, best: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> Proposals:
+def by_class(box_offsets: tf.Tensor, classes: int) -> tf.Tensor:
+    """Offsets [batch, boxes, classes, 4] of flat ones; all classes may share them."""
+    if box_offsets.shape[-1] == 4:
+        return tf.repeat(box_offsets[:, :, None], classes, axis=2)
+    return tf.reshape(box_offsets, [-1, box_offsets.shape[1], classes, 4])
+
+
+def find_origin(answer: Answer) -> tf.Tensor:
+    """Which proposal became each detection, int32 [images, detections]."""
+    # Suppression keeps scores as they are: a detection's is that of its proposal and class.
+    found, scores = answer.detections, tf.transpose(tf.nn.softmax(answer.logits), [0, 2, 1])
+    scores = tf.gather(scores, found["detection_classes"], batch_dims=1)
+    scores = tf.where(answer.proposals.valid[:, None], scores, -2.0)
+    off = tf.abs(scores - found["detection_scores"][..., None])
+    return tf.argmin(off, axis=-1, output_type=tf.int32)
+
+
+def _beside(drawn: Proposals, best: Proposals) -> Proposals:
     """The boxes to learn from, and behind them those that a memory may hold."""
-    if not best[0].shape[1]:
+    if not best.boxes.shape[1]:
         return drawn
-    both = [tf.concat(parts, axis=1) for parts in zip(drawn[:3], best, strict=True)]
-    flags = [tf.zeros_like(drawn.valid), tf.ones_like(best[2])]
+    both = [tf.concat(parts, axis=1) for parts in zip(drawn[:3], best[:3], strict=True)]
+    flags = [tf.zeros_like(drawn.valid), tf.ones_like(best.valid)]
     return Proposals(*both, remembered=tf.concat(flags, axis=1))
 
 

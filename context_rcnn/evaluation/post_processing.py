@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
 from context_rcnn.evaluation.coco import Detections
 from context_rcnn.evaluation.groundtruth import Image
 from context_rcnn.evaluation.majority_vote import MajorityVoteOptions, majority_vote

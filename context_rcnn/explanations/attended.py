@@ -23,10 +23,10 @@ from tqdm import tqdm
 from context_rcnn.configs import schema
 from context_rcnn.data import input as input_lib
 from context_rcnn.data.examples import NO_SECONDS
-from context_rcnn.explanations.attention import detect_with_attention
+from context_rcnn.detectors import checkpoints
 from context_rcnn.memory_bank.join import MemoryJoin
-from context_rcnn.tasks import checkpoints
-from context_rcnn.tasks.detection import DetectionTask, memory_of
+from context_rcnn.tasks.detection import DetectionTask
+from context_rcnn.tasks.inputs import make_join
 
 
 class Explainer:
@@ -52,11 +52,14 @@ class Explainer:
         min_weight: float = 0.01,
     ):
         config = schema.load_experiment(config_files=[os.path.join(model_dir, "params.yaml")])
-        if config.task.temporal.type != "context_rcnn" or not config.task.memory.bank:
+        if not config.task.memory.bank:
             raise ValueError(f"{model_dir}: its detector attends to no memory bank")
+        if input_path:
+            config = config.replace(task={"validation_data": {"input_path": input_path}})
         self._data = config.task.validation_data
-        self._data.input_path = input_path or self._data.input_path
         self._task = DetectionTask(config.task)
+        if not self._task.temporal.describe()["memory"]:
+            raise ValueError(f"{model_dir}: its detector attends to no memory bank")
         self._model = self._task.build_model()
         best = config.trainer.best_checkpoint_export_subdir
         path = checkpoints.of_run(model_dir, best, checkpoint)
@@ -78,16 +81,20 @@ class Explainer:
         if unknown:
             raise ValueError(f"no such image in the examples: {', '.join(unknown[:5])}")
         keys = [by_id[name] for name in image_ids] if image_ids is not None else list(self._frames)
-        clip = self._task.clip(training=False)
+        clip = self._task.evaluation_window()
         dataset = input_lib.chosen_batches(
             self._files, self._task.image_input(self._data), keys, batch_size=4, clip=clip
         )
-        join = self._task.make_join(with_image_ids=True)
+        join = make_join(self._task.task_config.memory, with_image_ids=True)
 
         @tf.function(reduce_retracing=True)
         def run(batch):
-            return detect_with_attention(
-                self._model, batch["image"], batch["image_shape"], memory_of(batch), top=self._top
+            return self._task.temporal.attended(
+                self._model,
+                batch["image"],
+                batch["image_shape"],
+                self._task.memory_of(batch, clip.frames),
+                top=self._top,
             )
 
         with tqdm(total=len(keys), desc="explain", unit="image", disable=None) as bar:

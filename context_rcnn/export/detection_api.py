@@ -1,13 +1,9 @@
 """An exported model as the Object Detection API's users know it: inputs, side inputs, outputs."""
 
-from collections.abc import Sequence
-
 import tensorflow as tf
-from official.vision.ops import box_ops
 
 from context_rcnn.data import examples
-from context_rcnn.detectors.two_stage import Proposals
-from context_rcnn.explanations.attention import find_origin
+from context_rcnn.detectors.two_stage import Answer, TwoStageDetector, find_origin
 from context_rcnn.memory_bank import api_compat
 
 INPUT_TYPES = {
@@ -94,12 +90,7 @@ def parse_examples(serialized: tf.Tensor, entry_size: int) -> tuple[tf.Tensor, .
 
 
 def api_detections(
-    found: dict[str, tf.Tensor],
-    proposals: Proposals,
-    logits: tf.Tensor,
-    offsets: tf.Tensor,
-    shapes: tf.Tensor,
-    offset_weights: Sequence[float],
+    detector: TwoStageDetector, answer: Answer, shapes: tf.Tensor
 ) -> dict[str, tf.Tensor]:
     """The outputs of the API's exported models: all float32, boxes as fractions of the image.
 
@@ -107,20 +98,18 @@ def api_detections(
     suppression: the proposals with the box of their best class.
 
     Args:
-        found: what `TwoStageDetector.detect` gave, boxes in pixels.
-        proposals, logits, offsets: what it was given.
+        detector: that has answered.
+        answer: boxes in pixels.
         shapes: [images, 2], height and width in pixels.
-        offset_weights: of the offsets.
     """
+    found, proposals, logits = answer.detections, answer.proposals, answer.logits
     scale = tf.tile(shapes, [1, 2])[:, None]
     valid = proposals.valid[..., None]
     scores = tf.where(valid, tf.nn.softmax(logits), 0.0)
-    origin = find_origin(found, logits, proposals)
-    best = tf.argmax(logits[..., 1:], axis=-1) + 1
-    by_class = tf.reshape(offsets, [-1, *logits.shape[1:], 4])
-    raw = box_ops.decode_boxes(
-        tf.gather(by_class, best, batch_dims=2), proposals.boxes, weights=list(offset_weights)
-    )
+    origin = find_origin(answer)
+    best = tf.argmax(logits[..., 1:], axis=-1)
+    boxes = detector.class_boxes(answer.offsets, proposals, logits.shape[-1] - 1)
+    raw = tf.gather(boxes, best, batch_dims=2)
     outputs = {
         "detection_boxes": found["detection_boxes"] / scale,
         "detection_scores": tf.maximum(found["detection_scores"], 0.0),

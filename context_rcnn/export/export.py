@@ -13,12 +13,13 @@ what it was trained with.
 import json
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import tensorflow as tf
 
 import context_rcnn
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
 from context_rcnn.configs import schema
 from context_rcnn.data import label_map
 from context_rcnn.export import detection_api
@@ -26,7 +27,8 @@ from context_rcnn.export.exported import DESCRIPTION, FORMAT, FORMAT_VERSION, SA
 from context_rcnn.export.extractor import fingerprint, load_extractor
 from context_rcnn.export.signatures import ServedDetector
 from context_rcnn.memory_bank import encoding
-from context_rcnn.models.build import build_stream, stream_needs
+from context_rcnn.models.streaming import Extract, Frame, Stream
+from context_rcnn.models.temporal import TemporalModel
 from context_rcnn.tasks.loading import Trained, load_run
 
 _LOG = logging.getLogger(__name__)
@@ -73,35 +75,54 @@ def serve(
         side_input_shapes, side_input_types, side_input_names: as the Object Detection API's flags
             have them; sizes that are given are fixed.
     """
-    task = trained.config.task
     if input_type not in detection_api.INPUT_TYPES:
         raise ValueError(
             f"--input_type must be one of {', '.join(detection_api.INPUT_TYPES)}, got "
             f"{input_type!r}"
         )
-    _check_temporal(task.temporal)
-    memory = _describe_memory(task)
+    temporal = trained.task.temporal
+    temporal.check_single_images(
+        "exported models are asked about single images or frame by frame: it cannot be exported"
+    )
+    memory = temporal.describe()["memory"]
     flags = (side_input_shapes, side_input_types, side_input_names)
     side_inputs = _side_inputs(memory, input_type, use_side_inputs, flags)
-    frozen, made_by = None, None
+    frozen, made_by, extract = None, None, None
     if extractor:
-        frozen, made_by = _load_extractor(extractor, task.temporal)
+        frozen, made_by = _load_extractor(extractor, temporal)
+        extract = _extract(frozen, same_images=_same_images(trained.config.task.model, made_by))
     elif memory:
         _LOG.warning(
             "no --extractor: the model can be asked neither extract nor step (its memory bank was "
             "made by extractor %s)",
-            task.temporal.get().long_term.extractor or "unknown",
+            temporal.extractor_hash or "unknown",
         )
+    stream = temporal.stream(trained.model, extract)
     return ServedDetector(
         trained.model,
-        _describe(trained, input_type, memory, made_by),
-        offset_weights=task.model.boxes.offset_weights,
+        _describe(trained, input_type, made_by, stream),
         input_type=input_type,
         side_inputs=side_inputs,
         extractor=frozen,
-        stream=_stream_settings(task.temporal, memory, frozen),
-        video=build_stream(trained.model, task.temporal),
+        temporal=temporal,
+        stream=stream,
     )
+
+
+def _extract(frozen: Any, same_images: bool) -> Extract:
+    """The frozen extractor on frames, decoded once if it takes images as the detector does."""
+
+    def extract(frame: Frame) -> Mapping[str, tf.Tensor]:
+        if same_images:
+            return frozen.extract_from_images(frame.image, frame.shape)
+        return frozen.extract(frame.encoded)
+
+    return extract
+
+
+def _same_images(model: configs.FasterRcnn, extractor: Mapping[str, Any]) -> bool:
+    size = list(model.image_size) == list(extractor["image_size"])
+    return size and model.keep_aspect_ratio == extractor["keep_aspect_ratio"]
 
 
 def _write(folder: str, served: ServedDetector, trained: Trained) -> None:
@@ -114,7 +135,7 @@ def _write(folder: str, served: ServedDetector, trained: Trained) -> None:
     manager = tf.train.CheckpointManager(checkpoint, os.path.join(folder, "checkpoint"), 1)
     manager.save(checkpoint_number=0)
     schema.save_experiment(trained.config, os.path.join(folder, "params.yaml"))
-    classes = {name: number for number, name in trained.class_names.items()}
+    classes = {name: number for number, name in trained.task.class_names.items()}
     with tf.io.gfile.GFile(os.path.join(folder, label_map.FILE_NAME), "w") as file:
         file.write(label_map.format_label_map(classes))
     with tf.io.gfile.GFile(path, "w") as file:
@@ -124,14 +145,13 @@ def _write(folder: str, served: ServedDetector, trained: Trained) -> None:
 def _describe(
     trained: Trained,
     input_type: str,
-    memory: dict[str, Any] | None,
     extractor: dict[str, Any] | None,
+    stream: Stream | None,
 ) -> dict[str, Any]:
     """model.json."""
-    config, class_names, model = trained
-    temporal = config.task.temporal
+    config, task, model = trained
     makes_detections = {
-        "classes": {str(number): name for number, name in sorted(class_names.items())},
+        "classes": {str(number): name for number, name in sorted(task.class_names.items())},
         "image_size": list(config.task.model.image_size),
         "keep_aspect_ratio": config.task.model.keep_aspect_ratio,
         "detections": config.task.model.detections.as_dict(),
@@ -144,41 +164,18 @@ def _describe(
         "hash": fingerprint(model, makes_detections),
         "input_type": input_type,
         **makes_detections,
-        "memory": memory,
+        **task.temporal.describe(),
         "extractor": extractor,
-        "short_term_window": (
-            temporal.get().short_term.window if temporal.type == "context_rcnn" else 0
-        ),
-        "video": needs._asdict() if (needs := stream_needs(temporal)) else None,
+        "video": _describe_video(stream),
     }
 
 
-def _describe_memory(task: configs.DetectionTask) -> dict[str, Any] | None:
-    """What has to be known of the bank and its windows, to use them as in training."""
-    if task.temporal.type != "context_rcnn" or not task.temporal.get().long_term.enabled:
+def _describe_video(stream: Stream | None) -> dict[str, Any] | None:
+    """What a stream of videos is to be given; one that wants to know times is of cameras."""
+    if stream is None or "seconds" in stream.inputs:
         return None
-    memory, temporal = task.memory, task.temporal.get()
-    return {
-        "entry_size": temporal.long_term.entry_size,
-        "depth": temporal.depth,
-        "blocks": temporal.long_term.heads * temporal.long_term.layers,
-        "encoding_variant": memory.variant,
-        "horizon": memory.horizon,
-        "calendar": memory.calendar,
-        "causal": memory.causal,
-        "include_keyframe": memory.include_keyframe,
-        "policy": memory.policy,
-        "max_entries": memory.max_entries,
-        "top_k": temporal.long_term.top_k or None,
-    }
-
-
-def _check_temporal(temporal: configs.Temporal) -> None:
-    if temporal.type in ("st_spatial", "s3d"):
-        raise ValueError(
-            f"{temporal.type} looks at {temporal.get().window} frames at once, and exported models "
-            "are asked about single images or frame by frame: it cannot be exported"
-        )
+    anywhere = "elsewhere" in stream.inputs
+    return {"delay": stream.latency, "anywhere": anywhere, "seed": stream.seed}
 
 
 def _side_inputs(
@@ -199,39 +196,21 @@ def _side_inputs(
     return detection_api.side_input_specs(memory["entry_size"], *flags)
 
 
-def _load_extractor(folder: str, temporal: configs.Temporal) -> tuple[Any, dict[str, Any]]:
+def _load_extractor(folder: str, temporal: TemporalModel) -> tuple[Any, dict[str, Any]]:
     """The extractor, if it is the one that made the bank."""
-    if temporal.type != "context_rcnn" or not temporal.get().long_term.enabled:
+    memory, expected = temporal.describe()["memory"], temporal.extractor_hash
+    if memory is None:
         raise ValueError(f"--extractor {folder}: this detector attends to no memory bank")
-    long_term = temporal.get().long_term
     module, description = load_extractor(folder)
-    if long_term.extractor and description["hash"] != long_term.extractor:
+    if expected and description["hash"] != expected:
         raise ValueError(
             f"--extractor {folder} has the hash {description['hash']}, but the detector was "
-            f"trained with a bank made by {long_term.extractor}"
+            f"trained with a bank made by {expected}"
         )
-    if description["depth"] + encoding.SIZE != long_term.entry_size:
+    if description["depth"] + encoding.SIZE != memory["entry_size"]:
         raise ValueError(
             f"--extractor {folder} gives features of length {description['depth']}, which make "
             f"entries of {description['depth'] + encoding.SIZE}; the detector attends to entries "
-            f"of {long_term.entry_size}"
+            f"of {memory['entry_size']}"
         )
     return module, description
-
-
-def _stream_settings(
-    temporal: configs.Temporal, memory: dict[str, Any] | None, extractor: Any
-) -> dict[str, Any] | None:
-    """Settings of `step`, None where there can be none."""
-    if temporal.type != "context_rcnn" or (memory and extractor is None):
-        return None
-    if not memory:
-        return {}
-    return {
-        "capacity": memory["max_entries"],
-        "top_k": memory["top_k"] or 1,
-        "horizon": memory["horizon"],
-        "calendar": memory["calendar"],
-        "include_keyframe": memory["include_keyframe"],
-        "variant": memory["encoding_variant"],
-    }

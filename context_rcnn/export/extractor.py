@@ -100,24 +100,22 @@ class Extractor(tf.Module):
     def extract_from_images(self, images: tf.Tensor, shapes: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same for images that are resized already; see `data.input.resize`."""
         model = self._untracked.model
-        maps = model.maps(images, training=False)
-        at, _ = model.propose(maps, shapes, training=False)
+        seen = model.look(images, shapes, training=False)
         if self._source == "proposals":
-            at = Proposals(*(column[:, : self._max_boxes] for column in at[:3]))
-        crops = model.box_features(maps, at, training=False)
-        logits, offsets = model.box_predictor(crops)
-        if self._source == "proposals":
+            seen = seen._replace(proposals=seen.proposals.best(self._max_boxes))
+            crops = model.features(seen, training=False)
+            logits = model.conclude(crops, seen.proposals, shapes).logits
             classes = tf.argmax(logits[..., 1:], axis=-1, output_type=tf.int32) + 1
         else:
-            found = model.detect(logits, offsets, at, shapes)
+            found = model.answer(seen, training=False).detections
             boxes, scores, classes = (
                 found[f"detection_{name}"][:, : self._max_boxes]
                 for name in ("boxes", "scores", "classes")
             )
-            at = Proposals(boxes, scores, scores >= 0)
-            crops = model.box_features(maps, at, training=False)
-        boxes, scores, features = at.boxes, at.scores, pool_boxes(crops)
-        valid = at.valid
+            seen = seen._replace(proposals=Proposals(boxes, scores, scores >= 0))
+            crops = model.features(seen, training=False)
+        boxes, scores, valid = seen.proposals[:3]
+        features = pool_boxes(crops)
         return {
             "features": tf.where(valid[..., None], tf.cast(features, tf.float32), 0.0),
             "boxes": tf.where(valid[..., None], boxes / tf.tile(shapes, [1, 2])[:, None], 0.0),
@@ -205,13 +203,14 @@ def export_extractor(
         max_boxes: best boxes of an image whose features are given.
         checkpoint: by default the best checkpoint of the run, or else the latest.
     """
-    config, class_names, model = load_run(model_dir, checkpoint)
+    config, task, model = load_run(model_dir, checkpoint)
+    task.temporal.check_single_images("an extractor sees single images: train one without it")
     extractor = Extractor(
         model,
         image_size=config.task.model.image_size,
         keep_aspect_ratio=config.task.model.keep_aspect_ratio,
         source=source,
-        class_names=class_names,
+        class_names=task.class_names,
         max_boxes=max_boxes,
     )
     save_extractor(extractor, folder)

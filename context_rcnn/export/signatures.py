@@ -27,12 +27,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from context_rcnn.detectors.two_stage import TwoStageDetector
-from context_rcnn.explanations.attention import detect_with_attention
+from context_rcnn.detectors.two_stage import Answer, TwoStageDetector
 from context_rcnn.export import detection_api
 from context_rcnn.export.extractor import decode_image, prepare_images
-from context_rcnn.export.steps import CameraSteps, Steps, VideoSteps
-from context_rcnn.models.mega.stream import MegaStream
+from context_rcnn.export.steps import Steps
+from context_rcnn.models.streaming import Stream
+from context_rcnn.models.temporal import TemporalModel
 
 ENCODED = tf.TensorSpec([None], tf.string, "encoded_images")
 ATTENDED = 50
@@ -50,12 +50,11 @@ class ServedDetector(tf.Module):
         model: a built detector.
         description: of the model (docs/serving.md); carried inside as JSON, and read for the
             preprocessing and the memory.
-        offset_weights: of the detector's box offsets.
         input_type: of `serving_default`, one of `detection_api.INPUT_TYPES`.
         side_inputs: of `serving_default`, from `detection_api.side_input_specs`, or none.
         extractor: a loaded extractor, or None.
-        stream: settings of `ContextStream`, or None for a `step` of videos or none.
-        video: a stream of videos, or None.
+        temporal: what the detector remembers.
+        stream: of the detector, or None where it cannot be asked frame by frame.
     """
 
     def __init__(
@@ -63,25 +62,22 @@ class ServedDetector(tf.Module):
         model: TwoStageDetector,
         description: Mapping[str, Any],
         *,
-        offset_weights: Sequence[float],
         input_type: str,
         side_inputs: Sequence[tf.TensorSpec] = (),
         extractor: Any = None,
-        stream: Mapping[str, Any] | None = None,
-        video: MegaStream | None = None,
+        temporal: TemporalModel,
+        stream: Stream | None = None,
     ):
         super().__init__(name="served_detector")
         self.description = tf.Variable(json.dumps(description), trainable=False)
         # Weights are saved, but not layers, which Keras would trace once more, one by one.
-        self._untracked = types.SimpleNamespace(model=model, extractor=extractor, functions={})
+        self._untracked = types.SimpleNamespace(
+            model=model, extractor=extractor, temporal=temporal, functions={}
+        )
         self._weights = [*model.variables]
         if extractor is not None:
             self._weights += extractor.signatures["extract"].variables
         self._preprocessing = _preprocessing(description)
-        self._decode_once = extractor is not None and (
-            _preprocessing(description["extractor"]) == self._preprocessing
-        )
-        self._offset_weights = tuple(offset_weights)
         memory = description["memory"]
         self._entry_size = memory["entry_size"] if memory else 0
         prepared = (
@@ -95,11 +91,7 @@ class ServedDetector(tf.Module):
         if extractor is not None:
             self._serve("extract", self._extract, ENCODED)
         if stream is not None:
-            self._serve_steps(
-                CameraSteps(model, stream, self._prepare, extractor, self._decode_once)
-            )
-        if video is not None:
-            self._serve_steps(VideoSteps(video, self._prepare, description["video"]["anywhere"]))
+            self._serve_steps(Steps(stream, self._prepare))
         self.serving_default = self._default(input_type, side_inputs)
         self.__call__ = self.serving_default  # of the loaded model, as the API's can be called
         self._functions["serving_default"] = self.serving_default
@@ -182,8 +174,8 @@ class ServedDetector(tf.Module):
         def call(input_tensor, *memory):
             memory = self._memory(*memory, tf.shape(input_tensor)[0]) if memory else {}
             images, shapes = self._prepare(input_tensor, decode)
-            outputs = self._run(images, shapes, memory)
-            return detection_api.api_detections(*outputs, shapes, self._offset_weights)
+            answer = self._run(images, shapes, memory)
+            return detection_api.api_detections(self._model, answer, shapes)
 
         def call_with_memory(input_tensor, context_features, valid_context_size):
             return call(input_tensor, context_features, valid_context_size)
@@ -229,7 +221,8 @@ class ServedDetector(tf.Module):
     def _explain_with_projected(self, encoded_images: tf.Tensor, *projected: tf.Tensor) -> Tensors:
         images, shapes = self._prepare(encoded_images)
         memory = _projected(*projected, tf.shape(images)[0])
-        found = detect_with_attention(self._model, images, shapes, memory, top=ATTENDED)
+        temporal = self._untracked.temporal
+        found = temporal.attended(self._model, images, shapes, memory, top=ATTENDED)
         attention = {name: found[name] for name in ("attention_index", "attention_weight")}
         return _normalised(found, shapes) | attention
 
@@ -255,9 +248,8 @@ class ServedDetector(tf.Module):
 
     def _step(self, *inputs: Any) -> tuple[Tensors, Tensors]:
         *frame, state = inputs
-        found, state, shapes = self._untracked.steps.step(*frame, state=state)
-        late = {"frame": found["frame"]} if "frame" in found else {}
-        return _normalised(found, shapes) | late, state
+        found, state = self._untracked.steps.step(*frame, state=state)
+        return _normalised(found, found["image_shape"]) | {"frame": found["frame"]}, state
 
     def _memory(
         self, context_features: tf.Tensor, valid_context_size: tf.Tensor, images: tf.Tensor
@@ -292,18 +284,13 @@ class ServedDetector(tf.Module):
         return self._model.box_memory.project(features, of_rows) | {"context_valid": valid}
 
     def _detections(self, images: tf.Tensor, shapes: tf.Tensor, memory: Tensors) -> Tensors:
-        found, *_ = self._run(images, shapes, memory)
-        return _normalised(found, shapes)
+        return _normalised(self._run(images, shapes, memory).detections, shapes)
 
     @tf.function(autograph=False)
-    def _run(self, images: tf.Tensor, shapes: tf.Tensor, memory: Tensors) -> tuple:
-        """Detections with boxes in pixels, and the proposals, logits and offsets they came from."""
-        model = self._model
-        maps = model.maps(images, training=False)
-        proposals, _ = model.propose(maps, shapes, training=False)
-        features = model.box_features(maps, proposals, memory, training=False)
-        logits, offsets = model.box_predictor(features)
-        return model.detect(logits, offsets, proposals, shapes), proposals, logits, offsets
+    def _run(self, images: tf.Tensor, shapes: tf.Tensor, memory: Tensors) -> Answer:
+        """Detections with boxes in pixels, and what they came from."""
+        seen = self._model.look(images, shapes, memory, training=False)
+        return self._model.answer(seen, memory, training=False)
 
 
 def _function(function: Callable[..., Any], *inputs: Any) -> Any:

@@ -19,11 +19,13 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tf_keras
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
+from context_rcnn.configs.temporal.s3d import S3d
 from context_rcnn.detectors import backbones
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
-from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
+from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.layers.separable_conv3d import SeparableInception
+from context_rcnn.models.temporal import TemporalModel
 
 
 class WindowConvolutions(tf_keras.layers.Layer):
@@ -67,7 +69,8 @@ class WindowConvolutions(tf_keras.layers.Layer):
         self,
         maps: Mapping[str, tf.Tensor],
         *,
-        proposals: Proposals | None = None,
+        images: tf.Tensor | None = None,
+        shapes: tf.Tensor | None = None,
         memory: Mapping[str, tf.Tensor] | None = None,
         training: bool | None = None,
     ) -> dict[str, tf.Tensor]:
@@ -104,7 +107,7 @@ def windows_of(frames: tf.Tensor, window: int) -> tf.Tensor:
 
 
 def build_s3d(
-    model: configs.FasterRcnn, config: configs.S3d, *, weight_decay: float = 0.0
+    model: configs.FasterRcnn, config: S3d, *, weight_decay: float = 0.0
 ) -> TwoStageDetector:
     """A C4 Faster R-CNN with 3D convolutions over the window between conv4 and the first stage."""
     if model.backbone.kind != "c4":
@@ -123,3 +126,17 @@ def build_s3d(
         name="window_convolutions",
     )
     return build_faster_rcnn(model, weight_decay=weight_decay, map_memory=port)
+
+
+class S3dModel(TemporalModel):
+    """Port 1 convolves over the window."""
+
+    @property
+    def window(self) -> int:
+        return self.settings.window
+
+    def build(self, model: configs.FasterRcnn, *, weight_decay: float = 0.0) -> TwoStageDetector:
+        return build_s3d(model, self.settings, weight_decay=weight_decay)
+
+
+MODEL = S3dModel

@@ -15,13 +15,14 @@ place is the crop of the averaged maps, and that is what is computed: it costs n
 """
 
 import functools
-from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
+from context_rcnn.configs.temporal.st_spatial import StSpatial
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
-from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
+from context_rcnn.detectors.two_stage import Memory, Port, Seen, TwoStageDetector
+from context_rcnn.models.temporal import TemporalModel
 
 
 class StSpatialDetector(TwoStageDetector):
@@ -47,13 +48,12 @@ class StSpatialDetector(TwoStageDetector):
         self._window = window
         self._decay = decay
 
-    def box_features(
+    def features(
         self,
-        maps: Mapping[str, tf.Tensor],
-        proposals: Proposals,
-        memory: Mapping[str, tf.Tensor] | None = None,
+        seen: Seen,
+        memory: Memory = None,
         training: bool | None = None,
-        port: Callable[..., tf.Tensor] | None = None,
+        port: Port | None = None,
     ) -> tf.Tensor:
         """As the detector's, from the maps of the window; `memory` has `clip_valid` or nothing."""
         clip_valid = (memory or {}).get("clip_valid")
@@ -61,8 +61,9 @@ class StSpatialDetector(TwoStageDetector):
             average = functools.partial(
                 average_over_window, clip_valid=clip_valid, window=self._window, decay=self._decay
             )
-            maps = {level: average(value) for level, value in maps.items()}
-        return super().box_features(maps, proposals, memory, training, port)
+            maps = {level: average(value) for level, value in seen.maps.items()}
+            seen = seen._replace(maps=maps)
+        return super().features(seen, memory, training, port)
 
 
 def average_over_window(
@@ -96,7 +97,7 @@ def average_over_window(
 
 
 def build_st_spatial(
-    model: configs.FasterRcnn, config: configs.StSpatial, *, weight_decay: float = 0.0
+    model: configs.FasterRcnn, config: StSpatial, *, weight_decay: float = 0.0
 ) -> TwoStageDetector:
     """A Faster R-CNN, C4 or on a pyramid, that averages its box features over the window."""
     return build_faster_rcnn(
@@ -106,3 +107,17 @@ def build_st_spatial(
             StSpatialDetector, window=config.window, decay=config.decay
         ),
     )
+
+
+class StSpatialModel(TemporalModel):
+    """The second stage crops the average of the window."""
+
+    @property
+    def window(self) -> int:
+        return self.settings.window
+
+    def build(self, model: configs.FasterRcnn, *, weight_decay: float = 0.0) -> TwoStageDetector:
+        return build_st_spatial(model, self.settings, weight_decay=weight_decay)
+
+
+MODEL = StSpatialModel

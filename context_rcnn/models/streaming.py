@@ -1,22 +1,134 @@
-"""What streams have in common: what they need, rows that stay as they are, and queues."""
+"""Frame by frame: what a stream is given, what it gives, and what all streams do alike.
 
-from typing import NamedTuple
+    state = stream.initial_state(rows)
+    detections, state = stream.step(Frame(image, shape, row, valid), state)
+
+Rows of a batch are cameras or videos side by side, and know nothing of each other. The state is a
+flat dict of tensors whose shapes never change, so it can be saved, restored, exported and compiled.
+"""
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+NO_ROW = -1
+NO_FRAME = -1
 
-class StreamNeeds(NamedTuple):
-    """What a stream is to be given.
+State = dict[str, tf.Tensor]
+Detections = dict[str, tf.Tensor]
 
-    Attributes:
-        delay: frames that a keyframe waits for those after it.
-        anywhere: whether frames from anywhere in the video come with each step.
-        seed: of their order.
+
+class Frame(NamedTuple):
+    """The next frame of each row.
+
+    What a stream takes besides the first four is in its `inputs`; it need not look at the rest.
     """
 
-    delay: int = 0
-    anywhere: bool = False
-    seed: int = 0
+    image: tf.Tensor  # uint8 [rows, height, width, 3], resized as the detector wants it
+    shape: tf.Tensor  # float32 [rows, 2], height and width of what is not padding
+    row: tf.Tensor  # int64 [rows], any number that stands for the camera or video
+    valid: tf.Tensor  # bool [rows], False where there is no frame
+    ended: tf.Tensor | None = None  # bool [rows], there are no more frames, but the row moves on
+    seconds: tf.Tensor | None = None  # int64 [rows], NO_SECONDS where unknown
+    elsewhere: "Frame | None" = None  # one frame from anywhere in each video
+    encoded: tf.Tensor | None = None  # string [rows], the image as it came, where there is one
+
+
+# From a frame to what the frozen extractor finds in it.
+Extract = Callable[[Frame], Mapping[str, tf.Tensor]]
+
+
+class Stream(Protocol):
+    """A detector with its memory, frame by frame.
+
+    Attributes:
+        latency: frames that a keyframe waits for those after it.
+        inputs: which of `ended`, `seconds` and `elsewhere` it takes.
+        seed: of the order of frames from elsewhere.
+    """
+
+    latency: int
+    inputs: tuple[str, ...]
+    seed: int
+
+    def initial_state(self, rows: int | tf.Tensor) -> State:
+        """The state of rows that have seen nothing."""
+
+    def step(self, frame: Frame, state: Mapping[str, tf.Tensor]) -> tuple[Detections, State]:
+        """Takes a frame of each row, and detects in the one `latency` frames before.
+
+        Returns:
+            Detections as `TwoStageDetector.detect` gives them, none where there is no frame, with
+            `frame` int32 [rows], its number in its row, NO_FRAME where there is none, and
+            `image_shape` float32 [rows, 2]; and the next state.
+        """
+
+
+class RowStream(tf.Module, abc.ABC):
+    """A stream whose rows begin, rest and end as all do; what it remembers is its subclass's.
+
+    A row begins anew where its number is another one, stays as it is where there is no frame, and
+    gives no detections then.
+    """
+
+    latency = 0
+    inputs: tuple[str, ...] = ()
+    seed = 0
+
+    @abc.abstractmethod
+    def initial_memory(self, rows: int | tf.Tensor) -> State:
+        """What rows that have seen nothing remember, by names other than `row` and `frame`."""
+
+    @abc.abstractmethod
+    def advance(self, frame: Frame, begins: tf.Tensor, state: State) -> tuple[Detections, State]:
+        """One step of rows that all move on.
+
+        Args:
+            frame: of each row; where there is none, or the row rests, it may hold anything.
+            begins: bool [rows], where the row is a new one.
+            state: from the last step, of new rows the initial one; `frame` counts its frames.
+
+        Returns:
+            Detections, with `frame` and `image_shape` where these are not of the frame given; and
+            the part of the state that has changed.
+        """
+
+    def initial_state(self, rows: int | tf.Tensor) -> State:
+        """`row` int64 [rows], NO_ROW at first; `frame` int32 [rows], how many there were; and what
+        the stream remembers."""
+        return {
+            "row": tf.fill([rows], tf.constant(NO_ROW, tf.int64)),
+            "frame": tf.zeros([rows], tf.int32),
+            **self.initial_memory(rows),
+        }
+
+    def step(self, frame: Frame, state: Mapping[str, tf.Tensor]) -> tuple[Detections, State]:
+        """See `Stream`."""
+        before, valid = dict(state), frame.valid
+        ended = tf.zeros_like(valid) if frame.ended is None else frame.ended & ~valid
+        frame = frame._replace(ended=ended)
+        begins = valid & (frame.row != before["row"])
+        # Exported, the batch is of any size.
+        fresh = self.initial_state(frame.image.shape[0] or tf.shape(frame.image)[0])
+        state = {name: where_rows(begins, fresh[name], value) for name, value in before.items()}
+        detections, changed = self.advance(frame, begins, dict(state))
+        here = {"frame": state["frame"], "image_shape": frame.shape}
+        detections = here | detections
+        moves = valid | ended
+        state |= changed | {"row": frame.row, "frame": state["frame"] + 1}
+        state = {name: where_rows(moves, state[name], value) for name, value in before.items()}
+        there = moves & (detections["frame"] != NO_FRAME)
+        return {name: _or_nothing(name, there, value) for name, value in detections.items()}, state
+
+
+# Of a row without detections, where it is not zeros.
+_NOTHING = {"detection_scores": -1, "frame": NO_FRAME, "image_shape": 1}
+
+
+def _or_nothing(name: str, there: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
+    return where_rows(there, value, tf.zeros_like(value) + _NOTHING.get(name, 0))
 
 
 def like(mask: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:

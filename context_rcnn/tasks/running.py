@@ -19,9 +19,8 @@ from official.common import distribute_utils
 from official.core import base_trainer, config_definitions, train_lib, train_utils
 
 from context_rcnn.configs import schema
-from context_rcnn.data import input as input_lib
-from context_rcnn.tasks import checkpoints
-from context_rcnn.tasks.detection import DetectionTask
+from context_rcnn.detectors import checkpoints
+from context_rcnn.tasks.task import task_class
 
 MODES = ("train", "eval", "train_and_eval", "continuous_eval")
 
@@ -401,7 +400,7 @@ def run(
         prefix = {"float16": "mixed_", "bfloat16": "mixed_"}
         dtype = config.runtime.mixed_precision_dtype
         tf_keras.mixed_precision.set_global_policy(prefix.get(dtype, "") + dtype)
-    task = DetectionTask(
+    task = task_class(config.task)(
         config.task,
         model_dir,
         jit_compile=config.runtime.enable_xla,
@@ -413,18 +412,20 @@ def run(
         params = os.path.join(model_dir, "params.yaml")
         # An evaluation in the folder of a training run leaves that run's settings alone.
         if "train" in mode or not tf.io.gfile.exists(params):
-            schema.save_experiment(config, params)
-            task.save_label_map()
+            resolved = config.replace()
+            resolved.task = task.resolved_params()
+            schema.save_experiment(resolved, params)
+            task.save_run_files()
         print(
             f"{mode}: {type(strategy).__name__}, {strategy.num_replicas_in_sync} replicas, "
-            f"{len(task.class_names)} classes, run folder {model_dir}",
+            f"{task.describe()}, run folder {model_dir}",
             flush=True,
         )
         for stage, name in (("train", "train_data"), ("eval", "validation_data")):
             if stage in mode:
-                path = getattr(config.task, name).input_path
-                files = input_lib.find_files(path, f"task.{name}.input_path")
-                print(f"{stage}: {input_lib.count_images(files)}", flush=True)
+                field = f"task.{name}.input_path"
+                words = task.describe_input(getattr(config.task, name), field)
+                print(f"{stage}: {words}", flush=True)
     runner = Runner(
         strategy,
         task,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
 
 
 def tiny_config(kind: str) -> configs.FasterRcnn:

@@ -208,7 +208,7 @@ def test_a_box_memory_sees_proposals_and_changes_detections(detector, batch):
 
 
 def test_an_unknown_backbone_is_named():
-    from context_rcnn.configs import detection as configs
+    from context_rcnn import configs
     from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 
     config = configs.FasterRcnn(num_classes=2, backbone=configs.Backbone(model_id=51))

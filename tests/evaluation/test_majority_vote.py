@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
 from context_rcnn.evaluation.coco import Detections
 from context_rcnn.evaluation.groundtruth import Image
 from context_rcnn.evaluation.majority_vote import MajorityVoteOptions, majority_vote

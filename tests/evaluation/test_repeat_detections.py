@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
 from context_rcnn.evaluation.coco import Detections
 from context_rcnn.evaluation.groundtruth import Image
 from context_rcnn.evaluation.post_processing import build_post_processing

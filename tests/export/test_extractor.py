@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
 from context_rcnn.data import input as input_lib
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.export import extractor as extractor_lib

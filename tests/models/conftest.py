@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
 
 ENTRY = 11  # length of a memory entry
 HEIGHT, WIDTH = 64, 128

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from context_rcnn.configs import detection as configs
-from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.models.build import build_model, temporal_window
+
+from context_rcnn import configs
+from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.models.context_rcnn.memory import ContextMemory
 
 ENTRY = 11

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-
-from context_rcnn.configs import detection as configs
 from context_rcnn.models.build import temporal_window
+
+from context_rcnn import configs
 from context_rcnn.models.s3d import WindowConvolutions, windows_of
 
 CLIPS = {"clip_valid": np.array([[True, True, False], [True, True, True]])}

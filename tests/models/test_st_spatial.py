@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from context_rcnn.configs import detection as configs
 from context_rcnn.models.build import temporal_window
+
+from context_rcnn import configs
 from context_rcnn.models.st_spatial import average_over_window
 
 CLIPS = {"clip_valid": np.array([[True, True, False], [True, True, True]])}

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tf_keras
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
+from context_rcnn.configs.temporal.context_rcnn import ContextRcnn
 from context_rcnn.detectors import backbones
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.heads import pool_boxes
@@ -53,7 +54,7 @@ class ContextMemory(tf_keras.layers.Layer):
 
     def __init__(
         self,
-        config: configs.ContextRcnn,
+        config: ContextRcnn,
         *,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
         sync_batch_norm: bool = False,
@@ -247,7 +248,7 @@ class ContextMemory(tf_keras.layers.Layer):
 
 
 def build_context_rcnn(
-    model: configs.FasterRcnn, config: configs.ContextRcnn, *, weight_decay: float = 0.0
+    model: configs.FasterRcnn, config: ContextRcnn, *, weight_decay: float = 0.0
 ) -> TwoStageDetector:
     """Section 3: a Faster R-CNN with attention to long-term and short-term memory."""
     _check("position", config.position, POSITIONS)

@@ -1,17 +1,16 @@
 """Context R-CNN on cameras as they see: a bounded memory that grows with every frame.
 
-    stream = ContextStream(detector, extractor, capacity=2000)
-    state = stream.initial_state(batch_size=4)          # four cameras side by side
-    detections, state = stream.step(images, shapes, cameras, seconds, valid, state)
+    stream = ContextStream(detector, extract, capacity=2000)
+    state = stream.initial_state(4)                     # four cameras side by side
+    frame = Frame(images, shapes, cameras, valid, seconds=seconds)
+    detections, state = stream.step(frame, state)
 
 The frozen extractor is in the loop: it gives the entries of each frame, which are projected to keys
 and values once and then stay. A frame sees what came before it and its own entries, as a causal
-window of a bank has them (`memory_bank.window`), never anything later. Rows of a batch know nothing
-of each other. The state is a flat dict of tensors whose shapes never change, so it can be saved,
-restored, exported and compiled.
+window of a bank has them (`memory_bank.window`), never anything later.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -20,20 +19,27 @@ from context_rcnn.detectors.heads import pool_boxes
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.memory_bank import encoding, tensor_encoding
 from context_rcnn.memory_bank.window import SPANS
-from context_rcnn.models.streaming import like, push, where_rows
+from context_rcnn.models.streaming import (
+    Detections,
+    Extract,
+    Frame,
+    RowStream,
+    State,
+    like,
+    push,
+)
 
-NO_CAMERA = -1
 EVICTIONS = ("oldest", "similar")
 BURST_GAP_SECONDS = 60
 
 
-class ContextStream(tf.Module):
+class ContextStream(RowStream):
     """Runs a Context R-CNN frame by frame.
 
     Args:
         detector: a Context R-CNN (`models.context_rcnn`).
-        extract: images and shapes to `features`, `boxes`, `scores`, best first: the frozen
-            extractor's `extract_from_images`. None where there is no long-term memory.
+        extract: from a frame to `features`, `boxes`, `scores`, best first: the frozen extractor.
+            None where there is no long-term memory.
         capacity: entries that a camera's memory holds.
         top_k: best boxes of a frame that are remembered.
         score_threshold: of boxes that are remembered; 0 keeps the best one of empty frames too.
@@ -47,10 +53,12 @@ class ContextStream(tf.Module):
         variant: of the entries' encoding of place and time.
     """
 
+    inputs = ("seconds",)
+
     def __init__(
         self,
         detector: TwoStageDetector,
-        extract: Callable[[tf.Tensor, tf.Tensor], Mapping[str, tf.Tensor]] | None,
+        extract: Extract | None,
         *,
         capacity: int = 2000,
         top_k: int = 1,
@@ -93,29 +101,25 @@ class ContextStream(tf.Module):
         if not window:
             self._recent = 0
 
-    def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
-        """The state of cameras that have seen nothing.
+    def initial_memory(self, rows: int | tf.Tensor) -> State:
+        """What cameras that have seen nothing remember.
 
-            camera    int64 [batch], NO_CAMERA at first
-            frame     int64 [batch], how many frames the camera has seen
-            seconds   int64 [batch], when the last one was
-            next      int32 [batch], where the next entry goes, of `oldest`
-        and for each entry [batch, capacity, ...]:
+            seconds   int64 [rows], when the last frame was
+            next      int32 [rows], where the next entry goes, of `oldest`
+        and for each entry [rows, capacity, ...]:
             entry_valid, entry_seconds, entry_frame, entry_boxes, entry_scores
-            entry_keys, entry_values  [batch, blocks, capacity, depth]
+            entry_keys, entry_values  [rows, blocks, capacity, depth]
         and for short-term attention:
-            recent_features [batch, frames, boxes, depth], recent_valid [batch, frames, boxes]
+            recent_features [rows, frames, boxes, depth], recent_valid [rows, frames, boxes]
         """
         state = {
-            "camera": tf.fill([batch_size], tf.constant(NO_CAMERA, tf.int64)),
-            "frame": tf.zeros([batch_size], tf.int64),
-            "seconds": tf.fill([batch_size], tf.constant(NO_SECONDS, tf.int64)),
+            "seconds": tf.fill([rows], tf.constant(NO_SECONDS, tf.int64)),
         }
         if self._long:
-            room = [batch_size, self._capacity]
-            projected = [batch_size, self._port.blocks, self._capacity, self._port.depth]
+            room = [rows, self._capacity]
+            projected = [rows, self._port.blocks, self._capacity, self._port.depth]
             state |= {
-                "next": tf.zeros([batch_size], tf.int32),
+                "next": tf.zeros([rows], tf.int32),
                 "entry_valid": tf.zeros(room, tf.bool),
                 "entry_seconds": tf.fill(room, tf.constant(NO_SECONDS, tf.int64)),
                 "entry_frame": tf.zeros(room, tf.int64),
@@ -127,75 +131,40 @@ class ContextStream(tf.Module):
         if self._recent:
             count = self._detector.proposal_count
             count = min(self._port.remembered_boxes or count, count)
-            boxes = [batch_size, self._recent, count]
+            boxes = [rows, self._recent, count]
             state |= {
                 "recent_features": tf.zeros([*boxes, self._port.feature_depth]),
                 "recent_valid": tf.zeros(boxes, tf.bool),
             }
         return state
 
-    def step(
-        self,
-        images: tf.Tensor,
-        shapes: tf.Tensor,
-        cameras: tf.Tensor,
-        seconds: tf.Tensor,
-        valid: tf.Tensor,
-        state: Mapping[str, tf.Tensor],
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def advance(self, frame: Frame, begins: tf.Tensor, state: State) -> tuple[Detections, State]:
         """Detects in one frame of each camera, and remembers it.
 
-        Args:
-            images: uint8 [batch, height, width, 3], resized as the detector wants them.
-            shapes: float32 [batch, 2], height and width of what is not padding.
-            cameras: int64 [batch], any number that stands for the camera (a hash of its name).
-                Where it is not the one of the state, the row begins anew.
-            seconds: int64 [batch], NO_SECONDS where unknown. An undated frame sees all there is,
-                and its entries are seen until they are evicted.
-            valid: bool [batch]; where False there is no frame, and the row stays as it is.
-            state: from `initial_state` or the last step.
-
-        Returns:
-            Detections as `TwoStageDetector.detect` gives them, none where there is no frame, and
-            the next state.
+        Where `seconds` is NO_SECONDS, the frame sees all there is, and its entries are seen until
+        they are evicted.
         """
-        before = dict(state)
-        other = valid & (cameras != state["camera"])
-        # Exported, the batch is of any size.
-        fresh = self.initial_state(images.shape[0] or tf.shape(images)[0])
-        state = {name: where_rows(other, fresh[name], value) for name, value in state.items()}
         memory = {}
         if self._long:
-            past, state = state, self._remember(images, shapes, seconds, state)
-            memory |= self._seen(seconds, state if self._include_keyframe else past)
-        detections, boxes, box_valid = self._detect(images, shapes, seconds, state, memory)
+            past, state = state, self._remember(frame, state)
+            memory |= self._seen(frame.seconds, state if self._include_keyframe else past)
+        detections, boxes, box_valid = self._detect(frame, state, memory)
         if self._recent:
             state |= {
                 "recent_features": push(state["recent_features"], boxes),
                 "recent_valid": push(state["recent_valid"], box_valid),
             }
-        state |= {
-            "camera": cameras,
-            "frame": state["frame"] + 1,
-            "seconds": seconds,
-        }
-        state = {name: where_rows(valid, state[name], value) for name, value in before.items()}
-        nothing = {name: tf.zeros_like(value) for name, value in detections.items()}
-        nothing["detection_scores"] -= 1.0
-        detections = {
-            name: where_rows(valid, value, nothing[name]) for name, value in detections.items()
-        }
-        return detections, state
+        return detections, state | {"seconds": frame.seconds}
 
-    def _detect(self, images, shapes, seconds, state, memory):
+    def _detect(
+        self, frame: Frame, state: State, memory: State
+    ) -> tuple[Detections, tf.Tensor, tf.Tensor]:
         """One pass of the detector. Also returns the boxes to remember, before any memory."""
         model = self._detector
-        maps = model.maps(images, training=False)
-        proposals, _ = model.propose(maps, shapes, training=False)
         if self._recent:
             # Of another burst, frames are no neighbours.
-            known = (seconds != NO_SECONDS) & (state["seconds"] != NO_SECONDS)
-            gap = tf.abs(seconds - state["seconds"])
+            known = (frame.seconds != NO_SECONDS) & (state["seconds"] != NO_SECONDS)
+            gap = tf.abs(frame.seconds - state["seconds"])
             same_burst = known & (gap <= BURST_GAP_SECONDS)
             state["recent_valid"] &= same_burst[:, None, None]
             features, ok = state["recent_features"], state["recent_valid"]
@@ -208,11 +177,10 @@ class ContextStream(tf.Module):
             pooled.append(pool_boxes(features))
             return model.box_memory(features, **kwargs)
 
-        features = model.box_features(maps, proposals, memory, training=False, port=listen)
-        logits, offsets = model.box_predictor(features)
+        seen = model.look(frame.image, frame.shape, memory, training=False)
+        detections = model.answer(seen, memory, training=False, port=listen).detections
         best = self._port.remembered_boxes
-        detections = model.detect(logits, offsets, proposals, shapes)
-        return detections, pooled[0][:, :best], proposals.valid[:, :best]
+        return detections, pooled[0][:, :best], seen.proposals.valid[:, :best]
 
     def _seen(self, seconds: tf.Tensor, state: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The part of the memory within the horizon, for the port."""
@@ -231,9 +199,9 @@ class ContextStream(tf.Module):
             "context_valid": valid,
         }
 
-    def _remember(self, images, shapes, seconds, state) -> dict[str, tf.Tensor]:
+    def _remember(self, frame: Frame, state: State) -> State:
         """Extracts and projects the entries of a frame, and puts them in their place."""
-        found = self._extract(images, shapes)
+        found, seconds = self._extract(frame), frame.seconds
         boxes, scores = found["boxes"][:, : self._top_k], found["scores"][:, : self._top_k]
         features = found["features"][:, : self._top_k]
         when = tf.broadcast_to(seconds[:, None], tf.shape(scores))
@@ -245,7 +213,7 @@ class ContextStream(tf.Module):
             entry = {
                 "entry_valid": kept[:, i],
                 "entry_seconds": seconds,
-                "entry_frame": state["frame"],
+                "entry_frame": tf.cast(state["frame"], tf.int64),
                 "entry_boxes": boxes[:, i],
                 "entry_scores": scores[:, i],
                 "entry_keys": projected["context_keys"][:, :, i],

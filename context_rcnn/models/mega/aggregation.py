@@ -19,16 +19,24 @@ departs from the paper, `variant: released` follows it:
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
 
-from context_rcnn.configs import detection as configs
+from context_rcnn import configs
+from context_rcnn.configs.temporal.mega import Mega
 from context_rcnn.data.videos import Reach, VideoClips
 from context_rcnn.detectors import backbones
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.heads import pool_boxes
-from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
+from context_rcnn.detectors.two_stage import (
+    Memory,
+    Proposals,
+    Seen,
+    TwoStageDetector,
+    untouched,
+)
 from context_rcnn.layers.relation import Pool, RelationModule, join_pools
 
 
@@ -215,50 +223,44 @@ class MegaDetector(TwoStageDetector):
     def __init__(self, *, clip: tuple[int, int, int], reference_boxes: int, **kwargs):
         super().__init__(**kwargs)
         self._clip = clip
-        self.clip_frames = 1 + sum(clip)
         self.reference_boxes = reference_boxes
 
-    def call(
+    def learn(
         self,
         images: tf.Tensor,
-        image_shape: tf.Tensor,
-        groundtruth: Mapping[str, tf.Tensor] | None = None,
-        memory: Mapping[str, tf.Tensor] | None = None,
+        shapes: tf.Tensor,
+        groundtruth: Mapping[str, tf.Tensor],
+        memory: Memory = None,
         training: bool | None = None,
-    ) -> dict[str, tf.Tensor]:
-        """As the detector's; with groundtruth, which is of the keyframes, of clips."""
-        if groundtruth is None:
-            return super().call(images, image_shape, memory=memory, training=training)
-        (local, past, anywhere), frames = self._clip, self.clip_frames
+    ) -> dict[str, Any]:
+        """As the detector's, of clips; the groundtruth is that of the keyframes."""
+        local, past, anywhere = self._clip
+        frames = 1 + local + past + anywhere
         numbers, there = memory["clip_frames"], memory["clip_valid"]
 
-        def see(places: list[int]):
-            """Maps, proposals, first stage, and the pool of the best boxes of some frames."""
+        def see(places: list[int]) -> tuple[Seen, Pool]:
+            """Some frames of each clip, and the pool of their best boxes."""
             some = functools.partial(_frames, places=places, frames=frames)
-            maps = self.maps(some(images), training=training)
-            maps = self.map_memory(maps, memory=memory, training=training)
-            proposals, rpn = self.propose(maps, some(image_shape), training=training)
-            best = Proposals(*(part[:, : self.reference_boxes] for part in proposals[:3]))
-            pool = self.pool(
-                maps, best, tf.reshape(tf.gather(numbers, places, axis=1), [-1]), training
-            )
+            seen = self.look(some(images), some(shapes), memory, training)
+            best = seen._replace(proposals=seen.proposals.best(self.reference_boxes))
+            pool = self.pool(best, tf.reshape(tf.gather(numbers, places, axis=1), [-1]), training)
             known = tf.reshape(tf.gather(there, places, axis=1), [-1, 1])
             pool = pool._replace(valid=pool.valid & known)
-            return maps, proposals[:3], rpn, _side_by_side(pool, len(places))
+            return seen, _side_by_side(pool, len(places))
 
         aggregation = self.box_memory
-        keys = [0, *range(1, 1 + local), *range(frames - anywhere, frames)]
-        maps, proposals, rpn, pool = see(keys)
-        maps, proposals, rpn = tf.nest.map_structure(
-            lambda part: part[:: len(keys)], (maps, proposals, rpn)
+        places = [0, *range(1, 1 + local), *range(frames - anywhere, frames)]
+        seen, pool = see(places)
+        seen = tf.nest.map_structure(
+            lambda part: None if part is None else part[:: len(places)], seen
         )
-        drawn, targets = self.sample(Proposals(*proposals), groundtruth)
-        key = self.pool(maps, drawn, numbers[:, 0], training)
+        drawn, targets = self.sample(seen.proposals, groundtruth)
+        key = self.pool(seen._replace(proposals=drawn), numbers[:, 0], training)
         near = Pool(*(part[:, : (1 + local) * self.reference_boxes] for part in pool))
         globals_ = Pool(*(part[:, (1 + local) * self.reference_boxes :] for part in pool))
         levels = None
         if past:
-            before = see([*range(1 + local, 1 + local + past)])[-1]
+            _, before = see([*range(1 + local, 1 + local + past)])
             # No gradient flows into how the memory is made.
             _, levels = aggregation.aggregate(None, aggregation.enhance(before, globals_), past)
             levels = [Pool(*map(tf.stop_gradient, level)) for level in levels]
@@ -267,27 +269,21 @@ class MegaDetector(TwoStageDetector):
         key = aggregation.finish(key, globals_)
         logits, offsets = self.box_predictor(key.features[:, :, None, None])
         return {
-            "rpn": rpn,
+            "rpn": seen.rpn,
             "targets": targets,
             "class_logits": logits,
             "box_offsets": offsets,
         }
 
-    def pool(
-        self,
-        maps: Mapping[str, tf.Tensor],
-        proposals: Proposals,
-        frames: tf.Tensor,
-        training: bool | None = None,
-    ) -> Pool:
-        """Boxes of images as a pool; `frames` int32 [images] are their numbers."""
-        crops = self.box_head.crop(maps, proposals.boxes)
-        features = pool_boxes(self.box_head(crops, training=training))
+    def pool(self, seen: Seen, frames: tf.Tensor, training: bool | None = None) -> Pool:
+        """Boxes of images, before any memory, as a pool; `frames` int32 [images], their numbers."""
+        features = pool_boxes(self.features(seen, training=training, port=untouched))
+        proposals = seen.proposals
         frames = tf.broadcast_to(frames[:, None], tf.shape(proposals.valid))
         return Pool(features, proposals.boxes, frames, proposals.valid)
 
 
-def training_clips(config: configs.Mega, seed: int) -> VideoClips:
+def training_clips(config: Mega, seed: int) -> VideoClips:
     """The frames that a keyframe is learned with, as `MegaDetector` takes them.
 
     The paper draws the memory's frames from before the local ones. The released code draws them
@@ -306,7 +302,7 @@ def training_clips(config: configs.Mega, seed: int) -> VideoClips:
 
 
 def build_mega(
-    model: configs.FasterRcnn, config: configs.Mega, *, weight_decay: float = 0.0
+    model: configs.FasterRcnn, config: Mega, *, weight_decay: float = 0.0
 ) -> MegaDetector:
     """Section 4.2: a Faster R-CNN whose boxes are vectors, related to those of other frames."""
     if model.backbone.kind not in ("dc5", "c4"):

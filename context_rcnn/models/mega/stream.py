@@ -1,33 +1,35 @@
 """MEGA through a video, frame by frame: its Algorithm 1 with a state of fixed size.
 
     stream = MegaStream(detector)
-    state = stream.initial_state(batch_size=2)          # two videos side by side
-    detections, state = stream.step(images, shapes, videos, valid, state, anywhere=(...))
+    state = stream.initial_state(2)                     # two videos side by side
+    detections, state = stream.step(Frame(images, shapes, videos, valid, elsewhere=...), state)
 
-Offline, a keyframe sees as many frames after as before it: detections come `delay` frames late, and
-after a video's last frame it takes as many steps without a frame. The frames from anywhere in the
-video are given besides, one a step, in any order (the paper shuffles). Online, detections come at
-once, and the frames from anywhere are drawn from those before. Rows of a batch know nothing of each
-other. The state is a flat dict of tensors whose shapes never change.
+Offline, a keyframe sees as many frames after as before it: detections come `latency` frames late,
+and after a video's last frame it takes as many steps without a frame, with `ended`. The frames from
+anywhere in the video are given besides, one a step, in any order (the paper shuffles). Online,
+detections come at once, and the frames from anywhere are drawn from those before.
 """
 
 from collections.abc import Mapping
 
 import tensorflow as tf
 
-from context_rcnn.configs import detection as configs
+from context_rcnn.configs.temporal.mega import Mega
 from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.layers.relation import Pool
 from context_rcnn.models.mega.aggregation import MegaDetector, best_of_frames
-from context_rcnn.models.streaming import push, where_rows
+from context_rcnn.models.streaming import (
+    NO_FRAME,
+    Detections,
+    Frame,
+    RowStream,
+    State,
+    push,
+    where_rows,
+)
 
-NO_VIDEO = -1
-NO_FRAME = -1
-# Of a row without a keyframe, where it is not zeros.
-_NOTHING = {"detection_scores": -1, "frame": NO_FRAME, "image_shape": 1}
 
-
-class MegaStream(tf.Module):
+class MegaStream(RowStream):
     """Runs a MEGA frame by frame.
 
     Args:
@@ -62,29 +64,28 @@ class MegaStream(tf.Module):
         self._aggregation = detector.box_memory
         self._local, self._past, self._anywhere = local_frames, memory_frames, global_frames
         self._online = online
-        self._seed = seed
+        self.seed = seed
         self._repeat_ends = variant == "released"
-        self.delay = 0 if online else local_frames // 2
+        self.latency = 0 if online else local_frames // 2
+        self.inputs = () if online else ("ended", *(["elsewhere"] * bool(global_frames)))
 
-    def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
-        """The state of videos of which nothing was seen.
+    def initial_memory(self, rows: int | tf.Tensor) -> State:
+        """What rows remember of videos of which nothing was seen.
 
-            video       int64 [batch], NO_VIDEO at first
-            frame       int32 [batch], how many frames, of those that ended too
-        of the frames around the keyframe, and of those from anywhere, [batch, frames, boxes, ...]:
+        Of the frames around the keyframe, and of those from anywhere, [rows, frames, boxes, ...]:
             local_features, local_boxes, local_valid, global_features, global_valid
-            local_frames int32 [batch, frames], their numbers, NO_FRAME where there is none
-            local_shapes float32 [batch, frames, 2]
+            local_frames int32 [rows, frames], their numbers, NO_FRAME where there is none
+            local_shapes float32 [rows, frames, 2]
         and of each level of the long range memory:
             memory_0_features, memory_0_boxes, memory_0_valid, memory_1_features, ...
-            memory_frames int32 [batch, frames]
+            memory_frames int32 [rows, frames]
         """
         detector, depth = self._detector, self._aggregation.depth
         count = detector.proposal_count
         best = min(detector.reference_boxes, count)
 
         def boxes(name: str, frames: int, number: int) -> dict[str, tf.Tensor]:
-            room = [batch_size, frames, number]
+            room = [rows, frames, number]
             return {
                 f"{name}_features": tf.zeros([*room, depth]),
                 f"{name}_boxes": tf.zeros([*room, 4]),
@@ -92,13 +93,11 @@ class MegaStream(tf.Module):
             }
 
         def numbers(frames: int) -> tf.Tensor:
-            return tf.fill([batch_size, frames], NO_FRAME)
+            return tf.fill([rows, frames], NO_FRAME)
 
         state = {
-            "video": tf.fill([batch_size], tf.constant(NO_VIDEO, tf.int64)),
-            "frame": tf.zeros([batch_size], tf.int32),
             "local_frames": numbers(self._local),
-            "local_shapes": tf.ones([batch_size, self._local, 2]),
+            "local_shapes": tf.ones([rows, self._local, 2]),
             **boxes("local", self._local, count),
         }
         if self._anywhere:
@@ -110,74 +109,34 @@ class MegaStream(tf.Module):
                 state |= boxes(f"memory_{level}", self._past, kept)
         return state
 
-    def step(
-        self,
-        images: tf.Tensor,
-        shapes: tf.Tensor,
-        videos: tf.Tensor,
-        valid: tf.Tensor,
-        state: Mapping[str, tf.Tensor],
-        *,
-        ended: tf.Tensor | None = None,
-        anywhere: tuple[tf.Tensor, tf.Tensor, tf.Tensor] | None = None,
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        """Takes one frame of each video, and detects in the keyframe `delay` frames before.
+    def advance(self, frame: Frame, begins: tf.Tensor, state: State) -> tuple[Detections, State]:
+        """Takes one frame of each video, and detects in the keyframe `latency` frames before.
 
-        Args:
-            images: uint8 [batch, height, width, 3], resized as the detector wants them.
-            shapes: float32 [batch, 2], height and width of what is not padding.
-            videos: int64 [batch], any number that stands for the video. Where it is not the one of
-                the state, the row begins anew.
-            valid: bool [batch]; where False there is no frame, and the row stays as it is.
-            state: from `initial_state` or the last step.
-            ended: bool [batch]; where True, the video has no more frames: there is none here, but
-                the keyframe moves on.
-            anywhere: images, shapes and valid of one frame from anywhere in each video, offline.
-
-        Returns:
-            Detections as `TwoStageDetector.detect` gives them, with `image_shape` of the keyframe
-            and `frame` int32 [batch], its number in the video, NO_FRAME where there is none yet;
-            and the next state.
+        Without frames from elsewhere, offline, their sample stays empty.
         """
-        before = dict(state)
-        batch = images.shape[0] or tf.shape(images)[0]
-        ended = tf.zeros_like(valid) if ended is None else ended & ~valid
-        fresh = self.initial_state(batch)
-        begins = valid & (videos != state["video"])
-        state = {name: where_rows(begins, fresh[name], value) for name, value in state.items()}
-        new = self._look(images, shapes, valid, state["frame"])
-        if anywhere is not None and self._anywhere:
-            state |= self._push_global(*anywhere, state)
-        state |= self._push_local(new, shapes, begins, ended, state)
+        new = self._look(frame, state["frame"])
+        if frame.elsewhere is not None and self._anywhere:
+            state |= self._push_global(frame.elsewhere, state)
+        state |= self._push_local(new, frame, begins, state)
         detections, levels = self._detect(state)
-        there = (valid | ended) & (detections["frame"] != NO_FRAME)
+        there = detections["frame"] != NO_FRAME
         if self._past:
             state |= self._push_memory(levels, there, state)
         if self._anywhere and self._online:
             state |= self._draw_global(new, state)
-        state |= {"video": videos, "frame": state["frame"] + 1}
-        state = {
-            name: where_rows(valid | ended, state[name], value) for name, value in before.items()
-        }
-        detections = {
-            name: where_rows(there, value, tf.zeros_like(value) + _NOTHING.get(name, 0))
-            for name, value in detections.items()
-        }
         return detections, state
 
-    def _look(self, images, shapes, valid, numbers) -> Pool:
+    def _look(self, frame: Frame, numbers: tf.Tensor) -> Pool:
         """All boxes of images, before any memory."""
-        maps = self._detector.maps(images, training=False)
-        proposals, _ = self._detector.propose(maps, shapes, training=False)
-        numbers = tf.where(valid, numbers, NO_FRAME)
-        pool = self._detector.pool(maps, proposals, numbers, training=False)
-        return pool._replace(valid=pool.valid & valid[:, None])
+        seen = self._detector.look(frame.image, frame.shape, training=False)
+        pool = self._detector.pool(seen, tf.where(frame.valid, numbers, NO_FRAME), training=False)
+        return pool._replace(valid=pool.valid & frame.valid[:, None])
 
     def _detect(self, state) -> tuple[dict[str, tf.Tensor], list[Pool]]:
         """Detects in the keyframe of the window. Also returns what a memory keeps of all of it."""
         detector, aggregation = self._detector, self._aggregation
         window = _pool(state, "local", state["local_frames"])
-        place = self._local - 1 - self.delay
+        place = self._local - 1 - self.latency
         count = window.valid.shape[1] // self._local
         key = Pool(*(part[:, place * count : (place + 1) * count] for part in window))
         local = best_of_frames(window, self._local, detector.reference_boxes)
@@ -192,13 +151,14 @@ class MegaStream(tf.Module):
             ]
         key, levels = aggregation.aggregate(key, local, self._local, memory)
         key = aggregation.finish(key, anywhere)
-        logits, offsets = detector.box_predictor(key.features[:, :, None, None])
-        detections = detector.detect(logits, offsets, proposals, state["local_shapes"][:, place])
+        shapes = state["local_shapes"][:, place]
+        features = key.features[:, :, None, None]
+        detections = detector.conclude(features, proposals, shapes).detections
         # Where ends are repeated, the frame in the middle is not always the keyframe.
-        detections["image_shape"] = state["local_shapes"][:, place]
-        number = state["frame"] - self.delay
+        number = state["frame"] - self.latency
         there = (number >= 0) & (state["local_frames"][:, place] == number)
-        return detections | {"frame": tf.where(there, number, NO_FRAME)}, levels
+        number = tf.where(there, number, NO_FRAME)
+        return detections | {"frame": number, "image_shape": shapes}, levels
 
     def _globals(self, state, key: Pool) -> Pool:
         if self._anywhere:
@@ -209,19 +169,19 @@ class MegaStream(tf.Module):
     def _best(self, pool: Pool) -> Pool:
         return Pool(*(part[:, : self._detector.reference_boxes] for part in pool))
 
-    def _push_global(self, images, shapes, valid, state) -> dict[str, tf.Tensor]:
+    def _push_global(self, frame: Frame, state: State) -> State:
         """One more frame from anywhere in the video, in place of the first."""
-        best = self._best(self._look(images, shapes, valid, tf.zeros_like(state["frame"])))
+        best = self._best(self._look(frame, tf.zeros_like(state["frame"])))
         parts = {"features": best.features, "boxes": best.boxes, "valid": best.valid}
         names = {f"global_{name}": part for name, part in parts.items()}
         return {
-            name: where_rows(valid, push(state[name], part), state[name])
+            name: where_rows(frame.valid, push(state[name], part), state[name])
             for name, part in names.items()
         }
 
     def _draw_global(self, new: Pool, state) -> dict[str, tf.Tensor]:
         """Keeps a fair sample of all frames so far: the n-th takes a place with chance T_g / n."""
-        place = sample_place(state["frame"], self._anywhere, self._seed)
+        place = sample_place(state["frame"], self._anywhere, self.seed)
         here = place[:, None] == tf.range(self._anywhere)
         here &= new.frames[:, :1] != NO_FRAME
         best = self._best(new)
@@ -242,20 +202,20 @@ class MegaStream(tf.Module):
                 pushed[name] = push(state[name], part[:, :count])
         return {name: where_rows(there, value, state[name]) for name, value in pushed.items()}
 
-    def _push_local(self, new: Pool, shapes, begins, ended, state) -> dict[str, tf.Tensor]:
+    def _push_local(self, new: Pool, frame: Frame, begins: tf.Tensor, state: State) -> State:
         """Moves the window on by a frame."""
         parts = {
             "local_features": new.features,
             "local_boxes": new.boxes,
             "local_valid": new.valid,
             "local_frames": new.frames[:, 0],
-            "local_shapes": shapes,
+            "local_shapes": frame.shape,
         }
         pushed = {}
         for name, newest in parts.items():
             queue = state[name]
             if self._repeat_ends:
-                newest = where_rows(ended, queue[:, -1], newest)
+                newest = where_rows(frame.ended, queue[:, -1], newest)
                 everywhere = tf.broadcast_to(newest[:, None], tf.shape(queue))
                 queue = where_rows(begins, everywhere, queue)
             pushed[name] = push(queue, newest)
@@ -290,7 +250,7 @@ def _hash(number: tf.Tensor, seed: int) -> tf.Tensor:
     return tf.cast(tf.bitwise.right_shift(x, tf.constant(1, tf.uint32)), tf.int32)
 
 
-def build_mega_stream(detector: MegaDetector, config: configs.Mega) -> MegaStream:
+def build_mega_stream(detector: MegaDetector, config: Mega) -> MegaStream:
     """The stream of a detector's own settings."""
     return MegaStream(
         detector,

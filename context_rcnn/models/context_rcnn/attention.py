@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import tensorflow as tf
 
-from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
+from context_rcnn.detectors.two_stage import TwoStageDetector, find_origin
 
 
 def detect_with_attention(
@@ -35,14 +35,12 @@ def detect_with_attention(
         weights.update(found)
         return features
 
-    maps = detector.maps(images, training=False)
-    proposals, _ = detector.propose(maps, shapes, training=False)
-    features = detector.box_features(maps, proposals, memory, training=False, port=listen)
-    logits, offsets = detector.box_predictor(features)
-    outputs = detector.detect(logits, offsets, proposals, shapes)
+    seen = detector.look(images, shapes, memory, training=False)
+    answer = detector.answer(seen, memory, training=False, port=listen)
+    outputs = answer.detections
     if "long_term" not in weights:
         raise ValueError("the detector attends to no memory bank, or was given none")
-    origin = find_origin(outputs, logits, proposals)
+    origin = find_origin(answer)
     attention = tf.gather(weights["long_term"], origin, batch_dims=1)
     entries = attention.shape[-1]
     top = tf.minimum(top, tf.shape(attention)[-1]) if entries is None else min(top, entries)
@@ -52,16 +50,3 @@ def detect_with_attention(
         "attention_index": index,
         "attention_weight": tf.where(kept, weight, 0.0),
     }
-
-
-def find_origin(
-    outputs: Mapping[str, tf.Tensor], logits: tf.Tensor, proposals: Proposals
-) -> tf.Tensor:
-    """Which proposal became each detection, int32 [images, detections]."""
-    # Suppression keeps scores as they are: a detection's is that of its proposal and class.
-    scores = tf.gather(
-        tf.transpose(tf.nn.softmax(logits), [0, 2, 1]), outputs["detection_classes"], batch_dims=1
-    )
-    scores = tf.where(proposals.valid[:, None], scores, -2.0)
-    off = tf.abs(scores - outputs["detection_scores"][..., None])
-    return tf.argmin(off, axis=-1, output_type=tf.int32)

@@ -1,0 +1,58 @@
+"""What a detector remembers: settings of one memory a file, found by its name.
+
+`NAME.py` holds the class `SETTINGS`, and `models/NAME` what is made of them. A memory of another
+package is registered (`models.temporal.register`).
+"""
+
+import dataclasses
+import functools
+import importlib
+import pkgutil
+
+from official.modeling import hyperparams
+
+NONE = "none"
+_elsewhere: dict[str, type[hyperparams.Config]] = {}
+
+
+def register(name: str, settings: type[hyperparams.Config]) -> None:
+    """Makes `task.temporal.type: NAME` known, with these settings."""
+    if name in registered():
+        raise ValueError(f"there is a memory {name!r} already")
+    _elsewhere[name] = settings
+
+
+def registered() -> dict[str, type[hyperparams.Config]]:
+    """Classes of settings by the name of the memory."""
+    return _own() | _elsewhere
+
+
+@functools.cache
+def _own() -> dict[str, type[hyperparams.Config]]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
+    found = {name: importlib.import_module(f"{__name__}.{name}").SETTINGS for name in names}
+    return {NONE: hyperparams.Config} | found
+
+
+@dataclasses.dataclass
+class Temporal(hyperparams.OneOfConfig):
+    """What the detector remembers, and how: one group of settings for each memory there is.
+
+    Attributes:
+        type: `none` (the still-image detector), or the name of a memory: `context_rcnn`, a baseline
+            of its paper (`st_spatial` or `s3d`), or `mega`.
+    """
+
+    type: str = NONE
+
+    def __post_init__(self, default_params, restrictions):
+        for name, settings in registered().items():
+            setattr(self, name, settings())
+        super().__post_init__(default_params, restrictions)
+
+    @classmethod
+    def with_settings(cls, name: str, settings: hyperparams.Config) -> "Temporal":
+        """A memory with these settings."""
+        temporal = cls(type=name)
+        setattr(temporal, name, settings)
+        return temporal

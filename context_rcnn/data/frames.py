@@ -1,0 +1,36 @@
+"""Which frames a model sees together: what clips and draws from whole videos have in common."""
+
+from typing import Protocol
+
+import tensorflow as tf
+
+
+class FrameSampler(Protocol):
+    """Chooses the frames of a keyframe's clip, in training or in evaluation.
+
+    Attributes:
+        frames: how many, the keyframe included.
+        keyframe: where in the clip it is.
+        teaching: places in the clip whose labels teach; the model has outputs of these.
+        redraws: whether each pass over the data draws other frames.
+    """
+
+    @property
+    def frames(self) -> int: ...
+
+    @property
+    def keyframe(self) -> int: ...
+
+    @property
+    def teaching(self) -> tuple[int, ...]: ...
+
+    @property
+    def redraws(self) -> bool: ...
+
+    def read(self, file: tf.Tensor) -> tf.data.Dataset:
+        """The clips of a TFRecord file of examples, keyframe after keyframe.
+
+        Returns:
+            A dataset of serialized examples [frames]; which of them are there, bool [frames]; and,
+            from samplers that know them, their places in the video, int32 [frames].
+        """

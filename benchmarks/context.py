@@ -31,9 +31,9 @@ def main() -> None:
     args = parser.parse_args()
 
     import tensorflow as tf
-    from context_rcnn.models.build import build_model
 
     from context_rcnn import configs
+    from context_rcnn.models import temporal as temporal_models
 
     model_config = configs.FasterRcnn(
         num_classes=48,
@@ -43,8 +43,8 @@ def main() -> None:
     )
     temporal = configs.Temporal(type="context_rcnn")
     temporal.context_rcnn.long_term.entry_size = DEPTH
-    context = build_model(model_config, temporal)
-    single = build_model(model_config, configs.Temporal())
+    context = temporal_models.build(temporal_models.make(temporal), model_config)
+    single = temporal_models.build(temporal_models.make(configs.Temporal()), model_config)
     images = tf.random.uniform([1, args.image_size, args.image_size, 3], maxval=255)
     shapes = tf.constant([[args.image_size] * 2], tf.float32)
 

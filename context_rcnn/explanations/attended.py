@@ -58,7 +58,7 @@ class Explainer:
             config = config.replace(task={"validation_data": {"input_path": input_path}})
         self._data = config.task.validation_data
         self._task = DetectionTask(config.task)
-        if not self._task.temporal.describe()["memory"]:
+        if not self._task.temporal.uses_bank:
             raise ValueError(f"{model_dir}: its detector attends to no memory bank")
         self._model = self._task.build_model()
         best = config.trainer.best_checkpoint_export_subdir

@@ -51,11 +51,23 @@ class TemporalModel:
     Args:
         settings: of this memory, from `configs/temporal`; read, never written.
         memory: how keyframes are joined with a memory bank.
+        name: of this memory in the settings, for messages.
     """
 
-    def __init__(self, settings: Any, memory: configs.Memory | None = None):
+    def __init__(
+        self,
+        settings: Any,
+        memory: configs.Memory | None = None,
+        name: str = settings_by_name.NONE,
+    ):
         self.settings = settings
+        self.name = name
         self.memory = memory or configs.Memory()
+
+    @property
+    def uses_bank(self) -> bool:
+        """Whether it attends to a memory bank."""
+        return self.describe()["memory"] is not None
 
     @property
     def window(self) -> int:
@@ -76,7 +88,7 @@ class TemporalModel:
         if clip.frames < self.window:
             raise ValueError(
                 f"task.clip.frames is {clip.frames}, fewer than the {self.window} frames of the "
-                "model's window: its boxes would never see a neighbour"
+                f"window of {self.name}: its boxes would never see a neighbour"
             )
         return ClipOptions(clip.frames, clip.spacing)
 
@@ -136,9 +148,7 @@ class TemporalModel:
     def check_single_images(self, what: str) -> None:
         """Raises a ValueError where it cannot be asked about single images, or frame by frame."""
         if self.window > 1:
-            raise ValueError(
-                f"this model looks at {self.window} frames at once (task.temporal), and {what}"
-            )
+            raise ValueError(f"{self.name} looks at {self.window} frames at once, and {what}")
 
     def attended(
         self,
@@ -206,7 +216,7 @@ def make(temporal: configs.Temporal, memory: configs.Memory | None = None) -> Te
         model = TemporalModel
     else:
         model = importlib.import_module(f"context_rcnn.models.{name}").MODEL
-    return model(temporal.get(), memory)
+    return model(temporal.get(), memory, name)
 
 
 def build(

@@ -61,8 +61,9 @@ class DetectionTask(Task):
         self._stream_runner: StreamRunner | None = None
         self.class_names = dict(class_names) if class_names else self._read_label_map()
         temporal = temporal_models.make(params.temporal, params.memory)
-        join = None if bank else self.memory_join()
-        self.temporal = temporal.bound_to(task_inputs.bank_facts(join) if join else bank)
+        if bank is None and temporal.uses_bank and params.memory.bank:
+            bank = task_inputs.bank_facts(self.memory_join())
+        self.temporal = temporal.bound_to(bank)
         self._evaluator = Evaluator(
             params.evaluation,
             self.class_names,

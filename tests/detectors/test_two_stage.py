@@ -97,7 +97,7 @@ def test_an_image_without_valid_proposals_has_no_detections(detector):
 
 def test_proposals_are_inside_the_image_and_not_in_its_padding(detector, batch):
     images, shape, _ = batch
-    proposals, _ = detector.propose(detector.maps(images), shape)
+    proposals = detector.look(images, shape).proposals
     boxes, valid = proposals.boxes.numpy(), proposals.valid.numpy()
     assert valid.any(axis=1).all()
     for b in range(3):
@@ -110,7 +110,8 @@ def test_proposals_are_inside_the_image_and_not_in_its_padding(detector, batch):
 def test_proposals_are_suppressed_as_a_loop_would(detector, batch):
     """Level by level, then the best of all levels. (C4 has a single level.)"""
     images, shape, _ = batch
-    proposals, rpn = detector.propose(detector.maps(images), shape)
+    seen = detector.look(images, shape)
+    proposals, rpn = seen.proposals, seen.rpn
     anchors = detector.anchors.numpy()
     sizes = [anchor.size // 4 for _, anchor in sorted(detector._anchors)]
     starts = np.cumsum([0, *sizes])
@@ -173,10 +174,9 @@ def test_compiles_under_xla_with_the_same_scores(detector, batch):
 
 def test_box_features_are_seven_by_seven_or_one_vector(detector, batch):
     images, shape, _ = batch
-    maps = detector.maps(images)
-    proposals, _ = detector.propose(maps, shape)
-    sides = (1, 1) if "5" in maps and "6" not in maps else (7, 7)
-    assert detector.box_features(maps, proposals).shape[:4] == (3, 20, *sides)
+    seen = detector.look(images, shape)
+    sides = (1, 1) if "5" in seen.maps and "6" not in seen.maps else (7, 7)
+    assert detector.features(seen).shape[:4] == (3, 20, *sides)
 
 
 def test_ports_are_the_identity_without_a_memory(detector, batch):

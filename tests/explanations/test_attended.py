@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from context_rcnn.detectors.two_stage import TwoStageDetector
-from context_rcnn.explanations.attention import detect_with_attention
+from context_rcnn.detectors.two_stage import Answer, Proposals, Seen, TwoStageDetector
+from context_rcnn.models.context_rcnn.attention import detect_with_attention
 
 
 @pytest.fixture(scope="module")
@@ -19,31 +19,22 @@ def attended():
             lambda features, with_weights, **_: (features, {"long_term": tf.constant(weights)})
         )
 
-        def maps(self, images, training):
-            return {}
-
-        def propose(self, maps, shapes, training):
-            from context_rcnn.detectors.two_stage import Proposals
-
+        def look(self, images, shapes, memory, training):
             valid = tf.constant([[True, True, True]])
-            return Proposals(tf.zeros([1, 3, 4]), tf.zeros([1, 3]), valid), {}
+            proposals = Proposals(tf.zeros([1, 3, 4]), tf.zeros([1, 3]), valid)
+            return Seen({}, shapes, proposals, {})
 
-        def box_features(self, maps, proposals, memory, training, port):
-            return port(tf.zeros([1, 3, 1, 1, 2]))
-
-        def box_predictor(self, features):
-            return tf.constant(logits), tf.zeros([1, 3, 12])
-
-        def detect(self, logits, offsets, proposals, shapes):
-            return {
+        def answer(self, seen, memory, training, port):
+            port(tf.zeros([1, 3, 1, 1, 2]))
+            detections = {
                 "detection_scores": tf.constant([[0.7, 0.6, -1.0]]),
                 "detection_classes": tf.constant([[1, 2, 0]]),
                 "detection_boxes": tf.zeros([1, 3, 4]),
                 "num_detections": tf.constant([2]),
             }
+            return Answer(seen.proposals, tf.constant(logits), tf.zeros([1, 3, 12]), detections)
 
-    assert set(dir(Told)) > {"maps", "propose", "box_features", "box_predictor", "detect"}
-    assert all(hasattr(TwoStageDetector, n) for n in ("maps", "propose", "box_features", "detect"))
+    assert all(hasattr(TwoStageDetector, name) for name in ("look", "answer"))
     return detect_with_attention(Told(), None, None, {}, top=2)
 
 

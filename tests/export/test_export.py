@@ -16,11 +16,12 @@ from tensorflow.python.saved_model import loader_impl
 from context_rcnn.configs import schema
 from context_rcnn.data import input as input_lib
 from context_rcnn.data.label_map import read_label_map
-from context_rcnn.explanations.attention import detect_with_attention
 from context_rcnn.export import export as export_lib
 from context_rcnn.export.exported import ExportedModel
 from context_rcnn.export.extractor import prepare_images
+from context_rcnn.models.context_rcnn.attention import detect_with_attention
 from context_rcnn.models.context_rcnn.stream import ContextStream
+from context_rcnn.models.streaming import Frame
 
 SECONDS = 1_500_000_000 + np.array([0, 1, 90_000, 90_001])  # a day and more before the third
 NAMES = ("boxes", "scores", "classes")
@@ -169,21 +170,21 @@ def test_a_fresh_process_steps_like_the_stream(fresh, run, frozen, photographs):
     options = {"capacity": 4, "horizon": "day", "top_k": 1}
     stretched = {}
     stream = ContextStream(
-        run.model, lambda *_: frozen.extractor.extract_from_images(*stretched["now"]), **options
+        run.model, lambda _: frozen.extractor.extract_from_images(*stretched["now"]), **options
     )
     state, seen = stream.initial_state(2), []
     for i, image in enumerate([0, 1, 2, 0]):
         encoded = [photographs[image], photographs[2]]
         stretched["now"] = prepare(encoded, keep_aspect_ratio=False)
         images, shapes = prepare(encoded)
-        found, state = stream.step(
+        frame = Frame(
             images,
             shapes,
             tf.constant([7, i % 2], tf.int64),
-            tf.constant([SECONDS[i]] * 2, tf.int64),
             tf.constant([True, i != 2]),
-            state,
+            seconds=tf.constant([SECONDS[i]] * 2, tf.int64),
         )
+        found, state = stream.step(frame, state)
         seen.append(normalised(found, shapes))
         assert_same(of(fresh, f"step{i}"), seen[-1])
     assert (of(fresh, "step2")["scores"][1] == -1).all()
@@ -417,7 +418,9 @@ def test_short_term_memory_alone_needs_no_extractor(make_run, photographs):
     for i, photograph in enumerate(photographs[:2]):
         frame = tf.constant([1], tf.int64), tf.constant([SECONDS[i]], tf.int64), tf.constant([True])
         images, shapes = prepare([photograph])
-        expected, state = stream.step(images, shapes, *frame, state)
+        row, seconds, valid = frame
+        given = Frame(images, shapes, row, valid, seconds=seconds)
+        expected, state = stream.step(given, state)
         found, other = served.step(tf.constant([photograph]), *frame, other)
         assert_same(normalised(found, [[1.0, 1.0]]), normalised(expected, shapes))
     assert other["recent_valid"].numpy().any(axis=(0, 2)).all(), "both frames are remembered"

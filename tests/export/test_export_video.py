@@ -14,7 +14,8 @@ from context_rcnn import cli
 from context_rcnn.export.export import export_run
 from context_rcnn.export.exported import ExportedModel
 from context_rcnn.export.extractor import prepare_images
-from context_rcnn.models.build import build_stream
+from context_rcnn.models.streaming import Frame
+from context_rcnn.models.temporal import make
 from context_rcnn.runners.videos.frames import shuffled
 from tests.export.conftest import SIZE
 
@@ -70,21 +71,15 @@ def steps(photographs):
 def expected(video_run, photographs):
     """What the trained model's own stream finds, step by step."""
     temporal = video_run.config.task.temporal
-    stream = build_stream(video_run.model, temporal)
+    stream = make(temporal).stream(video_run.model)
     state, found = stream.initial_state(2), []
     for encoded, valid, ended in steps(photographs):
         shown = [image or photographs[0] for image in encoded]
         images, shapes = prepare_images(tf.constant(shown), SIZE, True)
-        anywhere = None if temporal.get().online else (images, shapes, tf.constant(valid))
-        detections, state = stream.step(
-            images,
-            shapes,
-            tf.constant([5, 6], tf.int64),
-            tf.constant(valid),
-            state,
-            ended=tf.constant(ended),
-            anywhere=anywhere,
-        )
+        frame = Frame(images, shapes, tf.constant([5, 6], tf.int64), tf.constant(valid))
+        elsewhere = None if temporal.get().online else frame
+        frame = frame._replace(ended=tf.constant(ended), elsewhere=elsewhere)
+        detections, state = stream.step(frame, state)
         sides = np.tile(detections["image_shape"], 2)[:, None]
         detections["detection_boxes"] = detections["detection_boxes"] / sides
         found.append({name: np.asarray(value) for name, value in detections.items()})
@@ -211,29 +206,25 @@ def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tm
     assert len(found) == sum(map(len, clips.values()))
 
     temporal = video_run.config.task.temporal
-    stream = build_stream(video_run.model, temporal)
+    stream = make(temporal).stream(video_run.model)
     for number, (name, frames) in enumerate(clips.items()):
         files = [f"{name}/{i:06d}.JPEG" for i in range(len(frames))]
         order = [files.index(file) for file, _ in shuffled([(f, f) for f in files], 0, name)]
         state = stream.initial_state(1)
-        for t in range(len(frames) + stream.delay):
+        for t in range(len(frames) + stream.latency):
             there, at = t < len(frames), min(t, len(frames) - 1)
             new, other = (
                 prepare_images(tf.constant([photographs[frames[i]]]), SIZE, True)
                 for i in (at, order[at])
             )
-            detections, state = stream.step(
-                *new,
-                tf.constant([number], tf.int64),
-                tf.constant([there]),
-                state,
-                ended=tf.constant([not there]),
-                anywhere=None if temporal.get().online else (*other, tf.constant([there])),
-            )
-            if t >= stream.delay:
+            row, valid = tf.constant([number], tf.int64), tf.constant([there])
+            elsewhere = None if temporal.get().online else Frame(*other, row, valid)
+            frame = Frame(*new, row, valid, ended=~valid, elsewhere=elsewhere)
+            detections, state = stream.step(frame, state)
+            if t >= stream.latency:
                 scores = detections["detection_scores"][0].numpy()
                 scores = np.sort(scores[scores >= 0])
-                kept = sorted(found[files[t - stream.delay]])
+                kept = sorted(found[files[t - stream.latency]])
                 np.testing.assert_allclose(kept, scores, atol=6e-4)  # of three digits
 
 

@@ -59,7 +59,7 @@ def test_features_are_those_of_the_boxes_they_come_with(model, photographs, sour
     for i, encoded in enumerate(photographs):
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         image, shape = input_lib.resize(image, SIZE, True)
-        maps = model.maps(image[None])
+        maps = model.look(image[None], shape[None]).maps
         boxes = outputs["boxes"][i : i + 1] * tf.tile(shape[None], [1, 2])[:, None]
         crops = model.box_head(model.box_head.crop(maps, boxes), training=False)
         expected = crops.numpy().mean(axis=(2, 3))[0]

@@ -28,7 +28,7 @@ def tiny_detector(kind: str = "c4") -> configs.FasterRcnn:
 @pytest.fixture(scope="session")
 def build():
     """Builds a model from temporal settings: `build("c4", context_rcnn={...})`."""
-    from context_rcnn.models.build import build_model
+    from context_rcnn.models import temporal as temporal_models
 
     def build(kind: str = "c4", **temporal):
         ((name, settings),) = temporal.items() or [("none", {})]
@@ -39,7 +39,8 @@ def build():
         tf_keras.utils.set_random_seed(1)
         config = configs.Temporal(type=name)
         config.override({name: settings})
-        model = build_model(tiny_detector(kind), config, weight_decay=4e-4)
+        made = temporal_models.make(config)
+        model = temporal_models.build(made, tiny_detector(kind), weight_decay=4e-4)
         for variable in model.trainable_variables:
             if any(part in variable.name for part in ("rpn-", "classes/kernel", "boxes/kernel")):
                 variable.assign(tf.random.normal(variable.shape, stddev=0.1))

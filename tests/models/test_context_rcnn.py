@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from context_rcnn.models.build import build_model, temporal_window
 
 from context_rcnn import configs
+from context_rcnn.configs.temporal.context_rcnn import ContextRcnn, LongTerm, ShortTerm
 from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.models.context_rcnn.memory import ContextMemory
+from context_rcnn.models.temporal import make
 
 ENTRY = 11
 LONG = {}
@@ -127,7 +128,7 @@ def test_in_training_it_remembers_the_best_proposals_whatever_their_labels(
 ):
     images, shapes = frames
     model = build(context_rcnn={**SHORT, "short_term": {"window": 3, "boxes": 4}})
-    best, _ = model.propose(model.maps(images, training=True), shapes, training=True)
+    best = model.look(images, shapes, training=True).proposals
     seen = {}
     attend = model.box_memory._attend_to_neighbours
 
@@ -155,7 +156,7 @@ def test_in_training_it_remembers_the_best_proposals_whatever_their_labels(
 def test_all_proposals_are_remembered_where_their_number_is_not_given(build, frames, monkeypatch):
     images, shapes = frames
     model = build(context_rcnn=SHORT)
-    best, _ = model.propose(model.maps(images, training=True), shapes, training=True)
+    best = model.look(images, shapes, training=True).proposals
     seen = []
     attend = model.box_memory._attend_to_neighbours
 
@@ -172,20 +173,20 @@ def test_inference_remembers_as_many_proposals_as_training(build, frames):
     images, shapes = frames
     few = build(context_rcnn={**SHORT, "short_term": {"window": 3, "boxes": 4}})
     everything = build(context_rcnn=SHORT)
-    maps = few.maps(images, training=False)
-    proposals, _ = few.propose(maps, shapes, training=False)
+    looked = few.look(images, shapes, training=False)
+    proposals = looked.proposals
     assert proposals.valid.numpy().sum(axis=1).min() > 4
     clips = {"clip_valid": np.ones((2, 3), bool)}
-    found = few.box_features(maps, proposals, clips, training=False)
+    found = few.features(looked, clips, training=False)
     everything(images, shapes)  # makes its weights
     few(images, shapes)
     for target, source in zip(everything.variables, few.variables, strict=True):
         target.assign(source)
     best = tf.tile(tf.range(proposals.boxes.shape[1])[None] < 4, [6, 1])
-    by_hand = proposals._replace(remembered=best)
-    expected = everything.box_features(maps, by_hand, clips, training=False)
+    by_hand = looked._replace(proposals=proposals._replace(remembered=best))
+    expected = everything.features(by_hand, clips, training=False)
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    of_all = everything.box_features(maps, proposals, clips, training=False)
+    of_all = everything.features(looked, clips, training=False)
     assert np.abs(found - of_all).max() > 1e-3
 
 
@@ -194,13 +195,13 @@ def test_inference_remembers_as_many_proposals_as_training(build, frames):
 def test_short_and_long_term_meet_as_figure_3_shows(combine, repeat_input):
     """The port against the same blocks, put together by hand."""
     rng = np.random.default_rng(0)
-    config = configs.ContextRcnn(
+    config = ContextRcnn(
         depth=8,
         combine=combine,
         repeat_input=repeat_input,
         variant="released" if repeat_input else "paper",
-        short_term=configs.ShortTerm(window=3),
-        long_term=configs.LongTerm(heads=2, layers=2),
+        short_term=ShortTerm(window=3),
+        long_term=LongTerm(heads=2, layers=2),
     )
     port = ContextMemory(config)
     features = rng.random((4, 3, 2, 2, 5)).astype(np.float32)
@@ -279,7 +280,7 @@ def test_gradients_reach_what_learns_and_nothing_else(build, frames, bank, setti
         outputs = model(pixels, shapes, memory=memory)
         loss = tf.reduce_sum(outputs["class_logits"][1] ** 2)
     reached = np.abs(tape.gradient(loss, pixels)).max((1, 2, 3)) > 0
-    neighbours = temporal_window(configs.Temporal(type="context_rcnn")) > 1 or settings in (
+    neighbours = make(configs.Temporal(type="context_rcnn")).window > 1 or settings in (
         SHORT,
         BOTH,
         KINDS[-1],
@@ -319,4 +320,4 @@ def test_settings_that_make_no_sense_are_named(build, settings, message):
 
 def test_an_unknown_temporal_model_is_named():
     with pytest.raises(ValueError, match="task.temporal.type must be one of none, context_rcnn"):
-        build_model(configs.FasterRcnn(num_classes=1), configs.Temporal(type="memory"))
+        make(configs.Temporal(type="memory"))

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from context_rcnn.detectors.two_stage import Proposals
-from context_rcnn.models.mega.stream import NO_FRAME, MegaStream, sample_place
+from context_rcnn.models.mega.stream import MegaStream, sample_place
+from context_rcnn.models.streaming import NO_FRAME, Frame
 from tests.layers.relation_loops import Box, relate, weights_of
 
 DEPTH, HEADS, BEST, KEPT = 32, 4, 5, 2
@@ -54,28 +55,30 @@ def make_stream(detector, variant, **options):
     return MegaStream(detector, variant=variant, **options)
 
 
+def frame_of(image, row, there, elsewhere=None):
+    """The next frame of one video, or word that there are no more."""
+    number, valid, ended = (
+        tf.constant([row], tf.int64),
+        tf.constant([there]),
+        tf.constant([not there]),
+    )
+    return Frame(image, shapes_of(image), number, valid, ended=ended, elsewhere=elsewhere)
+
+
 def run(stream, video, order=None, state=None, name=7):
     """Detections by number of the keyframe, and the last state; one video alone."""
     found, state = {}, state or stream.initial_state(1)
     step = tf.function(stream.step)
-    for t in range(len(video) + stream.delay):
+    for t in range(len(video) + stream.latency):
         there = t < len(video)
         image = video[min(t, len(video) - 1)][None]
         anywhere = None
         if order is not None and t < len(order):
             picked = video[order[t]][None]
-            anywhere = (picked, shapes_of(picked), tf.constant([True]))
+            anywhere = frame_of(picked, 7, True)
         elif order is not None:
-            anywhere = (image, shapes_of(image), tf.constant([False]))
-        outputs, state = step(
-            image,
-            shapes_of(image),
-            tf.constant([name], tf.int64),
-            tf.constant([there]),
-            state,
-            ended=tf.constant([not there]),
-            anywhere=anywhere,
-        )
+            anywhere = frame_of(image, 7, False)
+        outputs, state = step(frame_of(image, name, there, anywhere), state)
         number = int(outputs["frame"][0])
         if number != NO_FRAME:
             assert number not in found
@@ -92,9 +95,8 @@ class Algorithm1:
         self.boxes = []  # B_t
         self.proposals = []
         for t, image in enumerate(video):
-            maps = detector.maps(image[None], training=False)
-            proposals, _ = detector.propose(maps, shapes_of(image[None]), training=False)
-            pool = detector.pool(maps, proposals, tf.constant([t]), training=False)
+            looked = detector.look(image[None], shapes_of(image[None]), training=False)
+            pool = detector.pool(looked, tf.constant([t]), training=False)
             rows = [Box(*(part[0, i].numpy() for part in pool[:3])) for i in self.real(pool, 100)]
             self.boxes.append(rows)
             # The best boxes are the first proposals, padding counted.
@@ -184,19 +186,12 @@ def test_equals_algorithm_1_written_out(detector, variant, video, monkeypatch):
     monkeypatch.setattr(detector.box_memory, "finish", listen)
     order = [4, 0, 8, 2, 6, 1, 7, 3, 5]
     state = stream.initial_state(1)
-    for t in range(len(video) + stream.delay):
+    for t in range(len(video) + stream.latency):
         there = t < len(video)
         image = video[min(t, len(video) - 1)][None]
         picked = video[order[t] if there else 0][None]
-        outputs, state = stream.step(
-            image,
-            shapes_of(image),
-            tf.constant([7], tf.int64),
-            tf.constant([there]),
-            state,
-            ended=tf.constant([not there]),
-            anywhere=(picked, shapes_of(picked), tf.constant([there])),
-        )
+        frame = frame_of(image, 7, there, frame_of(picked, 7, there))
+        outputs, state = stream.step(frame, state)
         number = int(outputs["frame"][0])
         if number != NO_FRAME:
             key = found[-1]
@@ -224,21 +219,13 @@ def test_every_frame_is_detected_once_and_a_run_in_pieces_is_the_same(
     assert sorted(whole) == list(range(len(video)))
     step = tf.function(stream.step)
     state, found = stream.initial_state(1), {}
-    for t in range(len(video) + stream.delay):
+    for t in range(len(video) + stream.latency):
         # Saved and restored between any two frames.
         state = {name: tf.constant(value.numpy()) for name, value in state.items()}
         there = t < len(video)
         image = video[min(t, len(video) - 1)][None]
-        anywhere = None if online else (image, shapes_of(image), tf.constant([there]))
-        outputs, state = step(
-            image,
-            shapes_of(image),
-            tf.constant([7], tf.int64),
-            tf.constant([there]),
-            state,
-            ended=tf.constant([not there]),
-            anywhere=anywhere,
-        )
+        anywhere = None if online else frame_of(image, 7, there)
+        outputs, state = step(frame_of(image, 7, there, anywhere), state)
         if outputs["frame"][0] != NO_FRAME:
             found[int(outputs["frame"][0])] = {k: v[0].numpy() for k, v in outputs.items()}
     same(found, whole)
@@ -264,9 +251,8 @@ def test_the_state_stays_as_it_is_in_size_and_without_a_frame(detector, variant,
     fresh = stream.initial_state(1)
     _, state = run(stream, video)
     assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in fresh.items()}
-    outputs, after = stream.step(
-        video[:1], shapes_of(video[:1]), tf.constant([7], tf.int64), tf.constant([False]), state
-    )
+    frame = frame_of(video[:1], 7, False)._replace(ended=None)
+    outputs, after = stream.step(frame, state)
     assert outputs["frame"][0] == NO_FRAME and outputs["num_detections"][0] == 0
     for name, value in state.items():
         np.testing.assert_array_equal(after[name], value)
@@ -283,9 +269,8 @@ def test_another_video_begins_anew_and_neighbours_change_nothing(detector, varia
     for t in range(len(video)):
         images = np.stack([other[0], video[t]])
         names = tf.constant([t % 3, 7], tf.int64)
-        outputs, state = step(
-            images, shapes_of(images), names, tf.constant([t % 2 == 0, True]), state
-        )
+        frame = Frame(images, shapes_of(images), names, tf.constant([t % 2 == 0, True]))
+        outputs, state = step(frame, state)
         found[t] = {name: value[1].numpy() for name, value in outputs.items()}
     same(found, alone)
 
@@ -304,17 +289,16 @@ def test_online_global_frames_are_a_fair_sample_of_all_before():
 def test_compiles_with_static_shapes(detector, variant, video):
     stream = make_stream(detector, variant)
     state = stream.initial_state(1)
-    arguments = [video[:1], shapes_of(video[:1]), tf.constant([7], tf.int64), tf.constant([True])]
-    anywhere = (video[3:4], shapes_of(video[:1]), tf.constant([True]))
+    frame = frame_of(video[:1], 7, True, frame_of(video[3:4], 7, True))
     compiled = tf.function(stream.step, jit_compile=True)
     for _ in range(LOCAL):
-        expected, after = stream.step(*arguments, state, anywhere=anywhere)
-        outputs, state = compiled(*arguments, state, anywhere=anywhere)
+        expected, after = stream.step(frame, state)
+        outputs, state = compiled(frame, state)
         np.testing.assert_allclose(
             outputs["detection_scores"], expected["detection_scores"], atol=1e-4
         )
         assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in after.items()}
-    assert outputs["frame"][0] == LOCAL - 1 - stream.delay
+    assert outputs["frame"][0] == LOCAL - 1 - stream.latency
 
 
 def training_clip(video, places):
@@ -373,8 +357,9 @@ def test_training_on_a_few_frames_equals_the_algorithm_on_them(
 
     past = levels_of([1, 2], None)
     near = levels_of([5, 4, 7], past)
-    maps = detector.maps(images[:1], training=False)
-    pool = detector.pool(maps, drawn["proposals"], tf.constant([5]), training=False)
+    looked = detector.look(images[:1], shapes[:1], training=False)
+    looked = looked._replace(proposals=drawn["proposals"])
+    pool = detector.pool(looked, tf.constant([5]), training=False)
     key = [Box(*(part[0, i].numpy() for part in pool[:3])) for i in range(pool.valid.shape[1])]
     key = oracle.enhance(key, anywhere)
     for i, layer in enumerate(oracle.memory._local):

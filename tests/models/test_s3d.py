@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
-from context_rcnn.models.build import temporal_window
 
 from context_rcnn import configs
+from context_rcnn.configs.temporal.s3d import S3d
 from context_rcnn.models.s3d import WindowConvolutions, windows_of
+from context_rcnn.models.temporal import make
 
 CLIPS = {"clip_valid": np.array([[True, True, False], [True, True, True]])}
 THERE = [0, 1, 3, 4, 5]
@@ -197,4 +198,4 @@ def test_a_pyramid_is_refused(build):
 
 
 def test_the_window_of_the_settings_is_that_of_the_clips():
-    assert temporal_window(configs.Temporal(type="s3d", s3d=configs.S3d(window=5))) == 5
+    assert make(configs.Temporal.with_settings("s3d", S3d(window=5))).window == 5

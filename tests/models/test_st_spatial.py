@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from context_rcnn.models.build import temporal_window
 
 from context_rcnn import configs
+from context_rcnn.configs.temporal.st_spatial import StSpatial
 from context_rcnn.models.st_spatial import average_over_window
+from context_rcnn.models.temporal import make
 
 CLIPS = {"clip_valid": np.array([[True, True, False], [True, True, True]])}
 THERE = [0, 1, 3, 4, 5]
@@ -52,9 +53,9 @@ def test_it_is_the_average_of_crops_at_the_keyframes_boxes(build, frames, kind):
     """The paper's words, taken literally: crop every frame at the boxes of the keyframe."""
     images, shapes = frames
     model = build(kind, st_spatial={"window": 3, "decay": 0.25})
-    maps = model.maps(images)
-    proposals, _ = model.propose(maps, shapes)
-    got = model.box_features(maps, proposals, CLIPS)
+    looked = model.look(images, shapes)
+    maps, proposals = looked.maps, looked.proposals
+    got = model.features(looked, CLIPS)
     weights = np_weights(CLIPS["clip_valid"], 3, 0.25)
     for i in THERE:
         clip, frame = divmod(i, 3)
@@ -187,9 +188,9 @@ def test_settings_that_make_no_sense_are_named(build, settings, message):
 
 
 def test_the_window_of_the_settings_is_that_of_the_clips():
-    assert temporal_window(configs.Temporal(type="st_spatial")) == 3
-    five = configs.Temporal(type="st_spatial", st_spatial=configs.StSpatial(window=5))
-    assert temporal_window(five) == 5
-    assert temporal_window(configs.Temporal()) == 1
+    assert make(configs.Temporal(type="st_spatial")).window == 3
+    five = configs.Temporal.with_settings("st_spatial", StSpatial(window=5))
+    assert make(five).window == 5
+    assert make(configs.Temporal()).window == 1
     with pytest.raises(ValueError, match="task.temporal.type must be one of none, context_rcnn"):
-        temporal_window(configs.Temporal(type="stspatial"))
+        make(configs.Temporal(type="stspatial"))

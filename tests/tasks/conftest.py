@@ -33,6 +33,24 @@ def examples_dir(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def video_examples(tmp_path_factory):
+    """TFRecords of eight simulated videos."""
+    from beam_pipelines import create_examples
+    from context_rcnn.simulation import simulate_videos
+
+    folder = tmp_path_factory.mktemp("videos")
+    simulate_videos(folder / "vid", videos=8, frames=6, seed=1)
+    create_examples.main(
+        [
+            f"--imagenet_vid_root={folder}/vid",
+            f"--output_dir={folder}/examples",
+            "--num_shards=2",
+        ]
+    )
+    return folder / "examples"
+
+
+@pytest.fixture(scope="session")
 def settings(examples_dir):
     """Settings, as YAML would give them, of a detector that steps in milliseconds."""
     return {

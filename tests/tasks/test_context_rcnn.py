@@ -107,7 +107,10 @@ def test_a_run_can_be_used_without_its_data(trained, tmp_path, monkeypatch):
     params["task"]["memory"]["bank"] = "gone"
     (moved / "params.yaml").write_text(yaml.safe_dump(params))
     trained = load_run(str(moved))
-    assert trained.class_names == load_run(folder).class_names and len(trained.class_names) == 8
+    assert (
+        trained.task.class_names == load_run(folder).task.class_names
+        and len(trained.task.class_names) == 8
+    )
     (moved / "label_map.pbtxt").unlink()
     with pytest.raises((ValueError, OSError), match="label_map.pbtxt"):
         load_run(str(moved))

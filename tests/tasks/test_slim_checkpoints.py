@@ -218,7 +218,7 @@ def test_a_converted_model_gives_the_same_numbers(tmp_path, context, shared, cro
     left = slim_checkpoints.convert(**write(tmp_path, reference, context, shared))
     assert left == []
     trained = loading.load_run(str(tmp_path / "run"))
-    assert trained.class_names == {1: "class 1", 2: "class 2", 3: "class 3"}
+    assert trained.task.class_names == {1: "class 1", 2: "class 2", 3: "class 3"}
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, [1, *SIZE, 3]).astype(np.float32)
     memory = rng.normal(size=[1, ENTRIES, LENGTH]).astype(np.float32)
@@ -226,7 +226,7 @@ def test_a_converted_model_gives_the_same_numbers(tmp_path, context, shared, cro
     assert len(boxes) == PROPOSALS
     model = trained.model
     shape = np.float32([SIZE])
-    proposals, _ = model.propose(model.maps(images), shape)
+    proposals = model.look(images, shape).proposals
     assert np.diff(scores).max() < -1e-6 and scores.max() < 0.9999
     np.testing.assert_allclose(proposals.boxes[0], boxes, atol=2e-3)
     np.testing.assert_allclose(proposals.scores[0], scores, atol=1e-5)

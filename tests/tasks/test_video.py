@@ -9,30 +9,14 @@ import pytest
 import tensorflow as tf
 import yaml
 
-from beam_pipelines import create_examples
 from context_rcnn.configs import schema
 from context_rcnn.data.examples import parse_example
-from context_rcnn.models.build import build_stream
-from context_rcnn.simulation import simulate_videos
+from context_rcnn.models.streaming import Frame
 from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.loading import load_run
 from tests.tasks.processes import assert_two_learn_what_one_does, start_workers
 from tests.tasks.test_running import metrics_of
-
-
-@pytest.fixture(scope="module")
-def video_examples(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("videos")
-    simulate_videos(folder / "vid", videos=8, frames=6, seed=1)
-    create_examples.main(
-        [
-            f"--imagenet_vid_root={folder}/vid",
-            f"--output_dir={folder}/examples",
-            "--num_shards=2",
-        ]
-    )
-    return folder / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +82,7 @@ def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run
             example = parse_example(record)
             videos.setdefault(example["camera"].numpy(), []).append(example)
     assert len(videos) >= 2
-    stream = build_stream(trained.model, trained.config.task.temporal)
+    stream = trained.task.stream()
     step = tf.function(stream.step)
     evaluated = detections_of(video_run)
     truth = json.loads((video_run / "evaluation" / "step-2" / "groundtruth_coco.json").read_text())
@@ -112,25 +96,17 @@ def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run
         lots = tf.random.stateless_uniform([len(frames)], seed=tf.stack([seed, number]))
         order = np.argsort(lots.numpy(), kind="stable")
         state = stream.initial_state(1)
-        for t in range(len(frames) + stream.delay):
+        for t in range(len(frames) + stream.latency):
             there = t < len(frames)
             new = frames[min(t, len(frames) - 1)]
             other = frames[order[min(t, len(frames) - 1)]]
-            found, state = step(
-                new["image"][None],
-                new["image_shape"][None],
-                number[None],
-                tf.constant([there]),
-                state,
-                ended=tf.constant([not there]),
-                anywhere=(
-                    other["image"][None],
-                    other["image_shape"][None],
-                    tf.constant([there]),
-                ),
-            )
-            if t >= stream.delay:
-                image_id = examples[t - stream.delay]["image_id"].numpy().decode()
+            row, valid = number[None], tf.constant([there])
+            elsewhere = Frame(other["image"][None], other["image_shape"][None], row, valid)
+            frame = Frame(new["image"][None], new["image_shape"][None], row, valid)
+            frame = frame._replace(ended=~valid, elsewhere=elsewhere)
+            found, state = step(frame, state)
+            if t >= stream.latency:
+                image_id = examples[t - stream.latency]["image_id"].numpy().decode()
                 scores = found["detection_scores"][0].numpy()
                 scores = sorted(scores[scores >= 0].tolist())
                 np.testing.assert_allclose(scores, evaluated.get(ids[image_id], []), atol=1e-4)

@@ -1,0 +1,295 @@
+"""Laws that hold for every memory there is, the recipe of CONTRIBUTING.md among them.
+
+A memory that is registered without tiny settings here fails, so that none is left out.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras
+
+from context_rcnn import configs
+from context_rcnn.configs.temporal import registered
+from context_rcnn.models import temporal
+from context_rcnn.models.streaming import NO_FRAME, Frame
+from tests import recipe
+from tests.models.conftest import ENTRY, HEIGHT, WIDTH, tiny_detector
+
+recipe.register()
+
+# Of each memory: the detector's kind, its settings, and whether with an empty memory it is exactly
+# the single-frame detector of the same weights.
+MEGA = {
+    "depth": 16,
+    "heads": 2,
+    "local_modules": 2,
+    "local_frames": 3,
+    "memory_frames": 2,
+    "global_frames": 2,
+    "reference_boxes": 5,
+    "kept_boxes": 3,
+}
+TINY = {
+    "none": ("c4", {}, True),
+    "context_rcnn": (
+        "c4",
+        {"depth": 16, "initial_output": 1.0, "long_term": {"entry_size": ENTRY}},
+        True,
+    ),
+    "st_spatial": ("c4", {"window": 3}, True),
+    "s3d": ("c4", {"window": 3, "blocks": 1}, False),
+    "mega": ("dc5", MEGA, False),
+    "last_maps": ("c4", {"frames": 3}, True),
+}
+LENGTH = 5  # of the video
+
+
+def make(name, **more):
+    kind, settings, _ = TINY[name]
+    chosen = configs.Temporal(type=name)
+    chosen.override({name: {**settings, **more}})
+    model = tiny_detector(kind)
+    if kind == "dc5":
+        model.boxes.hidden = [16]
+    return temporal.make(chosen, configs.Memory(max_entries=6)), model
+
+
+@pytest.fixture(scope="module")
+def built():
+    """Each memory and its detector, built once."""
+    made = {}
+
+    def build(name, **more):
+        key = (name, *sorted(more.items()))
+        if key not in made:
+            tf_keras.utils.set_random_seed(1)
+            memory, model = make(name, **more)
+            detector = temporal.build(memory, model)
+            for variable in detector.trainable_variables:
+                if any(part in variable.name for part in ("rpn-", "classes/", "boxes/kernel")):
+                    variable.assign(tf.random.normal(variable.shape, stddev=0.1))
+            made[key] = memory, detector
+        return made[key]
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def video():
+    return np.random.default_rng(5).integers(0, 255, (LENGTH, HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+
+def extract(frame):
+    """Stands for the frozen extractor: two boxes of every frame, as its pixels are."""
+    rows = tf.shape(frame.image)[0]
+    mean = tf.reduce_mean(tf.cast(frame.image, tf.float32), axis=[1, 2, 3])[:, None, None] / 255.0
+    features = mean * tf.range(1.0, ENTRY - 8)[None, None]
+    return {
+        "features": tf.tile(features, [1, 2, 1]),
+        "boxes": tf.tile(tf.constant([[[0.1, 0.1, 0.6, 0.5], [0.3, 0.4, 0.9, 0.8]]]), [rows, 1, 1]),
+        "scores": tf.tile(tf.constant([[0.9, 0.4]]), [rows, 1]),
+    }
+
+
+NAMES = sorted(registered())
+STREAMS = [
+    (name, online) for name in NAMES for online in ([False, True] if name == "mega" else [False])
+]
+
+
+@pytest.fixture(scope="module")
+def streams(built):
+    """The stream of each memory that has one, and its compiled step."""
+    made = {}
+
+    def stream(name, online):
+        if (name, online) not in made:
+            memory, detector = built(name, **({"online": True} if online else {}))
+            one = memory.stream(detector, extract)
+            made[name, online] = one, one and tf.function(one.step)
+        if made[name, online][0] is None:
+            assert memory_has_window(built(name)[0]), "neither a window nor a stream"
+            pytest.skip(f"{name} is asked about whole windows")
+        return made[name, online]
+
+    return stream
+
+
+def memory_has_window(memory):
+    return memory.evaluation_window(configs.Clip()) is not None
+
+
+def frames_of(stream, images, names, seconds=1_500_000_000):
+    """Frames [time, rows] of videos side by side, and steps without one at their ends."""
+    rows = images.shape[1]
+    for t in range(len(images) + stream.latency):
+        there = t < len(images)
+        image = tf.constant(images[min(t, len(images) - 1)])
+        shape = tf.tile(tf.constant([[float(HEIGHT), float(WIDTH)]]), [rows, 1])
+        row, valid = tf.constant(names, tf.int64), tf.fill([rows], there)
+        frame = Frame(image, shape, row, valid)
+        if "ended" in stream.inputs:
+            frame = frame._replace(ended=~valid)
+        if "seconds" in stream.inputs:
+            frame = frame._replace(seconds=tf.fill([rows], tf.constant(seconds + t, tf.int64)))
+        if "elsewhere" in stream.inputs:
+            frame = frame._replace(elsewhere=Frame(image[:, ::-1], shape, row, valid))
+        yield frame
+
+
+def run(streams, images, names=(7,), state=None, steps=slice(None), between=lambda state: state):
+    """Detections step by step as arrays, and the last state."""
+    stream, step = streams
+    images = images[:, None] if images.ndim == 4 else images
+    state = stream.initial_state(len(names)) if state is None else state
+    found = []
+    for frame in list(frames_of(stream, images, names))[steps]:
+        outputs, state = step(frame, between(state))
+        found.append({name: value.numpy() for name, value in outputs.items()})
+    return found, state
+
+
+def assert_same(one, other, atol=0.0):
+    for a, b in zip(one, other, strict=True):
+        for name in a:
+            np.testing.assert_allclose(a[name], b[name], atol=atol, err_msg=name)
+
+
+def test_every_memory_is_held_to_the_laws():
+    assert set(TINY) == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_empty_memory_is_the_single_frame_detector(built, video, name):
+    if not TINY[name][2]:
+        pytest.skip(f"{name} is another network, whatever it remembers")
+    memory, detector = built(name)
+    own = {id(v) for part in (detector.map_memory, detector.box_memory) for v in part.variables}
+    weights = [v for v in detector.variables if id(v) not in own]
+    still = built("none")[1]
+    for target, source in zip(still.variables, weights, strict=True):
+        target.assign(source)
+    shapes = tf.tile(tf.constant([[float(HEIGHT), float(WIDTH)]]), [2, 1])
+    empty = {
+        part: tf.zeros([2, *(size or 3 for size in spec.shape[1:])], spec.dtype)
+        for part, spec in memory.memory_spec(1).items()
+    }
+    empty["clip_valid"] = tf.ones([2, 1], tf.bool)
+    for given in (None, empty):
+        found = detector(video[:2], shapes, memory=given)
+        expected = still(video[:2], shapes)
+        for part in ("class_logits", "detection_scores", "detection_boxes"):
+            np.testing.assert_allclose(found[part], expected[part], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_is_told_by_its_names(built, name):
+    """Every part has a first axis of clips, and shapes that are known but for entries."""
+    for frames in (1, 3):
+        spec = built(name)[0].memory_spec(frames)
+        assert spec["clip_valid"].shape.as_list() == [None, frames]
+        assert all(part.shape[0] is None for part in spec.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_settings_are_never_written_to(built, name):
+    memory, model = make(name)
+    before = memory.settings.as_dict()
+    bound = memory.bound_to(temporal.BankFacts("bank", ENTRY, "abc", 2))
+    bound.stream(built(name)[1], extract)
+    assert memory.settings.as_dict() == before
+
+
+@pytest.mark.parametrize(("name", "online"), STREAMS)
+def test_later_frames_do_not_change_earlier_detections(streams, video, name, online):
+    found, _ = run(streams(name, online), video)
+    later = video.copy()
+    later[3:] = 255 - later[3:]
+    changed, _ = run(streams(name, online), later)
+    assert_same(found[:3], changed[:3])
+    # And what was detected in the changed frames is of them.
+    assert any(
+        np.abs(a["detection_scores"] - b["detection_scores"]).max() > 1e-5
+        for a, b in zip(found[3:], changed[3:], strict=True)
+    )
+    numbers = [int(step["frame"][0]) for step in found]
+    latency = streams(name, online)[0].latency
+    assert numbers == [NO_FRAME] * latency + list(range(LENGTH))
+
+
+@pytest.mark.parametrize(("name", "online"), STREAMS)
+def test_the_state_never_grows(streams, video, name, online):
+    stream, _ = streams(name, online)
+    fresh = stream.initial_state(1)
+    _, state = run(streams(name, online), video)
+    assert {k: (v.shape, v.dtype) for k, v in state.items()} == {
+        k: (v.shape, v.dtype) for k, v in fresh.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "online"), STREAMS)
+def test_a_run_in_pieces_is_the_whole_run(streams, video, name, online, tmp_path):
+    """The state is saved to a file and read back between any two frames."""
+
+    def through_a_file(state):
+        np.savez(tmp_path / "state.npz", **{k: v.numpy() for k, v in state.items()})
+        with np.load(tmp_path / "state.npz") as file:
+            return {name: tf.constant(file[name]) for name in file.files}
+
+    whole, last = run(streams(name, online), video)
+    pieces, end = run(streams(name, online), video, between=through_a_file)
+    assert_same(whole, pieces)
+    assert_same([{k: v.numpy() for k, v in last.items()}], [end])
+
+
+@pytest.mark.parametrize(("name", "online"), STREAMS)
+def test_rows_know_nothing_of_each_other(streams, video, name, online):
+    """Another video beside it, and one before it in the same row, change nothing."""
+    one = streams(name, online)
+    alone, _ = run(one, video)
+    side_by_side = np.stack([255 - video, video], axis=1)
+    both, state = run(one, side_by_side, (8, 7))
+    # The batch is another shape, so the last bits may be others: pixels of boxes, 128 wide.
+    of_row = [{k: v[1:] for k, v in step.items()} for step in both]
+    assert_same(of_row, alone, atol=2e-3)
+    dirty = {k: v[:1] for k, v in state.items()}
+    again, _ = run(one, video, state=dirty)
+    assert_same(again, alone)
+
+
+@pytest.mark.parametrize(("name", "online"), STREAMS)
+def test_a_row_without_a_frame_rests(streams, video, name, online):
+    one = streams(name, online)
+    _, state = run(one, video[:2], steps=slice(0, 2))
+    (frame,) = list(frames_of(one[0], video[:1, None], (7,)))[:1]
+    rest = frame._replace(valid=tf.constant([False]))
+    rest = rest if frame.ended is None else rest._replace(ended=tf.constant([False]))
+    outputs, after = one[0].step(rest, state)
+    assert int(outputs["frame"][0]) == NO_FRAME and int(outputs["num_detections"][0]) == 0
+    assert (outputs["detection_scores"].numpy() == -1).all()
+    for part, value in state.items():
+        np.testing.assert_array_equal(after[part], value, err_msg=part)
+
+
+@pytest.mark.parametrize(("name", "online"), STREAMS)
+def test_a_step_compiles(streams, video, name, online):
+    stream, step = streams(name, online)
+    compiled = tf.function(stream.step, jit_compile=True)
+    state = stream.initial_state(1)
+    for frame in list(frames_of(stream, video[:2, None], (7,)))[:2]:
+        expected, after = step(frame, state)
+        found, state = compiled(frame, state)
+        np.testing.assert_allclose(
+            found["detection_scores"], expected["detection_scores"], atol=2e-3
+        )
+        assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in after.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_single_images_are_refused_where_a_window_is_needed(built, name):
+    memory, detector = built(name)
+    if memory.window > 1 and memory.stream(detector, extract) is None:
+        with pytest.raises(ValueError, match=f"{name} looks at {memory.window} frames at once"):
+            memory.check_single_images("it is asked about one")
+    else:
+        memory.check_single_images("it is asked about one")

@@ -1,6 +1,7 @@
 """From settings to a Faster R-CNN: the one place where the config tree becomes arguments."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import tf_keras
 from official.vision.modeling.heads import dense_prediction_heads
@@ -12,7 +13,82 @@ from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
 from context_rcnn.detectors.two_stage import TwoStageDetector
 
-KINDS = (*backbones.KINDS, "slim_c4")
+Regularizer = tf_keras.regularizers.Regularizer | None
+
+
+class Parts(NamedTuple):
+    """What one kind of backbone has of its own.
+
+    Attributes:
+        trunk: images to maps.
+        box_head: crops and second-stage features.
+        checkpoint_items: under the names that classification checkpoints use.
+        hidden: dense layers before the predictions.
+        decoder: a pyramid on the maps, or None.
+        levels: of the first stage's maps.
+        rpn_head: makes the first stage's head; None takes the library's.
+        anchor_centre: in its cell.
+    """
+
+    trunk: tf_keras.Model
+    box_head: BoxHead
+    checkpoint_items: Mapping[str, tf_keras.Model]
+    hidden: tuple[int, ...] = ()
+    decoder: tf_keras.Model | None = None
+    levels: tuple[int, ...] = (4,)
+    rpn_head: Callable[..., tf_keras.layers.Layer] | None = None
+    anchor_centre: float = 0.5
+
+
+def _resnet(config: configs.FasterRcnn, regularizer: Regularizer) -> Any:
+    """The whole classification network, as its ImageNet checkpoints have it."""
+    options = _backbone_options(config.backbone, regularizer)
+    return backbones.build_resnet(config.backbone.model_id, kind=config.backbone.kind, **options)
+
+
+def _c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
+    """First stage on conv4; conv5 is the second stage's."""
+    resnet, hidden = _resnet(config, regularizer), tuple(config.boxes.hidden)
+    return Parts(resnet.trunk(), BoxHead(resnet.conv5()), {"backbone": resnet}, hidden)
+
+
+def _dc5(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
+    """Conv5 on the whole map, and a vector of each box."""
+    resnet, hidden = _resnet(config, regularizer), tuple(config.boxes.hidden)
+    return Parts(resnet.maps(), DenseBoxHead(hidden, regularizer), {"backbone": resnet})
+
+
+def _fpn(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
+    """A pyramid."""
+    resnet, levels = _resnet(config, regularizer), (2, 3, 4, 5, 6)
+    decoder = backbones.build_fpn(
+        resnet,
+        min_level=levels[0],
+        max_level=levels[-1],
+        filters=config.backbone.fpn_filters,
+        regularizer=regularizer,
+        norm_momentum=config.backbone.norm_momentum,
+        sync_batch_norm=config.backbone.sync_batch_norm,
+    )
+    hidden, items = tuple(config.boxes.hidden), {"backbone": resnet}
+    return Parts(resnet, BoxHead(None), items, hidden, decoder, levels)
+
+
+def _slim_c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
+    """The Object Detection API's C4."""
+    options = _backbone_options(config.backbone, regularizer)
+    trunk, conv5 = slim.build_resnet(config.backbone.model_id, **options)
+    return Parts(
+        trunk,
+        slim.SlimBoxHead(conv5),
+        {"trunk": trunk, "conv5": conv5},
+        tuple(config.boxes.hidden),
+        rpn_head=slim.SlimRpnHead,
+        anchor_centre=slim.ANCHOR_CENTRE,
+    )
+
+
+KINDS = {"c4": _c4, "dc5": _dc5, "fpn": _fpn, "slim_c4": _slim_c4}
 
 
 def build_faster_rcnn(
@@ -37,86 +113,25 @@ def build_faster_rcnn(
     kind = config.backbone.kind
     if kind not in KINDS:
         raise ValueError(f"model.backbone.kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    norm_momentum, sync = config.backbone.norm_momentum, config.backbone.sync_batch_norm
     regularizer = backbones.l2(weight_decay)
-    backbone = {
-        "depth_multiplier": config.backbone.depth_multiplier,
-        "freeze_batch_norm": config.backbone.freeze_batch_norm,
-        "sync_batch_norm": sync,
-        "norm_momentum": norm_momentum,
-        "norm_epsilon": config.backbone.norm_epsilon,
-        "regularizer": regularizer,
-    }
-    levels, sizes, decoder = [4], [config.anchors.size], None
-    if kind == "slim_c4":
-        trunk, conv5 = slim.build_resnet(config.backbone.model_id, **backbone)
-        checkpoint_items = {"trunk": trunk, "conv5": conv5}
-    else:
-        resnet = backbones.build_resnet(config.backbone.model_id, kind=kind, **backbone)
-        # The whole classification network, under the name its ImageNet checkpoints use.
-        checkpoint_items = {"backbone": resnet}
-        trunk, conv5 = (resnet.trunk(), resnet.conv5()) if kind == "c4" else (resnet, None)
-        if kind == "dc5":
-            trunk = resnet.maps()
-    if kind == "fpn":
-        levels = [2, 3, 4, 5, 6]
-        sizes = [config.anchors.size / 2 ** (levels[-1] - level) for level in levels]
-        decoder = backbones.build_fpn(
-            resnet,
-            min_level=levels[0],
-            max_level=levels[-1],
-            filters=config.backbone.fpn_filters,
-            regularizer=regularizer,
-            norm_momentum=norm_momentum,
-            sync_batch_norm=sync,
-        )
-    rpn = config.proposals
-    proposer = {
-        "pre_nms_top_k": rpn.pre_nms,
-        "nms_iou_threshold": rpn.nms_iou,
-        "num_proposals": rpn.count,
-        # Without it, boxes that clipping has left without area take the places of real proposals.
-        "pre_nms_min_size_threshold": 1.0,
-    }
-    places = len(config.anchors.scales) * len(config.anchors.aspect_ratios)
-    if kind == "slim_c4":
-        rpn_head = slim.SlimRpnHead(places, rpn.filters, regularizer, name="rpn_head")
-    else:
-        rpn_head = dense_prediction_heads.RPNHead(
-            min_level=levels[0],
-            max_level=levels[-1],
-            num_anchors_per_location=places,
-            num_filters=rpn.filters,
-            use_sync_bn=sync,
-            norm_momentum=norm_momentum,
-            kernel_regularizer=regularizer,
-        )
-    hidden = tuple(config.boxes.hidden)
-    if kind == "slim_c4":
-        box_head = slim.SlimBoxHead(conv5)
-    elif kind == "dc5":
-        box_head, hidden = DenseBoxHead(hidden, regularizer), ()
-    else:
-        box_head = BoxHead(conv5)
+    parts = KINDS[kind](config, regularizer)
     model = detector_class(
-        backbone=trunk,
-        decoder=decoder,
-        rpn_head=rpn_head,
+        backbone=parts.trunk,
+        decoder=parts.decoder,
+        rpn_head=_rpn_head(config, parts, regularizer),
         anchors=make_anchors(
             config.image_size,
-            levels=levels,
-            sizes=sizes,
+            levels=parts.levels,
+            sizes=[config.anchors.size / 2 ** (parts.levels[-1] - n) for n in parts.levels],
             scales=config.anchors.scales,
             aspect_ratios=config.anchors.aspect_ratios,
-            centre=slim.ANCHOR_CENTRE if kind == "slim_c4" else 0.5,
+            centre=parts.anchor_centre,
         ),
-        proposer=roi_generator.MultilevelROIGenerator(
-            **proposer, **{f"test_{key}": value for key, value in proposer.items()}
-        ),
-        box_head=box_head,
+        proposer=_proposer(config.proposals),
+        box_head=parts.box_head,
         box_predictor=BoxPredictor(
             config.num_classes,
-            hidden=hidden,
+            hidden=parts.hidden,
             class_agnostic=config.boxes.class_agnostic,
             regularizer=regularizer,
         ),
@@ -135,5 +150,46 @@ def build_faster_rcnn(
         box_memory=box_memory,
         memory_on_crops=memory_on_crops,
     )
-    model.checkpoint_items = checkpoint_items
+    model.checkpoint_items = dict(parts.checkpoint_items)
     return model
+
+
+def _backbone_options(config: configs.Backbone, regularizer: Regularizer) -> dict[str, Any]:
+    return {
+        "depth_multiplier": config.depth_multiplier,
+        "freeze_batch_norm": config.freeze_batch_norm,
+        "sync_batch_norm": config.sync_batch_norm,
+        "norm_momentum": config.norm_momentum,
+        "norm_epsilon": config.norm_epsilon,
+        "regularizer": regularizer,
+    }
+
+
+def _rpn_head(
+    config: configs.FasterRcnn, parts: Parts, regularizer: Regularizer
+) -> tf_keras.layers.Layer:
+    places = len(config.anchors.scales) * len(config.anchors.aspect_ratios)
+    filters = config.proposals.filters
+    if parts.rpn_head is not None:
+        return parts.rpn_head(places, filters, regularizer, name="rpn_head")
+    return dense_prediction_heads.RPNHead(
+        min_level=parts.levels[0],
+        max_level=parts.levels[-1],
+        num_anchors_per_location=places,
+        num_filters=filters,
+        use_sync_bn=config.backbone.sync_batch_norm,
+        norm_momentum=config.backbone.norm_momentum,
+        kernel_regularizer=regularizer,
+    )
+
+
+def _proposer(config: configs.Proposals) -> roi_generator.MultilevelROIGenerator:
+    options = {
+        "pre_nms_top_k": config.pre_nms,
+        "nms_iou_threshold": config.nms_iou,
+        "num_proposals": config.count,
+        # Without it, boxes that clipping has left without area take the places of real proposals.
+        "pre_nms_min_size_threshold": 1.0,
+    }
+    same_in_inference = {f"test_{name}": value for name, value in options.items()}
+    return roi_generator.MultilevelROIGenerator(**options, **same_in_inference)

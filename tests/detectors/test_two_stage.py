@@ -217,3 +217,37 @@ def test_an_unknown_backbone_is_named():
     config = configs.FasterRcnn(num_classes=2, image_size=[100, 640])
     with pytest.raises(ValueError, match="not a multiple of 16"):
         build_faster_rcnn(config)
+
+
+def test_classes_that_share_their_offsets_have_boxes_alike():
+    """Shared offsets are as offsets of each class that happen to be equal."""
+    from context_rcnn import configs
+    from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
+
+    config = configs.FasterRcnn(
+        num_classes=3,
+        image_size=[64, 128],
+        backbone=configs.Backbone(model_id=10, depth_multiplier=0.125),
+        proposals=configs.Proposals(filters=8, pre_nms=40, count=6),
+        boxes=configs.Boxes(class_agnostic=True),
+    )
+    detector = build_faster_rcnn(config)
+    images = np.random.default_rng(0).integers(0, 255, (2, 64, 128, 3)).astype(np.uint8)
+    shapes = tf.constant([[64.0, 128.0]] * 2)
+    answer = detector.answer(detector.look(images, shapes))
+    assert answer.offsets.shape == (2, 6, 4)
+    shared = answer.offsets + tf.random.stateless_normal([2, 6, 4], [1, 2])
+    one_by_one = tf.tile(shared, [1, 1, 4])
+    found = detector.detect(answer.logits, shared, answer.proposals, shapes)
+    expected = detector.detect(answer.logits, one_by_one, answer.proposals, shapes)
+    np.testing.assert_array_equal(found["detection_boxes"], expected["detection_boxes"])
+    # By hand, of the first proposal: the centre moves by dy / 10 of its height.
+    y1, x1, y2, x2 = answer.proposals.boxes[0, 0].numpy()
+    dy, _, dh, _ = shared[0, 0].numpy()
+    box = detector.class_boxes(shared, answer.proposals, 3)[0, 0]
+    height = (y2 - y1) * np.exp(dh / 5)
+    centre = (y1 + y2) / 2 + dy / 10 * (y2 - y1)
+    for of_class in box.numpy():
+        np.testing.assert_allclose(
+            of_class[[0, 2]], [centre - height / 2, centre + height / 2], atol=1e-3
+        )

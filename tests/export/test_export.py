@@ -22,6 +22,7 @@ from context_rcnn.export.extractor import prepare_images
 from context_rcnn.models.context_rcnn.attention import detect_with_attention
 from context_rcnn.models.context_rcnn.stream import ContextStream
 from context_rcnn.models.streaming import Frame
+from context_rcnn.tasks.detection import DetectionTask
 
 SECONDS = 1_500_000_000 + np.array([0, 1, 90_000, 90_001])  # a day and more before the third
 NAMES = ("boxes", "scores", "classes")
@@ -380,19 +381,17 @@ def test_all_behind_the_resizing_converts_to_tflite(export, photographs, entries
         np.testing.assert_allclose(found[name], expected, atol=1e-5, err_msg=name)
 
 
-def test_an_extractor_that_did_not_make_the_bank_is_refused(
-    run, frozen, make_run, tmp_path, monkeypatch
-):
-    config = run.config
-    long_term = config.task.temporal.get().long_term
-    monkeypatch.setattr(long_term, "extractor", "5eed")
-    trained = export_lib.Trained(config, {1: "a"}, run.model)
+def test_an_extractor_that_did_not_make_the_bank_is_refused(run, frozen, make_run, tmp_path):
+    def trained(**long_term):
+        changes = {"temporal": {"context_rcnn": {"long_term": long_term}}}
+        config = run.config.replace(task=changes)
+        return export_lib.Trained(config, DetectionTask(config.task), run.model)
+
     with pytest.raises(ValueError, match=f"{frozen.hash}, but .* made by 5eed"):
-        export_lib.export_trained(trained, str(tmp_path), extractor=frozen.folder)
-    monkeypatch.setattr(long_term, "extractor", "")
-    monkeypatch.setattr(long_term, "entry_size", 99)
+        export_lib.export_trained(trained(extractor="5eed"), str(tmp_path), extractor=frozen.folder)
+    other = trained(extractor="", entry_size=99)
     with pytest.raises(ValueError, match="entries of 73; the detector attends to entries of 99"):
-        export_lib.export_trained(trained, str(tmp_path), extractor=frozen.folder)
+        export_lib.export_trained(other, str(tmp_path), extractor=frozen.folder)
     with pytest.raises(ValueError, match="attends to no memory bank"):
         export_lib.export_run(make_run().folder, str(tmp_path), extractor=frozen.folder)
     assert not os.listdir(tmp_path)

@@ -188,3 +188,26 @@ def test_what_is_no_extractor_is_refused(model, tmp_path):
         extractor_lib.load_extractor(str(tmp_path))
     with pytest.raises(ValueError, match="source must be one of detections, proposals"):
         make(model, source="dreams")
+
+
+@pytest.mark.parametrize("kind", ["s3d", "st_spatial"])
+def test_a_run_that_looks_at_whole_windows_is_no_extractor(make_run, tmp_path, kind):
+    """It would silently be that of a single frame."""
+    run = make_run({"type": kind}, clip={"frames": 3})
+    with pytest.raises(ValueError, match=f"{kind} looks at 3 frames at once, and an extractor"):
+        extractor_lib.export_extractor(run.folder, str(tmp_path / "extractor"))
+    assert not (tmp_path / "extractor").exists()
+
+
+def test_an_extractor_keeps_what_the_map_port_does(model, photographs):
+    """Its features are cropped from the maps behind port 1."""
+    before = make(model, "detections").extract(tf.constant(photographs))["features"].numpy()
+    port, model.map_memory = (
+        model.map_memory,
+        lambda maps, **_: {level: value * 0.5 for level, value in maps.items()},
+    )
+    try:
+        after = make(model, "detections").extract(tf.constant(photographs))["features"].numpy()
+    finally:
+        model.map_memory = port
+    assert np.abs(after - before).max() > 1e-2

@@ -1,10 +1,11 @@
-"""`context-rcnn detect`, `watch` and `results`: an exported model on photographs."""
+"""`context-rcnn detect` and `watch`: an exported model on photographs. `results` is added here."""
 
 import argparse
 import dataclasses
 import os
 import sys
-import tempfile
+
+from context_rcnn.cli import results
 
 # Imported inside the verbs: models and TensorFlow are not needed for --help.
 
@@ -46,38 +47,18 @@ Each image is detected with the memory of its camera so far. The same command go
 stopped. `context-rcnn results STATE -o results.json` writes all that was found for Timelapse.
 """
 
-_RESULTS_EXAMPLES = """\
-examples:
-  Other formats of what was detected before, without detecting again:
-    context-rcnn results photos/results.json.state --csv results.csv
-  All journals of a Beam job (python -m beam_pipelines.detect):
-    context-rcnn results found -o results.json
-"""
-
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Adds the three verbs."""
+    """Adds the two verbs, and `results`, which writes what they found."""
     _add_detect(verbs)
     _add_watch(verbs)
-    _add_results(verbs)
-
-
-def _parser(
-    verbs: argparse._SubParsersAction, name: str, text: str, description: str, examples: str
-) -> argparse.ArgumentParser:
-    return verbs.add_parser(
-        name,
-        help=text,
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    results.add_verb(verbs)
 
 
 def _add_detect(verbs: argparse._SubParsersAction) -> None:
     from context_rcnn.data import flags
 
-    detect = _parser(
+    detect = results.add_parser(
         verbs,
         "detect",
         "detect in a folder of photographs, for Timelapse and others",
@@ -85,17 +66,8 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         "own camera. The folder is not changed, but for the results.",
         _DETECT_EXAMPLES,
     )
-    detect.add_argument("folder", nargs="?", help="of the images, one folder a camera")
-    detect.add_argument("--model", metavar="DIR", help="what `context-rcnn export` wrote")
-    detect.add_argument(
-        "--state_dir", metavar="DIR", help="what a run goes on from (default: OUTPUT.state)"
-    )
-    detect.add_argument(
-        "--dry_run", action="store_true", help="show cameras and the time it will take, and stop"
-    )
-    detect.add_argument("--restart", action="store_true", help="forget the state of earlier runs")
-    detect.add_argument(
-        "--overwrite", action="store_true", help="replace results of other programs or states"
+    results.add_run(
+        detect, "of the images, one folder a camera", "cameras and the time it will take"
     )
     detect.add_argument("--report", metavar="DIR", help="also write a page to judge the results")
     detect.add_argument(
@@ -104,7 +76,8 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
     detect.add_argument(
         "--workers", type=int, default=0, help="threads that read images (default: all processors)"
     )
-    _add_formats(detect)
+    results.add_formats(detect)
+    results.add_image_formats(detect)
     memory = detect.add_argument_group("memory")
     memory.add_argument("--no_memory", action="store_true", help="detect in single images")
     memory.add_argument(
@@ -132,95 +105,11 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
     detect.set_defaults(run=lambda args, rest: _detect(args, detect))
 
 
-def _add_formats(parser: argparse.ArgumentParser) -> None:
-    """What to write, and how."""
-    formats = parser.add_argument_group("results")
-    formats.add_argument(
-        "-o", "--output", metavar="FILE", help="MegaDetector's format (default: results.json)"
-    )
-    formats.add_argument("--csv", metavar="FILE", help="a table")
-    formats.add_argument("--coco", metavar="FILE", help="COCO results, and FILE.images.json")
-    formats.add_argument("--speciesnet", metavar="FILE", help="SpeciesNet's predictions")
-    formats.add_argument("--camtrap_dp", metavar="DIR", help="a Camera Trap Data Package")
-    formats.add_argument(
-        "--threshold",
-        type=float,
-        default=0.005,
-        metavar="P",
-        help="leave out detections below; keep it low, programs have their own (default: 0.005)",
-    )
-    formats.add_argument(
-        "--native_categories",
-        "--native-categories",
-        action="store_true",
-        help="MegaDetector's categories are the classes, not animal, person and vehicle",
-    )
-    formats.add_argument(
-        "--datetimes", action="store_true", help="dates of images in MegaDetector's format"
-    )
-    formats.add_argument(
-        "--taxa", metavar="FILE", help="CSV table of scientific names: columns class, taxon"
-    )
-    camtrap = parser.add_argument_group("Camera Trap Data Package")
-    camtrap.add_argument(
-        "--deployments", metavar="FILE", help="CSV table: deploymentID, latitude, longitude, ..."
-    )
-    camtrap.add_argument(
-        "--timezone", default="", help="of the camera clocks: +01:00, or Europe/Berlin"
-    )
-    camtrap.add_argument("--title", default="Camera trap images", help="of the project")
-    camtrap.add_argument(
-        "--contributor", action="append", metavar="NAME", help="person; may be repeated"
-    )
-    camtrap.add_argument(
-        "--observation_threshold",
-        type=float,
-        default=0.2,
-        metavar="P",
-        help="score from which an observation is one, else the image is blank (default: 0.2)",
-    )
-
-
-def _result_options(args: argparse.Namespace):
-    from context_rcnn.results.classes import read_taxa
-    from context_rcnn.results.options import CamtrapOptions, Options
-
-    camtrap = CamtrapOptions(
-        args.deployments,
-        args.timezone,
-        args.title,
-        contributors=tuple(args.contributor or ["Not stated"]),
-    )
-    return Options(
-        min_score=args.threshold,
-        typical_threshold=args.observation_threshold,
-        native_categories=args.native_categories,
-        datetimes=args.datetimes,
-        taxa=read_taxa(args.taxa) if args.taxa else {},
-        camtrap=camtrap,
-    )
-
-
-def _outputs(args: argparse.Namespace, megadetector: str | None):
-    from context_rcnn.results.write import Outputs
-
-    return Outputs(
-        megadetector=megadetector,
-        coco=args.coco,
-        table=args.csv,
-        camtrap_dp=args.camtrap_dp,
-        speciesnet=args.speciesnet,
-    )
-
-
 def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not args.folder:
         parser.print_help()
         return 2
-    if not args.model:
-        raise ValueError(
-            "--model is missing: the folder of a model that `context-rcnn export` wrote"
-        )
+    results.check_model(args)
     from context_rcnn.data import flags
     from context_rcnn.evaluation.repeat_detections import RepeatDetectionOptions
     from context_rcnn.export.exported import ExportedModel
@@ -231,12 +120,12 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         from context_rcnn.report.page import check_target
 
         check_target(os.path.abspath(args.report))  # now, not after hours
-    output = args.output or os.path.join(args.folder, "results.json")
+    output = results.output_of(args)
     options = FolderOptions(
         root=args.folder,
         state_dir=args.state_dir or f"{output}.state",
-        outputs=_outputs(args, output),
-        results=_result_options(args),
+        outputs=results.outputs(args, output),
+        results=results.options(args),
         camera_regex=args.camera_regex,
         camera_csv=args.camera_csv,
         sequence_gap=args.sequence_gap,
@@ -260,16 +149,10 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         overwrite=args.overwrite,
     )
     print(f"loading the model {args.model}")
-    try:
-        summary = detect_folder(options, ExportedModel(args.model))
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        return 130
-    if summary is None:
-        return 0
-    if args.report:
+    status, summary = results.run(lambda: detect_folder(options, ExportedModel(args.model)))
+    if summary is not None and args.report:
         _report(options.state_dir, args.folder, args.report)
-    return 0 if summary.images > summary.failed else 1
+    return status
 
 
 def _report(results: str, image_root: str, output_dir: str) -> None:
@@ -284,42 +167,10 @@ def _report(results: str, image_root: str, output_dir: str) -> None:
     print(f"Look at {index}")
 
 
-def _add_results(verbs: argparse._SubParsersAction) -> None:
-    results = _parser(
-        verbs,
-        "results",
-        "write what was detected before in other formats",
-        "Writes results of `detect`, `watch` or a Beam job in any formats.",
-        _RESULTS_EXAMPLES,
-    )
-    results.add_argument(
-        "journals", nargs="+", metavar="JOURNAL", help="journals, or folders with them"
-    )
-    _add_formats(results)
-    results.set_defaults(run=_results)
-
-
-def _results(args: argparse.Namespace, rest: list[str]) -> int:
-    from context_rcnn.results.join import find_journals, join_journals
-    from context_rcnn.results.write import write_results
-    from context_rcnn.runners.folder import words
-
-    outputs, options = _outputs(args, args.output), _result_options(args)
-    journals = find_journals(args.journals)
-    with tempfile.TemporaryDirectory(prefix="context_rcnn-") as folder:
-        journal = journals[0]
-        if len(journals) > 1:
-            journal = join_journals(journals, os.path.join(folder, "journal.jsonl"))
-        summary = write_results(journal, outputs, options, progress=sys.stderr.isatty())
-    names = [args.output, args.csv, args.coco, args.speciesnet, args.camtrap_dp]
-    print(words.on_results(summary, options.typical_threshold, filter(None, names)))
-    return 0 if summary.images > summary.failed else 1
-
-
 def _add_watch(verbs: argparse._SubParsersAction) -> None:
     from context_rcnn.data import flags
 
-    watch = _parser(
+    watch = results.add_parser(
         verbs,
         "watch",
         "detect in images as they come, with each camera's memory so far",

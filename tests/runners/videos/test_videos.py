@@ -426,6 +426,37 @@ def test_videos_that_are_through_are_not_opened_again(clips, detect, fakes, tmp_
     assert len(model.seen) == 5 + 0 and summary.images == 26 - 1 - 6 + 2 + 3
 
 
+def test_nothing_is_lost_while_a_disk_is_not_there(clips, detect, tmp_path):
+    detect(clips)
+    before = {
+        path.name: path.read_bytes() for path in tmp_path.glob("results*.*") if path.is_file()
+    }
+    (clips / "gate").rename(tmp_path / "unplugged")
+    (clips / "val/ILSVRC2015_val_00000001").rename(tmp_path / "unplugged too")
+    model, summary, said = detect(clips)
+    assert summary.images == 26 - 9 - 3 - 1 and not model.calls
+    assert "3 videos of earlier runs are no longer there" in said
+    assert "gate" not in (tmp_path / "results.json").read_text()
+    (tmp_path / "unplugged").rename(clips / "gate")
+    (tmp_path / "unplugged too").rename(clips / "val/ILSVRC2015_val_00000001")
+    model, summary, said = detect(clips)
+    assert not model.calls and "no longer there" not in said and summary.images == 26
+    assert {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_a_video_that_has_changed_leaves_nothing_of_before(clips, detect, fakes, tmp_path):
+    (clips / "words.mp4").write_bytes(b"these are no frames " * 50)
+    detect(clips)
+    journals = tmp_path / "results.state/videos"
+    first = set(journals.iterdir())
+    fakes.write_gif(clips / "c.gif", first=30, count=2)
+    fakes.write_frames(clips / "val/ILSVRC2015_val_00000001", first=60, count=2)
+    (clips / "words.mp4").write_bytes(b"nor are these " * 50)
+    _, _, said = detect(clips)
+    assert "no longer there" not in said
+    assert len(list(journals.iterdir())) == 6 and len(first & set(journals.iterdir())) == 3
+
+
 def test_another_model_or_other_settings_are_refused(clips, detect, fakes):
     detect(clips)
     with pytest.raises(ValueError, match="begun with other settings: model is 'fake', not 'new'"):

@@ -25,8 +25,8 @@ examples:
   Rocks and branches that are found in the same place again and again, judged by looking:
     context-rcnn detect photos --model models/leopards --rde review
 
-The same command goes on where it was stopped, and takes in new images. docs/detect.md tells more;
-`context-rcnn export` makes a model of a training run.
+Run the same command again: it continues where it stopped, and includes new images. docs/detect.md
+tells more; `context-rcnn export` makes a model of a training run.
 """
 
 _EXPLAINED = 12  # images of which a page tells what the memory did to them
@@ -67,11 +67,11 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         _DETECT_EXAMPLES,
     )
     results.add_run(
-        detect, "of the images, one folder a camera", "cameras and the time it will take"
+        detect, "folder of the images, one folder a camera", "the cameras and the expected time"
     )
     detect.add_argument("--report", metavar="DIR", help="also write a page to judge the results")
     detect.add_argument(
-        "--batch_size", type=int, default=4, help="images a call of the model (default: 4)"
+        "--batch_size", type=int, default=4, help="images in each call of the model (default: 4)"
     )
     detect.add_argument(
         "--workers", type=int, default=0, help="threads that read images (default: all processors)"
@@ -88,17 +88,34 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         "--rde",
         choices=["off", "report", "auto", "review"],
         default="off",
-        help="report: a table of suspicious places, OUTPUT.repeats.csv; auto: and negative "
-        "confidences there; review: only where you keep the picture, in OUTPUT.review "
-        "(default: off)",
+        help="what to do about them: report writes a table of suspicious places, "
+        "OUTPUT.repeats.csv; auto also makes confidences there negative; review does so only where "
+        "you keep the picture in OUTPUT.review (default: off)",
     )
     rde.add_argument(
-        "--rde_images", type=int, default=20, help="that make a place suspicious (default: 20)"
+        "--rde_images",
+        type=int,
+        default=20,
+        help="number of images with the same box that makes a place suspicious (default: 20)",
     )
-    rde.add_argument("--rde_iou", type=float, default=0.9, help="of equal boxes (default: 0.9)")
-    rde.add_argument("--rde_score", type=float, default=0.1, help="from which (default: 0.1)")
     rde.add_argument(
-        "--rde_max_area", type=float, default=0.2, help="of a box, share of the image (default: .2)"
+        "--rde_iou",
+        type=float,
+        default=0.9,
+        help="overlap (IoU) from which two boxes count as the same (default: 0.9)",
+    )
+    rde.add_argument(
+        "--rde_score",
+        type=float,
+        default=0.1,
+        help="lowest score at which a detection takes part (default: 0.1)",
+    )
+    rde.add_argument(
+        "--rde_max_area",
+        type=float,
+        default=0.2,
+        help="largest share of the image that the box of a detection that takes part may cover "
+        "(default: 0.2)",
     )
     flags.add_camera_flags(detect)
     flags.add_image_flags(detect)
@@ -178,28 +195,44 @@ def _add_watch(verbs: argparse._SubParsersAction) -> None:
         "line for each.",
         _WATCH_EXAMPLES,
     )
-    watch.add_argument("folder", nargs="?", help="that images come into, one folder a camera")
-    watch.add_argument("--model", metavar="DIR", help="what `context-rcnn export` wrote")
-    watch.add_argument("--state", metavar="DIR", help="what was seen, and the cameras' memories")
-    watch.add_argument("--once", action="store_true", help="only what is there now")
     watch.add_argument(
-        "--poll", type=float, default=5.0, metavar="SECONDS", help="between looks (default: 5)"
+        "folder", nargs="?", help="folder that images come into, one folder a camera"
+    )
+    watch.add_argument("--model", metavar="DIR", help="folder that `context-rcnn export` wrote")
+    watch.add_argument(
+        "--state", metavar="DIR", help="folder for what was seen, and for the cameras' memories"
+    )
+    watch.add_argument("--once", action="store_true", help="take only what is there now, and end")
+    watch.add_argument(
+        "--poll",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="time between two looks (default: 5)",
     )
     watch.add_argument(
         "--clock",
         choices=["exif", "arrival"],
         default="exif",
-        help="of images without an EXIF date: none, or the time at which they came",
+        help="date of images without an EXIF date: none (exif), or when they came (arrival)",
     )
     watch.add_argument(
-        "--cameras", type=int, default=16, help="whose memories are kept at hand (default: 16)"
+        "--cameras", type=int, default=16, help="number of memories kept at hand (default: 16)"
     )
-    watch.add_argument("--save_every", type=int, default=50, metavar="IMAGES", help="(default: 50)")
+    watch.add_argument(
+        "--save_every",
+        type=int,
+        default=50,
+        metavar="IMAGES",
+        help="images between two savings of the memories (default: 50)",
+    )
     video = watch.add_argument_group("a video in place of a folder")
-    video.add_argument("--video", metavar="FILE", help="or an animated GIF, a TIFF of many pages")
-    video.add_argument("--camera", help="that took it")
-    video.add_argument("--fps", type=float, default=1.0, help="frames a second (default: 1)")
-    video.add_argument("--start", metavar="DATE", help="of the first frame: 2022-12-31 09:52:50")
+    video.add_argument("--video", metavar="FILE", help="video, animated GIF, or TIFF of many pages")
+    video.add_argument("--camera", help="name of the camera that took it")
+    video.add_argument("--fps", type=float, default=1.0, help="frames of each second (default: 1)")
+    video.add_argument(
+        "--start", metavar="DATE", help="date of the first frame: 2022-12-31 09:52:50"
+    )
     flags.add_camera_flags(watch)
     flags.add_image_flags(watch)
     watch.set_defaults(run=lambda args, rest: _watch(args, watch))

@@ -89,9 +89,11 @@ def add_run(parser: argparse.ArgumentParser, folder: str, shown: str) -> None:
         shown: what a dry run shows.
     """
     parser.add_argument("folder", nargs="?", help=folder)
-    parser.add_argument("--model", metavar="DIR", help="what `context-rcnn export` wrote")
+    parser.add_argument("--model", metavar="DIR", help="folder that `context-rcnn export` wrote")
     parser.add_argument(
-        "--state_dir", metavar="DIR", help="what a run goes on from (default: OUTPUT.state)"
+        "--state_dir",
+        metavar="DIR",
+        help="folder of what a stopped run continues from (default: OUTPUT.state)",
     )
     parser.add_argument("--dry_run", action="store_true", help=f"show {shown}, and stop")
     parser.add_argument("--restart", action="store_true", help="forget the state of earlier runs")
@@ -115,7 +117,8 @@ def add_formats(
         type=float,
         default=0.005,
         metavar="P",
-        help="leave out detections below; keep it low, programs have their own (default: 0.005)",
+        help="lowest score that is written; keep it low, programs have thresholds of their own "
+        "(default: 0.005)",
     )
     formats.add_argument(
         "--native_categories",
@@ -131,7 +134,7 @@ def add_image_formats(parser: argparse.ArgumentParser) -> None:
     formats.add_argument("--speciesnet", metavar="FILE", help="SpeciesNet's predictions")
     formats.add_argument("--camtrap_dp", metavar="DIR", help="a Camera Trap Data Package")
     formats.add_argument(
-        "--datetimes", action="store_true", help="dates of images in MegaDetector's format"
+        "--datetimes", action="store_true", help="write dates of images into MegaDetector's format"
     )
     formats.add_argument(
         "--taxa", metavar="FILE", help="CSV table of scientific names: columns class, taxon"
@@ -141,11 +144,14 @@ def add_image_formats(parser: argparse.ArgumentParser) -> None:
         "--deployments", metavar="FILE", help="CSV table: deploymentID, latitude, longitude, ..."
     )
     camtrap.add_argument(
-        "--timezone", default="", help="of the camera clocks: +01:00, or Europe/Berlin"
+        "--timezone", default="", help="time zone of the camera clocks: +01:00, or Europe/Berlin"
     )
-    camtrap.add_argument("--title", default="Camera trap images", help="of the project")
+    camtrap.add_argument("--title", default="Camera trap images", help="title of the project")
     camtrap.add_argument(
-        "--contributor", action="append", metavar="NAME", help="person; may be repeated"
+        "--contributor",
+        action="append",
+        metavar="NAME",
+        help="person who contributed; may be repeated",
     )
     camtrap.add_argument(
         "--observation_threshold",

@@ -20,8 +20,8 @@ examples:
   Folders of frames, as in ImageNet VID:
     context-rcnn videos ILSVRC2015/Data/VID/val --model models/mega -o val.json --coco val_coco.json
 
-The same command goes on where it was stopped, and takes in new videos. docs/detect.md tells more;
-`context-rcnn export` makes a model of a training run.
+Run the same command again: it continues where it stopped, and includes new videos. docs/detect.md
+tells more; `context-rcnn export` makes a model of a training run.
 """
 
 
@@ -60,16 +60,19 @@ def _add_videos(verbs: argparse._SubParsersAction) -> None:
         "folder\nwhose images are its frames. Nothing is changed, but for the results.",
         _VIDEOS_EXAMPLES,
     )
-    results.add_run(videos, "of the videos", "the videos")
+    results.add_run(videos, "folder of the videos", "the videos")
     videos.add_argument(
-        "--fps", type=float, metavar="N", help="frames of a video file a second (default: all)"
+        "--fps",
+        type=float,
+        metavar="N",
+        help="frames to take of each second of a video file (default: all)",
     )
     videos.add_argument(
         "--batch_size",
         type=int,
         default=1,
         metavar="ROWS",
-        help="videos side by side; for a model of single images, frames a call (default: 1)",
+        help="videos side by side; for a model of single images, frames in each call (default: 1)",
     )
     results.add_formats(videos)
     flags.add_image_flags(videos)
@@ -113,14 +116,22 @@ def _add_link(verbs: argparse._SubParsersAction) -> None:
         "looked at alone.",
         _LINK_EXAMPLES,
     )
-    link.add_argument("--groundtruth", required=True, metavar="FILE", help="COCO-VID, for images")
-    link.add_argument("--detections", required=True, metavar="FILE", help="COCO results")
+    link.add_argument(
+        "--groundtruth", required=True, metavar="FILE", help="COCO-VID file with the images"
+    )
+    link.add_argument("--detections", required=True, metavar="FILE", help="COCO results to link")
     link.add_argument("-o", "--output", required=True, metavar="FILE", help="COCO results to write")
     link.add_argument(
-        "--link_iou", type=float, default=0.5, help="above which boxes are linked (default: 0.5)"
+        "--link_iou",
+        type=float,
+        default=0.5,
+        help="overlap above which boxes are linked (default: 0.5)",
     )
     link.add_argument(
-        "--nms_iou", type=float, default=0.3, help="above which others go (default: 0.3)"
+        "--nms_iou",
+        type=float,
+        default=0.3,
+        help="overlap above which other boxes are suppressed (default: 0.3)",
     )
     link.add_argument(
         "--rescore",

@@ -44,7 +44,9 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
     )
 
     splits = parser.add_argument_group("splits, always by camera")
-    splits.add_argument("--splits_file", metavar="FILE", help='{"train": [cameras], "val": [...]}')
+    splits.add_argument(
+        "--splits_file", metavar="FILE", help='file with {"train": [cameras], "val": [...]}'
+    )
     splits.add_argument(
         "--val_fraction",
         type=float,
@@ -53,7 +55,10 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         help="without --splits_file: share of cameras for validation (default: %(default)s)",
     )
     splits.add_argument(
-        "--seed", type=int, default=default["seed"], help="of that choice (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=default["seed"],
+        help="seed of that choice (default: %(default)s)",
     )
 
     add_camera_flags(parser)

@@ -110,6 +110,19 @@ class Header:
             if name != "created" and mine[name] != theirs[name]
         ]
 
+    def refuse_others(self, other: "Header", where: object, otherwise: str) -> None:
+        """Raises ValueError if what began with this header cannot go on with another.
+
+        Args:
+            other: of the run that wants to go on.
+            where: what began with this header.
+            otherwise: what can be done in place of that, as a sentence without its full stop.
+        """
+        if differences := self.differences(other):
+            raise ValueError(
+                f"{where} was begun with other settings: {'; '.join(differences)}. {otherwise}"
+            )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Detection:

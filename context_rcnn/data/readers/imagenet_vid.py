@@ -145,7 +145,8 @@ def _stills(root: Path) -> list[str]:
     """Images of DET, as `ILSVRC2013_train/n02691156/n02691156_10037`."""
     listed = _still_list(root)
     if listed is not None:
-        names = {line.split()[0] for line in listed.read_text().splitlines() if line.strip()}
+        lines = listed.read_text(encoding="utf-8").splitlines()
+        names = {line.split()[0] for line in lines if line.strip()}
         try:
             return sorted(normalise_file_name(name.removeprefix("train/")) for name in names)
         except FileError as error:

@@ -161,7 +161,7 @@ def run(
         outputs = call(rows, *memory)
     except refusals() as error:
         if len(encoded) == 1:
-            return [FileError(Reason.UNREADABLE, str(error).splitlines()[0][:200])]
+            return [refused(error)]
         alone = []
         for i, image in enumerate(encoded):
             own = () if keys is None else (keys, values, valid[i : i + 1])
@@ -184,3 +184,8 @@ def refusals() -> tuple[type[Exception], ...]:
     """What a model raises for an image that it cannot read. Other errors are no image's fault."""
     tensorflow = sys.modules.get("tensorflow")
     return (tensorflow.errors.InvalidArgumentError, UnicodeDecodeError) if tensorflow else ()
+
+
+def refused(error: Exception) -> FileError:
+    """One of the `refusals` as the reason why an image cannot be used."""
+    return FileError(Reason.UNREADABLE, str(error).splitlines()[0][:200])

@@ -15,9 +15,9 @@ from context_rcnn.data.failures import Reason
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
 from context_rcnn.results.records import ImageResult, frame_name
+from context_rcnn.runners.engine.files import missing, named, unusable_name
 from context_rcnn.runners.engine.prepared import Prepared, prepare_image
 from context_rcnn.runners.engine.video_file import encode, read_facts, read_frames
-from context_rcnn.runners.folder.look import named
 from context_rcnn.runners.videos.find import Video, list_frames, place_of
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ class FrameFolder:
         try:
             self._files = list(named(list_frames(root, video.path)))
         except OSError as error:
-            self.failure = FileError(Reason.MISSING_FILE, error.strerror or str(error))
+            self.failure = missing(error)
 
     def frames(self) -> Iterator[Prepared]:
         return map(self._prepare, self._files)
@@ -73,8 +73,7 @@ class FrameFolder:
         file, path = names
         image = ImageResult(file, file, burst=self.video.name)
         if file != path:
-            text = f"{path!r:.200} is no name that results can hold: rename the file"
-            return Prepared(image, problem=FileError(Reason.OUTSIDE_ROOT, text))
+            return Prepared(image, problem=unusable_name(path))
         return prepare_image(image, self._root, self._images)
 
 

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError
 from context_rcnn.results.records import ImageResult
-from context_rcnn.runners.engine.model import Model, Outputs, checked, refusals
+from context_rcnn.runners.engine.detect import detect_batch, to_result
+from context_rcnn.runners.engine.model import Model, Outputs, checked, refusals, refused
 from context_rcnn.runners.engine.prepared import Prepared
-from context_rcnn.runners.folder.detect import detect_batch, to_result
 from context_rcnn.runners.videos.find import Video
 from context_rcnn.runners.videos.frames import OpenVideo
 
@@ -220,7 +219,7 @@ def _step_alone(
         except refusals() as error:
             if not step.encoded:
                 raise  # no image is to blame
-            problem = FileError(Reason.UNREADABLE, str(error).splitlines()[0][:200])
+            problem = refused(error)
     return problem, state
 
 

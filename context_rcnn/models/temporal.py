@@ -7,7 +7,6 @@ says in `MODEL` which class it is; a memory of another package calls `register`.
 
 import copy
 import importlib
-import importlib.metadata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -22,9 +21,6 @@ from context_rcnn.detectors import checkpoints
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.streaming import Extract, Stream
-
-PLUGINS = "context_rcnn.memories"
-"""Entry points of other packages' memories: modules that call `register` when imported."""
 
 _elsewhere: dict[str, type["TemporalModel"]] = {}
 
@@ -196,12 +192,6 @@ def register(name: str, settings: type[hyperparams.Config], model: type[Temporal
     """Makes a memory of another package known as `task.temporal.type: NAME`."""
     settings_by_name.register(name, settings)
     _elsewhere[name] = model
-
-
-def load_plugins() -> None:
-    """Imports the memories that installed packages announce."""
-    for plugin in importlib.metadata.entry_points(group=PLUGINS):
-        plugin.load()
 
 
 def make(temporal: configs.Temporal, memory: configs.Memory | None = None) -> TemporalModel:

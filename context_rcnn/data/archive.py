@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure, Reason
@@ -21,7 +22,7 @@ from context_rcnn.data.splits import TRAIN, Splits, hash_splits, read_splits
 
 SOURCES = tuple(layout.flag for layout in LAYOUTS)
 
-_Sources = dataclasses.make_dataclass(
+_Sources: Any = dataclasses.make_dataclass(
     "_Sources",
     [
         (setting, str | None, None)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from context_rcnn.data import examples
 from context_rcnn.data import input as input_lib
-from context_rcnn.data.failures import Failure, Reason, to_jsonl
+from context_rcnn.data.failures import Failure, Lost, Reason, to_jsonl
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
 from context_rcnn.memory_bank import api_compat, api_sequences, encoding, maintenance, wire
 from context_rcnn.memory_bank.entries import Entries, concatenate
@@ -302,7 +302,7 @@ def _failure(
     stage: str,
     reason: Reason,
     detail: str,
-    lost: str = "image",
+    lost: Lost = "image",
 ) -> Failure:
     image_id, camera = _text(example, examples.SOURCE_ID), _text(example, examples.LOCATION)
     return Failure(stage, reason, detail, file=file, image_id=image_id, camera=camera, lost=lost)

@@ -132,7 +132,8 @@ def read_archive(options: ArchiveOptions) -> SplitArchive:
     by_split = _split(records, splits, failures)
     notes = archive.notes.copy()
     if options.megadetector_json:
-        by_split = _add_detector_boxes(options, by_split, failures, notes)
+        json = options.megadetector_json
+        by_split = _add_detector_boxes(json, options, by_split, failures, notes)
     if options.label_map:
         label_map = read_label_map(options.label_map)
         by_split = {
@@ -179,6 +180,7 @@ def _split(
 
 
 def _add_detector_boxes(
+    json: str,
     options: ArchiveOptions,
     by_split: dict[str, list[ImageRecord]],
     failures: list[Failure],
@@ -190,7 +192,7 @@ def _add_detector_boxes(
             f"megadetector_splits: no split is named {', '.join(sorted(missing))}; "
             f"there are {', '.join(by_split)}"
         )
-    results = read_megadetector(options.megadetector_json)
+    results = read_megadetector(json)
     check_overlap((record for members in by_split.values() for record in members), results)
     failures.extend(results.failures)
     boxed = dict(by_split)

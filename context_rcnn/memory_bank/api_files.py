@@ -10,6 +10,7 @@ import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
 
 import tensorflow as tf
 
@@ -80,7 +81,8 @@ def export_examples(
         raise ValueError(f"{output_dir}: the examples lie there; give another folder")
     bank = Bank.open(folder)
     options = options or WindowOptions("month", calendar=True)
-    counts, failures = Counter(), []
+    counts: Counter[str] = Counter()
+    failures: list[Failure] = []
     for file, name in zip(files, names, strict=True):
         with LOCAL.create(os.path.join(output_dir, name)) as target:
             for example, _ in _examples(file, failures, _EXPORT):
@@ -147,7 +149,9 @@ def import_examples(
         _check_kind(kind)
     if images_dir and len({os.path.basename(file) for file in files}) != len(files):
         raise ValueError("two of the files have one name; import them one by one")
-    counts, failures, parts = Counter(), [], []
+    counts: Counter[str] = Counter()
+    failures: list[Failure] = []
+    parts = []
     info = None
     with tempfile.TemporaryDirectory(prefix="context_rcnn-") as temporary:
         for number, file in enumerate(files):
@@ -203,7 +207,7 @@ class _SequenceImages(contextlib.ExitStack):
         super().__init__()
         self._folder, self._file, self._unboxed_are_empty = folder, file, unboxed_are_empty
         self._counts, self._failures = counts, failures
-        self._target = None
+        self._target: BinaryIO | None = None
 
     def write(self, sequence: tf.train.SequenceExample | None) -> None:
         if sequence is None or not self._folder:

@@ -112,7 +112,7 @@ def simulate_camera_traps(
         "start": first_day.strftime(_TIME),
         "images_per_folder": images_per_folder,
     }
-    marker = {"simulator": "simulate_camera_traps", "parameters": parameters}
+    marker: dict[str, Any] = {"simulator": "simulate_camera_traps", "parameters": parameters}
     writers.write_json(root / writers.MARKER, marker)
 
     plans = plan_network(

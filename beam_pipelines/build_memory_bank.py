@@ -51,7 +51,7 @@ from context_rcnn.memory_bank.curation import (
     FrameOptions,
     curate,
 )
-from context_rcnn.memory_bank.features import DTYPES
+from context_rcnn.memory_bank.features import DTYPES, StorageDtype
 from context_rcnn.memory_bank.files import TEMP_MARK
 from context_rcnn.memory_bank.maintenance import merged_camera
 from context_rcnn.memory_bank.manifest import (
@@ -248,7 +248,7 @@ def build_memory_bank(
     frames: FrameOptions | None = None,
     cameras: CameraOptions | None = None,
     labelled_only: bool = False,
-    dtype: str = "float16",
+    dtype: StorageDtype = "float16",
     compression: str = "none",
     num_shards: int = 16,
     batch_size: int = 8,

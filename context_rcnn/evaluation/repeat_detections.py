@@ -24,6 +24,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:  # they import TensorFlow
     from context_rcnn.evaluation.coco import Detections
@@ -91,9 +92,9 @@ class Repeats(NamedTuple):
 def find_repeat_detections(
     cameras: Sequence[Hashable],
     images: Sequence[Hashable],
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    classes: np.ndarray,
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    classes: ArrayLike,
     options: RepeatDetectionOptions | None = None,
 ) -> Repeats:
     """Finds detections that come back in the same place of the same camera.

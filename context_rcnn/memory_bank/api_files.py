@@ -20,6 +20,7 @@ from context_rcnn.data.failures import Failure, Lost, Reason, to_jsonl
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
 from context_rcnn.memory_bank import api_compat, api_sequences, encoding, maintenance, wire
 from context_rcnn.memory_bank.entries import Entries, concatenate
+from context_rcnn.memory_bank.features import StorageDtype
 from context_rcnn.memory_bank.files import LOCAL
 from context_rcnn.memory_bank.manifest import BankInfo, Manifest
 from context_rcnn.memory_bank.store import Bank, CameraBank
@@ -114,7 +115,7 @@ def import_examples(
     kind: str | None = None,
     *,
     extractor_hash: str = IMPORTED,
-    dtype: str = "float16",
+    dtype: StorageDtype = "float16",
     num_shards: int = 16,
     variant: encoding.Variant = "released",
     images_dir: str = "",

@@ -119,8 +119,10 @@ class ExtractPart(beam.DoFn):
 
     def _extract(self, part: Part, folder: str) -> list[Failure]:
         """Writes the part to a local folder; returns what could not be used."""
-        options, failures = self._options, []
-        collected, dropped = defaultdict(list), defaultdict(Counter)
+        options = self._options
+        failures: list[Failure] = []
+        collected: dict[str, list[Entries]] = defaultdict(list)
+        dropped: dict[str, Counter] = defaultdict(Counter)
         progress = Progress(part.piece.title, _LOG)
         photographs = _usable(part.piece, failures)
         while batch := list(itertools.islice(photographs, options.batch_size)):

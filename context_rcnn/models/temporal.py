@@ -9,7 +9,7 @@ import copy
 import importlib
 import importlib.metadata
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 from official.modeling import hyperparams
@@ -25,6 +25,8 @@ from context_rcnn.models.streaming import Extract, Stream
 
 PLUGINS = "context_rcnn.memories"
 """Entry points of other packages' memories: modules that call `register` when imported."""
+
+M = TypeVar("M", bound="TemporalModel")
 
 _elsewhere: dict[str, type["TemporalModel"]] = {}
 
@@ -182,7 +184,7 @@ class TemporalModel:
     def fill_from_slim(self, detector: TwoStageDetector, source: Any) -> None:
         """Takes the weights of the memory from such a checkpoint."""
 
-    def with_settings(self, settings: hyperparams.Config) -> "TemporalModel":
+    def with_settings(self: M, settings: hyperparams.Config) -> M:
         """A copy with other settings."""
         other = copy.copy(self)
         other.settings = settings

@@ -254,9 +254,10 @@ def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from context_rcnn.data.timestamps import parse_timestamp
     from context_rcnn.export.exported import ExportedModel
     from context_rcnn.runners.engine import video_file as video
-    from context_rcnn.runners.watch import FolderFrames, Watcher
+    from context_rcnn.runners.watch import FolderFrames, Frames, Watcher
 
     images = flags.image_options(args)
+    frames: Frames
     if args.video:
         frames = video.VideoFrames(args.video, args.camera, args.fps, parse_timestamp(args.start))
     else:

@@ -8,7 +8,7 @@ says in `MODEL` which class it is; a memory of another package calls `register`.
 import copy
 import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 from official.modeling import hyperparams
@@ -21,6 +21,8 @@ from context_rcnn.detectors import checkpoints
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.streaming import Extract, Stream
+
+M = TypeVar("M", bound="TemporalModel")
 
 _elsewhere: dict[str, type["TemporalModel"]] = {}
 
@@ -178,7 +180,7 @@ class TemporalModel:
     def fill_from_slim(self, detector: TwoStageDetector, source: Any) -> None:
         """Takes the weights of the memory from such a checkpoint."""
 
-    def with_settings(self, settings: hyperparams.Config) -> "TemporalModel":
+    def with_settings(self: M, settings: hyperparams.Config) -> M:
         """A copy with other settings."""
         other = copy.copy(self)
         other.settings = settings

@@ -261,7 +261,7 @@ def _sample_threshold(both: sections.Both) -> float:
 def _times(
     keyframes: Sequence[Keyframe] | None, seconds: Sequence[int], undated: int
 ) -> dict[str, Any]:
-    table = {}
+    table: dict[str, int] = {}
     for label, reach in (
         ("within an hour", 3600),
         ("within a day", 86400),

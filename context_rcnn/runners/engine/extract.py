@@ -4,11 +4,12 @@ from collections import Counter
 
 from context_rcnn.memory_bank.curation import FrameOptions, select_boxes
 from context_rcnn.memory_bank.entries import Entries
+from context_rcnn.memory_bank.features import StorageDtype
 from context_rcnn.runners.engine.model import Outputs
 
 
 def entries_of(
-    image_id: str, seconds: int | None, outputs: Outputs, frames: FrameOptions, dtype: str
+    image_id: str, seconds: int | None, outputs: Outputs, frames: FrameOptions, dtype: StorageDtype
 ) -> tuple[Entries | None, Counter]:
     """The entries of one image to store, None for none, and what was left out by reason.
 

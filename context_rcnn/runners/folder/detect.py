@@ -75,28 +75,33 @@ def detect(
     batches, again = itertools.tee(_batches(table, memories, batch_size))
     flat = (image for batch in again for image in batch)
     prepared = ahead(lambda image: prepare_image(image, root, images), flat, workers)
-    memory, owner = None, None
+    memory: CameraMemory | None = None
+    owner: str | None = None
     done: list[ImageResult] = []
     since = time.monotonic()
     for batch in batches:
         camera = batch[0].camera
-        if done and (
-            camera != owner
-            or len(done) >= _COMMIT_IMAGES
-            or time.monotonic() - since > _COMMIT_SECONDS
+        if (
+            done
+            and owner is not None
+            and (
+                camera != owner
+                or len(done) >= _COMMIT_IMAGES
+                or time.monotonic() - since > _COMMIT_SECONDS
+            )
         ):
             _commit(table, done, memories[owner])
             done, since = [], time.monotonic()
         if camera != owner:
             owner, memory = camera, None
-            if memories[camera] != NO_MEMORY:
+            if bank is not None and settings is not None and memories[camera] != NO_MEMORY:
                 # Opened for this camera alone: what is mapped for others is given back.
                 mapped = Bank(bank.folder, bank.manifest, cache_bytes=0, check=True)
                 memory = CameraMemory(model, mapped.camera(camera), settings)
         ready = list(itertools.islice(prepared, len(batch)))
         done += detect_batch(model, memory, ready, batch_size)
         bar.update(len(batch))
-    if done:
+    if done and owner is not None:
         _commit(table, done, memories[owner])
 
 

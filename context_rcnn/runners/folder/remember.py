@@ -94,7 +94,8 @@ def _parts(
     model: Model, todo: Iterator[Prepared], batch_size: int, bar: Bar
 ) -> Iterator[list[tuple[ImageResult, Outputs | FileError]]]:
     """Images with what the extractor gives, in lists worth writing."""
-    done, since = [], time.monotonic()
+    done: list[tuple[ImageResult, Outputs | FileError]] = []
+    since = time.monotonic()
     while batch := list(itertools.islice(todo, batch_size)):
         usable = [p for p in batch if p.encoded]
         outputs = run(model.extract, [p.encoded for p in usable], batch_size) if usable else []

@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure
@@ -115,7 +116,11 @@ def _run(
         say("This was a dry run. Without --dry_run the images are detected.")
         return None
 
-    shared = {"images": options.images, "batch_size": options.batch_size, "workers": workers}
+    shared: dict[str, Any] = {
+        "images": options.images,
+        "batch_size": options.batch_size,
+        "workers": workers,
+    }
     bank = None
     if settings is not None:
         with stage("2/4 Remember", table.count(TO_REMEMBER)) as bar:
@@ -153,7 +158,7 @@ def _explain(
     table: ImageTable,
 ) -> None:
     path = Path(options.state_dir) / explaining.FILE
-    if bank is None or not options.explain:
+    if bank is None or settings is None or not options.explain:
         path.unlink(missing_ok=True)  # it would tell of an earlier run
         return
     threshold = options.results.typical_threshold

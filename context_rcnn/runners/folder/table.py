@@ -193,7 +193,9 @@ class ImageTable:
         query = "UPDATE images SET failure = ?, failure_text = ?, width = NULL, height = NULL"
         self._base.executemany(f"{query} WHERE file = ?", failures)
 
-    def set_remembered(self, part: int, sizes: Iterable[tuple[int, int, str]]) -> None:
+    def set_remembered(
+        self, part: int, sizes: Iterable[tuple[int | None, int | None, str]]
+    ) -> None:
         """Images whose entries are in this part, as (width, height, file)."""
         query = "UPDATE images SET remembered = ?, width = ?, height = ? WHERE file = ?"
         self._base.executemany(query, ((part, *size) for size in sizes))
@@ -276,9 +278,12 @@ class ImageTable:
         owner = [] if camera is None else [camera]
         while page := self._base.execute(query, [*after, *owner]).fetchall():
             for row in page:
-                file, *facts, found, suspects, failure, text = row[: -len(order)]
+                file, of, seconds, width, height, burst, *results = row[: -len(order)]
+                found, suspects, failure, text = results
                 detections = () if failure else _from_text(found, json.loads(suspects))
-                yield ImageResult(file, file, *facts, detections, failure, text)
+                yield ImageResult(
+                    file, file, of, seconds, width, height, burst, detections, failure, text
+                )
             after = page[-1][-len(order) :]
 
     def problems(self) -> Iterator[str]:

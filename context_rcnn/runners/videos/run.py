@@ -127,7 +127,7 @@ def _detect(
             bar.update(frames)
 
         journals = VideoJournals(state, count)
-        coming: Iterator[OpenVideo] = ahead(opened, videos, 1, most=_OPENED)
+        coming = ahead(opened, videos, 1, most=_OPENED)
         try:
             if needs is None:
                 detect_images(model, coming, options.batch_size, journals)
@@ -153,6 +153,8 @@ def _write(
             if b'"failure": {' not in line:
                 continue
             image = read_result(line, journal.header.label_map, lambda _: None, Counter())
+            if image is None:
+                continue
             failed += image.frame_rate == NO_RATE
             yield Failure(
                 STAGE, Reason(image.failure), image.failure_text, image.file, image.image_id

@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from context_rcnn.data.failures import Reason
@@ -92,7 +92,7 @@ class VideoState:
                 gone += 1
         return gone
 
-    def join(self, videos: list[Video], target: Path) -> Path:
+    def join(self, videos: Sequence[Video], target: Path) -> Path:
         """One journal of all videos."""
         return join_journals([self.journal(video) for video in videos], target)
 

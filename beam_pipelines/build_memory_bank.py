@@ -51,7 +51,7 @@ from context_rcnn.memory_bank.curation import (
     FrameOptions,
     curate,
 )
-from context_rcnn.memory_bank.features import DTYPES
+from context_rcnn.memory_bank.features import DTYPES, StorageDtype
 from context_rcnn.memory_bank.files import TEMP_MARK
 from context_rcnn.memory_bank.maintenance import merged_camera
 from context_rcnn.memory_bank.manifest import (
@@ -60,6 +60,7 @@ from context_rcnn.memory_bank.manifest import (
     PROGRESS,
     BankInfo,
     CameraInfo,
+    Compression,
     Manifest,
     read_manifest,
     shard_name,
@@ -175,11 +176,7 @@ class Finish(beam.DoFn):
             for shard in shards
             for name, fields in shard["cameras"].items()
         }
-        lines = [
-            line
-            for part in parts
-            for line in read_text(FileSystems.join(part.part.folder, FAILURES)).splitlines()
-        ]
+        lines = [line for part in parts for line in _failures_of(part.part)]
         lines += [line for shard in shards for line in shard["failures"]]
         failures = reader_failures(folder) + [Failure.from_json(line) for line in lines]
         sizes = tuple(shard["bytes"] for shard in shards)
@@ -248,8 +245,8 @@ def build_memory_bank(
     frames: FrameOptions | None = None,
     cameras: CameraOptions | None = None,
     labelled_only: bool = False,
-    dtype: str = "float16",
-    compression: str = "none",
+    dtype: StorageDtype = "float16",
+    compression: Compression = "none",
     num_shards: int = 16,
     batch_size: int = 8,
     overwrite: bool = False,
@@ -297,9 +294,9 @@ def build_memory_bank(
         num_shards,
         batch_size,
     )
-    files, found = files_of(output_dir), []
-    if isinstance(source, str):
-        pieces = examples_files(source)
+    files = files_of(output_dir)
+    found: list[Failure] = []
+    pieces: Sequence[Piece] = examples_files(source) if isinstance(source, str) else []
     bank_writer.recover(output_dir, files)
     if files.size(FileSystems.join(output_dir, FILE_NAME)) is not None and not overwrite:
         made_by = read_manifest(output_dir, files).info.extractor_hash
@@ -318,6 +315,15 @@ def build_memory_bank(
     with beam.Pipeline(options=pipeline_options) as pipeline:
         _ = pipeline | "Parts" >> beam.Create(parts) | "Build" >> BuildMemoryBank(options)
     return read_manifest(output_dir, files)
+
+
+def _failures_of(part: Part) -> list[str]:
+    """The lines of a part's failures."""
+    path = FileSystems.join(part.folder, FAILURES)
+    text = read_text(path)
+    if text is None:
+        raise ValueError(f"{path} is gone; run the same command again, which makes the part anew")
+    return text.splitlines()
 
 
 def _in_two_pieces(image_id: str, camera: str) -> Failure:

@@ -35,12 +35,13 @@ from context_rcnn.memory_bank.manifest import PROGRESS
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.results.records import STAGE, Header, ImageResult, read_result
 from context_rcnn.runners.engine.ahead import ahead
+from context_rcnn.runners.engine.detect import detect_batch
 from context_rcnn.runners.engine.memory import CameraMemory
 from context_rcnn.runners.engine.model import MemorySettings, Model, header_of
 from context_rcnn.runners.engine.prepared import prepare_image
-from context_rcnn.runners.folder.detect import detect_batch
+from context_rcnn.runners.engine.state import FAILURES
 
-FAILURES, READERS = "failures.jsonl", "journal-readers.jsonl"
+READERS = "journal-readers.jsonl"
 _HEADER = f"{PROGRESS}/header.json"
 _LOG = logging.getLogger(__name__)
 _LOADING = threading.Lock()
@@ -201,11 +202,7 @@ def _begin(output_dir: str, header: Header) -> Header:
         write_text(path, header.to_json())
         return header
     earlier = Header.from_json(text)
-    if differences := earlier.differences(header):
-        raise ValueError(
-            f"{output_dir} was begun with other settings: {'; '.join(differences)}. Choose another "
-            "--output_dir"
-        )
+    earlier.refuse_others(header, output_dir, "Choose another --output_dir")
     return earlier
 
 

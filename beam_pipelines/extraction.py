@@ -24,13 +24,16 @@ from apache_beam.metrics import Metrics
 from beam_pipelines.files import at_hand_for_good, files_of, read_text, upload, write_text
 from beam_pipelines.running import Progress
 from beam_pipelines.sources import Photograph, Piece
-from context_rcnn.data.failures import Failure, Reason, to_jsonl
-from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions, select_boxes
+from context_rcnn.data.failures import Failure, Lost, Reason, to_jsonl
+from context_rcnn.data.paths import FileError
+from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions
 from context_rcnn.memory_bank.entries import Entries, concatenate
 from context_rcnn.memory_bank.manifest import FILE_NAME, BankInfo, read_manifest, shard_name
 from context_rcnn.memory_bank.writer import BankWriter
+from context_rcnn.runners.engine.extract import entries_of
+from context_rcnn.runners.engine.model import Outputs, run
+from context_rcnn.runners.engine.state import FAILURES
 
-FAILURES = "failures.jsonl"
 STAGE = "extract"
 NO_LABELLED_BOX = "not_positive_by_label"
 _LOG = logging.getLogger(__name__)
@@ -116,12 +119,18 @@ class ExtractPart(beam.DoFn):
 
     def _extract(self, part: Part, folder: str) -> list[Failure]:
         """Writes the part to a local folder; returns what could not be used."""
-        options, failures = self._options, []
-        collected, dropped = defaultdict(list), defaultdict(Counter)
+        options = self._options
+        failures: list[Failure] = []
+        collected: dict[str, list[Entries]] = defaultdict(list)
+        dropped: dict[str, Counter] = defaultdict(Counter)
         progress = Progress(part.piece.title, _LOG)
-        for batch in _batches(_usable(part.piece, failures), options.batch_size):
-            for photograph, outputs in _run(options.extractor, batch, failures):
-                entries, left_out = _entries(photograph, outputs, options)
+        photographs = _usable(part.piece, failures)
+        while batch := list(itertools.islice(photographs, options.batch_size)):
+            for photograph, found in zip(batch, _run(options.extractor, batch), strict=True):
+                if isinstance(found, FileError):
+                    failures.append(_failure(photograph, found.reason, found.detail))
+                    continue
+                entries, left_out = _entries(photograph, found, options)
                 dropped[photograph.camera].update(left_out)
                 collected[photograph.camera] += entries
             progress.step(len(batch))
@@ -135,24 +144,15 @@ class ExtractPart(beam.DoFn):
 
 
 def _entries(
-    photograph: Photograph, outputs: dict[str, np.ndarray], options: BuildOptions
+    photograph: Photograph, outputs: Outputs, options: BuildOptions
 ) -> tuple[list[Entries], Counter]:
     """The entries of one image to store, none or one `Entries`, and what was left out."""
-    found = outputs["scores"] >= 0
     if options.labelled_only and not photograph.labelled:
+        found = outputs["scores"] >= 0
         return [], Counter({NO_LABELLED_BOX: int(found.sum())})
-    kept, dropped = select_boxes(outputs["scores"][found], options.frames)
-    if not len(kept):
-        return [], dropped
-    entries = Entries.make(
-        image_ids=[photograph.image_id] * len(kept),
-        seconds=[photograph.seconds] * len(kept),
-        boxes=outputs["boxes"][kept],
-        features=outputs["features"][kept],
-        scores=outputs["scores"][kept],
-        classes=outputs["classes"][kept],
-    )
-    return [entries.stored_as(options.info.dtype)], dropped
+    name, seconds = photograph.image_id, photograph.seconds
+    entries, dropped = entries_of(name, seconds, outputs, options.frames, options.info.dtype)
+    return ([] if entries is None else [entries]), dropped
 
 
 def _usable(piece: Piece, failures: list[Failure]) -> Iterator[Photograph]:
@@ -174,39 +174,20 @@ def _usable(piece: Piece, failures: list[Failure]) -> Iterator[Photograph]:
         yield photograph
 
 
-def _run(
-    extractor: str, batch: list[Photograph], failures: list[Failure]
-) -> Iterator[tuple[Photograph, dict[str, np.ndarray]]]:
-    """Outputs of each image; where a batch fails, its images are tried alone."""
+def _run(extractor: str, batch: list[Photograph]) -> list[Outputs | FileError]:
+    """Outputs of each image, or why there are none."""
     import tensorflow as tf
 
     with _LOADING:  # one for all threads
         module = _load(extractor)
-    try:
-        outputs = module.extract(tf.constant([photograph.encoded for photograph in batch]))
-    except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
-        if len(batch) > 1:
-            for photograph in batch:
-                yield from _run(extractor, [photograph], failures)
-            return
-        failures.append(_failure(batch[0], Reason.UNREADABLE, str(error).splitlines()[0][:200]))
-        return
-    outputs = {name: value.numpy() for name, value in outputs.items()}
-    for i, photograph in enumerate(batch):
-        one = {name: value[i] for name, value in outputs.items()}
-        if np.isfinite(one["features"]).all():
-            yield photograph, one
-        else:
-            detail = "the features hold NaN or infinity"
-            failures.append(_failure(photograph, Reason.NOT_FINITE, detail))
+
+    def extract(encoded: list[bytes]) -> Outputs:
+        return {name: out.numpy() for name, out in module.extract(tf.constant(encoded)).items()}
+
+    return run(extract, [photograph.encoded for photograph in batch], len(batch))
 
 
-def _batches(photographs: Iterator[Photograph], size: int) -> Iterator[list[Photograph]]:
-    while batch := list(itertools.islice(photographs, size)):
-        yield batch
-
-
-def _failure(photograph: Photograph, reason: Reason, detail: str, lost: str = "image") -> Failure:
+def _failure(photograph: Photograph, reason: Reason, detail: str, lost: Lost = "image") -> Failure:
     return Failure(
         STAGE, reason, detail, image_id=photograph.image_id, camera=photograph.camera, lost=lost
     )

@@ -55,9 +55,14 @@ class Piece(Protocol):
         key: Hash of all that decides what `read` gives.
     """
 
-    name: str
-    title: str
-    key: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
 
     def read(self) -> Iterator[Photograph | Failure]:
         """The images in their order, and what is to be said of those that cannot be used."""
@@ -137,7 +142,7 @@ class ArchivePiece:
                 )
 
 
-def examples_files(examples: str) -> list[Piece]:
+def examples_files(examples: str) -> list[ExamplesFile]:
     """The examples files of a folder, or of comma-separated patterns.
 
     Raises:
@@ -162,7 +167,7 @@ def examples_files(examples: str) -> list[Piece]:
 
 def plan_archive(
     archive_options: ArchiveOptions, image_options: ImageOptions, output_dir: str
-) -> tuple[list[Piece], SplitArchive]:
+) -> tuple[list[ArchivePiece], SplitArchive]:
     """Plans the pieces of an archive, each of one camera, so that a new image concerns few.
 
     Writes the plan to the folder of the bank. Cameras of all splits are in it.
@@ -173,7 +178,7 @@ def plan_archive(
         for record in members:
             by_camera[record.camera].append(record)
     settings = json.dumps(dataclasses.asdict(image_options), sort_keys=True)
-    pieces: list[Piece] = []
+    pieces: list[ArchivePiece] = []
     for camera in sorted(by_camera):
         members = sorted(by_camera[camera], key=time_order)
         planned = shards.make_plan(

@@ -67,11 +67,10 @@ def measure_detector(say, experiment: str, batch_size: int) -> None:
     import tf_keras
 
     from context_rcnn.configs import schema
-    from context_rcnn.tasks.detection import DetectionTask
+    from context_rcnn.tasks.task import task_class
 
-    names = {i: str(i) for i in range(1, 9)}
     config = schema.load_experiment(experiment)
-    task = DetectionTask(config.task, class_names=names)
+    task = task_class(config.task).without_data(config.task, num_classes=8)
     model = task.build_model()
     optimizer = tf_keras.optimizers.SGD(1e-4, momentum=0.9)
     optimizer.build(model.trainable_variables)
@@ -79,7 +78,7 @@ def measure_detector(say, experiment: str, batch_size: int) -> None:
     functions = {}
     for how, jit in (("plain", False), ("XLA", True)):
         step = tf.function(
-            lambda x: task.train_step(x, model, optimizer)["total_loss"], jit_compile=jit
+            lambda x: task.train_step(x, model, optimizer)[task.loss], jit_compile=jit
         )
         detect = tf.function(lambda x: task.validation_step(x, model)["scores"], jit_compile=jit)
         functions[f"{how} training"] = lambda step=step: step(inputs).numpy()

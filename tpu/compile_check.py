@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     task.start_evaluation(model)
     failed = 0
     for name, function, batch in (
-        ("training step", lambda x: task.train_step(x, model, optimizer)["total_loss"], inputs),
-        ("inference", lambda x: task.validation_step(x, model)["scores"], evaluated),
+        ("training step", lambda x: task.train_step(x, model, optimizer), inputs),
+        ("inference", lambda x: task.validation_step(x, model), evaluated),
     ):
         start = time.monotonic()
         try:

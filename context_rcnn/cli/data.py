@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import Callable
+from typing import Any
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -82,18 +84,18 @@ def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
     from context_rcnn import simulation
 
     options = {k: v for k, v in vars(args).items() if v is not None and k not in ("run", "kind")}
-    function = {
+    simulators: dict[str, Callable[..., Any]] = {
         "camera-traps": simulation.simulate_camera_traps,
         "traffic": simulation.simulate_traffic,
         "videos": simulation.simulate_videos,
-    }[args.kind]
+    }
     with tqdm(desc="simulate", unit="frame") as bar:
 
         def progress(camera: str, done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        summary = function(**options, progress=progress)
+        summary = simulators[args.kind](**options, progress=progress)
     print(json.dumps(summary, indent=1))
     return 0
 

@@ -1,10 +1,11 @@
-"""`context-rcnn detect`, `watch` and `results`: an exported model on photographs."""
+"""`context-rcnn detect` and `watch`: an exported model on photographs. `results` is added here."""
 
 import argparse
 import dataclasses
 import os
 import sys
-import tempfile
+
+from context_rcnn.cli import results
 
 # Imported inside the verbs: models and TensorFlow are not needed for --help.
 
@@ -24,8 +25,8 @@ examples:
   Rocks and branches that are found in the same place again and again, judged by looking:
     context-rcnn detect photos --model models/leopards --rde review
 
-The same command goes on where it was stopped, and takes in new images. docs/detect.md tells more;
-`context-rcnn export` makes a model of a training run.
+Run the same command again: it continues where it stopped, and includes new images. docs/detect.md
+tells more; `context-rcnn export` makes a model of a training run.
 """
 
 _EXPLAINED = 12  # images of which a page tells what the memory did to them
@@ -46,38 +47,18 @@ Each image is detected with the memory of its camera so far. The same command go
 stopped. `context-rcnn results STATE -o results.json` writes all that was found for Timelapse.
 """
 
-_RESULTS_EXAMPLES = """\
-examples:
-  Other formats of what was detected before, without detecting again:
-    context-rcnn results photos/results.json.state --csv results.csv
-  All journals of a Beam job (python -m beam_pipelines.detect):
-    context-rcnn results found -o results.json
-"""
-
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Adds the three verbs."""
+    """Adds the two verbs, and `results`, which writes what they found."""
     _add_detect(verbs)
     _add_watch(verbs)
-    _add_results(verbs)
-
-
-def _parser(
-    verbs: argparse._SubParsersAction, name: str, text: str, description: str, examples: str
-) -> argparse.ArgumentParser:
-    return verbs.add_parser(
-        name,
-        help=text,
-        description=description,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    results.add_verb(verbs)
 
 
 def _add_detect(verbs: argparse._SubParsersAction) -> None:
     from context_rcnn.data import flags
 
-    detect = _parser(
+    detect = results.add_parser(
         verbs,
         "detect",
         "detect in a folder of photographs, for Timelapse and others",
@@ -85,26 +66,18 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         "own camera. The folder is not changed, but for the results.",
         _DETECT_EXAMPLES,
     )
-    detect.add_argument("folder", nargs="?", help="of the images, one folder a camera")
-    detect.add_argument("--model", metavar="DIR", help="what `context-rcnn export` wrote")
-    detect.add_argument(
-        "--state_dir", metavar="DIR", help="what a run goes on from (default: OUTPUT.state)"
-    )
-    detect.add_argument(
-        "--dry_run", action="store_true", help="show cameras and the time it will take, and stop"
-    )
-    detect.add_argument("--restart", action="store_true", help="forget the state of earlier runs")
-    detect.add_argument(
-        "--overwrite", action="store_true", help="replace results of other programs or states"
+    results.add_run(
+        detect, "folder of the images, one folder a camera", "the cameras and the expected time"
     )
     detect.add_argument("--report", metavar="DIR", help="also write a page to judge the results")
     detect.add_argument(
-        "--batch_size", type=int, default=4, help="images a call of the model (default: 4)"
+        "--batch_size", type=int, default=4, help="images in each call of the model (default: 4)"
     )
     detect.add_argument(
         "--workers", type=int, default=0, help="threads that read images (default: all processors)"
     )
-    _add_formats(detect)
+    results.add_formats(detect)
+    results.add_image_formats(detect)
     memory = detect.add_argument_group("memory")
     memory.add_argument("--no_memory", action="store_true", help="detect in single images")
     memory.add_argument(
@@ -115,112 +88,45 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         "--rde",
         choices=["off", "report", "auto", "review"],
         default="off",
-        help="report: a table of suspicious places, OUTPUT.repeats.csv; auto: and negative "
-        "confidences there; review: only where you keep the picture, in OUTPUT.review "
-        "(default: off)",
+        help="what to do about them: report writes a table of suspicious places, "
+        "OUTPUT.repeats.csv; auto also makes confidences there negative; review does so only where "
+        "you keep the picture in OUTPUT.review (default: off)",
     )
     rde.add_argument(
-        "--rde_images", type=int, default=20, help="that make a place suspicious (default: 20)"
+        "--rde_images",
+        type=int,
+        default=20,
+        help="number of images with the same box that makes a place suspicious (default: 20)",
     )
-    rde.add_argument("--rde_iou", type=float, default=0.9, help="of equal boxes (default: 0.9)")
-    rde.add_argument("--rde_score", type=float, default=0.1, help="from which (default: 0.1)")
     rde.add_argument(
-        "--rde_max_area", type=float, default=0.2, help="of a box, share of the image (default: .2)"
+        "--rde_iou",
+        type=float,
+        default=0.9,
+        help="overlap (IoU) from which two boxes count as the same (default: 0.9)",
+    )
+    rde.add_argument(
+        "--rde_score",
+        type=float,
+        default=0.1,
+        help="lowest score at which a detection takes part (default: 0.1)",
+    )
+    rde.add_argument(
+        "--rde_max_area",
+        type=float,
+        default=0.2,
+        help="largest share of the image that the box of a detection that takes part may cover "
+        "(default: 0.2)",
     )
     flags.add_camera_flags(detect)
     flags.add_image_flags(detect)
     detect.set_defaults(run=lambda args, rest: _detect(args, detect))
 
 
-def _add_formats(parser: argparse.ArgumentParser) -> None:
-    """What to write, and how."""
-    formats = parser.add_argument_group("results")
-    formats.add_argument(
-        "-o", "--output", metavar="FILE", help="MegaDetector's format (default: results.json)"
-    )
-    formats.add_argument("--csv", metavar="FILE", help="a table")
-    formats.add_argument("--coco", metavar="FILE", help="COCO results, and FILE.images.json")
-    formats.add_argument("--speciesnet", metavar="FILE", help="SpeciesNet's predictions")
-    formats.add_argument("--camtrap_dp", metavar="DIR", help="a Camera Trap Data Package")
-    formats.add_argument(
-        "--threshold",
-        type=float,
-        default=0.005,
-        metavar="P",
-        help="leave out detections below; keep it low, programs have their own (default: 0.005)",
-    )
-    formats.add_argument(
-        "--native_categories",
-        "--native-categories",
-        action="store_true",
-        help="MegaDetector's categories are the classes, not animal, person and vehicle",
-    )
-    formats.add_argument(
-        "--datetimes", action="store_true", help="dates of images in MegaDetector's format"
-    )
-    formats.add_argument(
-        "--taxa", metavar="FILE", help="CSV table of scientific names: columns class, taxon"
-    )
-    camtrap = parser.add_argument_group("Camera Trap Data Package")
-    camtrap.add_argument(
-        "--deployments", metavar="FILE", help="CSV table: deploymentID, latitude, longitude, ..."
-    )
-    camtrap.add_argument(
-        "--timezone", default="", help="of the camera clocks: +01:00, or Europe/Berlin"
-    )
-    camtrap.add_argument("--title", default="Camera trap images", help="of the project")
-    camtrap.add_argument(
-        "--contributor", action="append", metavar="NAME", help="person; may be repeated"
-    )
-    camtrap.add_argument(
-        "--observation_threshold",
-        type=float,
-        default=0.2,
-        metavar="P",
-        help="score from which an observation is one, else the image is blank (default: 0.2)",
-    )
-
-
-def _result_options(args: argparse.Namespace):
-    from context_rcnn.results.classes import read_taxa
-    from context_rcnn.results.options import CamtrapOptions, Options
-
-    camtrap = CamtrapOptions(
-        args.deployments,
-        args.timezone,
-        args.title,
-        contributors=tuple(args.contributor or ["Not stated"]),
-    )
-    return Options(
-        min_score=args.threshold,
-        typical_threshold=args.observation_threshold,
-        native_categories=args.native_categories,
-        datetimes=args.datetimes,
-        taxa=read_taxa(args.taxa) if args.taxa else {},
-        camtrap=camtrap,
-    )
-
-
-def _outputs(args: argparse.Namespace, megadetector: str | None):
-    from context_rcnn.results.write import Outputs
-
-    return Outputs(
-        megadetector=megadetector,
-        coco=args.coco,
-        table=args.csv,
-        camtrap_dp=args.camtrap_dp,
-        speciesnet=args.speciesnet,
-    )
-
-
 def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not args.folder:
         parser.print_help()
         return 2
-    if not args.model:
-        raise ValueError(
-            "--model is missing: the folder of a model that `context-rcnn export` wrote"
-        )
+    results.check_model(args)
     from context_rcnn.data import flags
     from context_rcnn.evaluation.repeat_detections import RepeatDetectionOptions
     from context_rcnn.export.exported import ExportedModel
@@ -231,12 +137,12 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         from context_rcnn.report.page import check_target
 
         check_target(os.path.abspath(args.report))  # now, not after hours
-    output = args.output or os.path.join(args.folder, "results.json")
+    output = results.output_of(args)
     options = FolderOptions(
         root=args.folder,
         state_dir=args.state_dir or f"{output}.state",
-        outputs=_outputs(args, output),
-        results=_result_options(args),
+        outputs=results.outputs(args, output),
+        results=results.options(args),
         camera_regex=args.camera_regex,
         camera_csv=args.camera_csv,
         sequence_gap=args.sequence_gap,
@@ -260,16 +166,10 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         overwrite=args.overwrite,
     )
     print(f"loading the model {args.model}")
-    try:
-        summary = detect_folder(options, ExportedModel(args.model))
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        return 130
-    if summary is None:
-        return 0
-    if args.report:
+    status, summary = results.run(lambda: detect_folder(options, ExportedModel(args.model)))
+    if summary is not None and args.report:
         _report(options.state_dir, args.folder, args.report)
-    return 0 if summary.images > summary.failed else 1
+    return status
 
 
 def _report(results: str, image_root: str, output_dir: str) -> None:
@@ -284,42 +184,10 @@ def _report(results: str, image_root: str, output_dir: str) -> None:
     print(f"Look at {index}")
 
 
-def _add_results(verbs: argparse._SubParsersAction) -> None:
-    results = _parser(
-        verbs,
-        "results",
-        "write what was detected before in other formats",
-        "Writes results of `detect`, `watch` or a Beam job in any formats.",
-        _RESULTS_EXAMPLES,
-    )
-    results.add_argument(
-        "journals", nargs="+", metavar="JOURNAL", help="journals, or folders with them"
-    )
-    _add_formats(results)
-    results.set_defaults(run=_results)
-
-
-def _results(args: argparse.Namespace, rest: list[str]) -> int:
-    from context_rcnn.results.join import find_journals, join_journals
-    from context_rcnn.results.write import write_results
-    from context_rcnn.runners.folder import words
-
-    outputs, options = _outputs(args, args.output), _result_options(args)
-    journals = find_journals(args.journals)
-    with tempfile.TemporaryDirectory(prefix="context_rcnn-") as folder:
-        journal = journals[0]
-        if len(journals) > 1:
-            journal = join_journals(journals, os.path.join(folder, "journal.jsonl"))
-        summary = write_results(journal, outputs, options, progress=sys.stderr.isatty())
-    names = [args.output, args.csv, args.coco, args.speciesnet, args.camtrap_dp]
-    print(words.on_results(summary, options.typical_threshold, filter(None, names)))
-    return 0 if summary.images > summary.failed else 1
-
-
 def _add_watch(verbs: argparse._SubParsersAction) -> None:
     from context_rcnn.data import flags
 
-    watch = _parser(
+    watch = results.add_parser(
         verbs,
         "watch",
         "detect in images as they come, with each camera's memory so far",
@@ -327,28 +195,44 @@ def _add_watch(verbs: argparse._SubParsersAction) -> None:
         "line for each.",
         _WATCH_EXAMPLES,
     )
-    watch.add_argument("folder", nargs="?", help="that images come into, one folder a camera")
-    watch.add_argument("--model", metavar="DIR", help="what `context-rcnn export` wrote")
-    watch.add_argument("--state", metavar="DIR", help="what was seen, and the cameras' memories")
-    watch.add_argument("--once", action="store_true", help="only what is there now")
     watch.add_argument(
-        "--poll", type=float, default=5.0, metavar="SECONDS", help="between looks (default: 5)"
+        "folder", nargs="?", help="folder that images come into, one folder a camera"
+    )
+    watch.add_argument("--model", metavar="DIR", help="folder that `context-rcnn export` wrote")
+    watch.add_argument(
+        "--state", metavar="DIR", help="folder for what was seen, and for the cameras' memories"
+    )
+    watch.add_argument("--once", action="store_true", help="take only what is there now, and end")
+    watch.add_argument(
+        "--poll",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="time between two looks (default: 5)",
     )
     watch.add_argument(
         "--clock",
         choices=["exif", "arrival"],
         default="exif",
-        help="of images without an EXIF date: none, or the time at which they came",
+        help="date of images without an EXIF date: none (exif), or when they came (arrival)",
     )
     watch.add_argument(
-        "--cameras", type=int, default=16, help="whose memories are kept at hand (default: 16)"
+        "--cameras", type=int, default=16, help="number of memories kept at hand (default: 16)"
     )
-    watch.add_argument("--save_every", type=int, default=50, metavar="IMAGES", help="(default: 50)")
+    watch.add_argument(
+        "--save_every",
+        type=int,
+        default=50,
+        metavar="IMAGES",
+        help="images between two savings of the memories (default: 50)",
+    )
     video = watch.add_argument_group("a video in place of a folder")
-    video.add_argument("--video", metavar="FILE", help="or an animated GIF, a TIFF of many pages")
-    video.add_argument("--camera", help="that took it")
-    video.add_argument("--fps", type=float, default=1.0, help="frames a second (default: 1)")
-    video.add_argument("--start", metavar="DATE", help="of the first frame: 2022-12-31 09:52:50")
+    video.add_argument("--video", metavar="FILE", help="video, animated GIF, or TIFF of many pages")
+    video.add_argument("--camera", help="name of the camera that took it")
+    video.add_argument("--fps", type=float, default=1.0, help="frames of each second (default: 1)")
+    video.add_argument(
+        "--start", metavar="DATE", help="date of the first frame: 2022-12-31 09:52:50"
+    )
     flags.add_camera_flags(watch)
     flags.add_image_flags(watch)
     watch.set_defaults(run=lambda args, rest: _watch(args, watch))
@@ -370,9 +254,10 @@ def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from context_rcnn.data.timestamps import parse_timestamp
     from context_rcnn.export.exported import ExportedModel
     from context_rcnn.runners.engine import video_file as video
-    from context_rcnn.runners.watch import FolderFrames, Watcher
+    from context_rcnn.runners.watch import FolderFrames, Frames, Watcher
 
     images = flags.image_options(args)
+    frames: Frames
     if args.video:
         frames = video.VideoFrames(args.video, args.camera, args.fps, parse_timestamp(args.start))
     else:

@@ -1,8 +1,8 @@
 """`context-rcnn videos` and `link`: an exported model on a folder of videos, and boxes linked."""
 
 import argparse
-import os
-import sys
+
+from context_rcnn.cli import results
 
 # Imported inside the verbs: models and TensorFlow are not needed for --help.
 
@@ -20,8 +20,8 @@ examples:
   Folders of frames, as in ImageNet VID:
     context-rcnn videos ILSVRC2015/Data/VID/val --model models/mega -o val.json --coco val_coco.json
 
-The same command goes on where it was stopped, and takes in new videos. docs/detect.md tells more;
-`context-rcnn export` makes a model of a training run.
+Run the same command again: it continues where it stopped, and includes new videos. docs/detect.md
+tells more; `context-rcnn export` makes a model of a training run.
 """
 
 
@@ -52,52 +52,29 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 def _add_videos(verbs: argparse._SubParsersAction) -> None:
     from context_rcnn.data import flags
 
-    videos = verbs.add_parser(
+    videos = results.add_parser(
+        verbs,
         "videos",
-        help="detect in a folder of videos, with what a model remembers of each",
-        description="Detects in all videos below a folder with an exported model. A video is a "
-        "file, or a folder\nwhose images are its frames. Nothing is changed, but for the results.",
-        epilog=_VIDEOS_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "detect in a folder of videos, with what a model remembers of each",
+        "Detects in all videos below a folder with an exported model. A video is a file, or a "
+        "folder\nwhose images are its frames. Nothing is changed, but for the results.",
+        _VIDEOS_EXAMPLES,
     )
-    videos.add_argument("folder", nargs="?", help="of the videos")
-    videos.add_argument("--model", metavar="DIR", help="what `context-rcnn export` wrote")
+    results.add_run(videos, "folder of the videos", "the videos")
     videos.add_argument(
-        "--state_dir", metavar="DIR", help="what a run goes on from (default: OUTPUT.state)"
-    )
-    videos.add_argument(
-        "--fps", type=float, metavar="N", help="frames of a video file a second (default: all)"
+        "--fps",
+        type=float,
+        metavar="N",
+        help="frames to take of each second of a video file (default: all)",
     )
     videos.add_argument(
         "--batch_size",
         type=int,
         default=1,
         metavar="ROWS",
-        help="videos side by side; for a model of single images, frames a call (default: 1)",
+        help="videos side by side; for a model of single images, frames in each call (default: 1)",
     )
-    videos.add_argument("--dry_run", action="store_true", help="show the videos, and stop")
-    videos.add_argument("--restart", action="store_true", help="forget the state of earlier runs")
-    videos.add_argument(
-        "--overwrite", action="store_true", help="replace results of other programs or states"
-    )
-    formats = videos.add_argument_group("results")
-    formats.add_argument(
-        "-o", "--output", metavar="FILE", help="MegaDetector's format (default: results.json)"
-    )
-    formats.add_argument("--csv", metavar="FILE", help="a table, with a row a detection")
-    formats.add_argument("--coco", metavar="FILE", help="COCO results, and FILE.images.json")
-    formats.add_argument(
-        "--threshold",
-        type=float,
-        default=0.005,
-        metavar="P",
-        help="leave out detections below; keep it low, programs have their own (default: 0.005)",
-    )
-    formats.add_argument(
-        "--native_categories",
-        action="store_true",
-        help="MegaDetector's categories are the classes, not animal, person and vehicle",
-    )
+    results.add_formats(videos)
     flags.add_image_flags(videos)
     videos.set_defaults(run=lambda args, rest: _videos(args, videos))
 
@@ -106,23 +83,18 @@ def _videos(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if not args.folder:
         parser.print_help()
         return 2
-    if not args.model:
-        raise ValueError(
-            "--model is missing: the folder of a model that `context-rcnn export` wrote"
-        )
+    results.check_model(args)
     from context_rcnn.data import flags
     from context_rcnn.export.exported import ExportedModel
-    from context_rcnn.results.options import Options
-    from context_rcnn.results.write import Outputs
     from context_rcnn.runners.videos.options import VideoOptions
     from context_rcnn.runners.videos.run import detect_folder_of_videos
 
-    output = args.output or os.path.join(args.folder, "results.json")
+    output = results.output_of(args)
     options = VideoOptions(
         root=args.folder,
         state_dir=args.state_dir or f"{output}.state",
-        outputs=Outputs(megadetector=output, coco=args.coco, table=args.csv),
-        results=Options(min_score=args.threshold, native_categories=args.native_categories),
+        outputs=results.outputs(args, output),
+        results=results.options(args),
         fps=args.fps,
         images=flags.image_options(args),
         batch_size=args.batch_size,
@@ -131,41 +103,42 @@ def _videos(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         overwrite=args.overwrite,
     )
     print(f"loading the model {args.model}")
-    try:
-        summary = detect_folder_of_videos(options, ExportedModel(args.model))
-    except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
-        return 130
-    if summary is None:
-        return 0
-    return 0 if summary.images > summary.failed else 1
+    return results.run(lambda: detect_folder_of_videos(options, ExportedModel(args.model)))[0]
 
 
 def _add_link(verbs: argparse._SubParsersAction) -> None:
-    link = verbs.add_parser(
+    link = results.add_parser(
+        verbs,
         "link",
-        help="link detections of videos from frame to frame (Seq-NMS), in COCO's files",
-        description="Links boxes of neighbouring frames, gives all boxes of a linked path one "
-        "score,\nand suppresses what overlaps them (Seq-NMS, Han et al. 2016). Each class of each\n"
-        "video is looked at alone.",
-        epilog=_LINK_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "link detections of videos from frame to frame (Seq-NMS), in COCO's files",
+        "Links boxes of neighbouring frames, gives all boxes of a linked path one score,\nand "
+        "suppresses what overlaps them (Seq-NMS, Han et al. 2016). Each class of each\nvideo is "
+        "looked at alone.",
+        _LINK_EXAMPLES,
     )
-    link.add_argument("--groundtruth", required=True, metavar="FILE", help="COCO-VID, for images")
-    link.add_argument("--detections", required=True, metavar="FILE", help="COCO results")
+    link.add_argument(
+        "--groundtruth", required=True, metavar="FILE", help="COCO-VID file with the images"
+    )
+    link.add_argument("--detections", required=True, metavar="FILE", help="COCO results to link")
     link.add_argument("-o", "--output", required=True, metavar="FILE", help="COCO results to write")
     link.add_argument(
-        "--link_iou", type=float, default=0.5, help="above which boxes are linked (default: 0.5)"
+        "--link_iou",
+        type=float,
+        default=0.5,
+        help="overlap above which boxes are linked (default: 0.5)",
     )
     link.add_argument(
-        "--nms_iou", type=float, default=0.3, help="above which others go (default: 0.3)"
+        "--nms_iou",
+        type=float,
+        default=0.3,
+        help="overlap above which other boxes are suppressed (default: 0.3)",
     )
     link.add_argument(
         "--rescore",
         choices=["average", "maximum", "best_half"],
         default="average",
-        help="of a path's scores: average and maximum are Seq-NMS's; best_half is the mean of the "
-        "better half, STMN's (default: average)",
+        help="what all boxes of a path score: average and maximum of their scores are Seq-NMS's; "
+        "best_half, the mean of their better half, is our own (default: average)",
     )
     link.add_argument(
         "--score_threshold",

@@ -51,7 +51,7 @@ class SeqNms(hyperparams.Config):
         link_iou: boxes of neighbouring frames above it are linked.
         nms_iou: boxes of a frame that overlap a linked path by more are suppressed.
         rescore: `average` or `maximum` of a path's scores (Seq-NMS), or `best_half`, the mean of
-            the better half of them (STMN).
+            the better half of them (a rule of this package).
         score_threshold: detections below it take no part and stay as they are.
     """
 

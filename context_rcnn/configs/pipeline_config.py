@@ -328,6 +328,7 @@ def _optimizer(train: Group) -> dict:
 def _learning_rate(rate: Group) -> dict:
     """The rate's schedule, and its warm-up if there is one."""
     warmup: dict[str, Any] = {}
+    schedule: dict[str, Any]
     if "manual_step_learning_rate" in rate:
         group = rate.group("manual_step_learning_rate")
         values = [_short(group.one("initial_learning_rate", 0.002))]

@@ -3,15 +3,13 @@
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.label_map import make_label_map, read_label_map
 from context_rcnn.data.prepare import failure_of, keep_boxes
-from context_rcnn.data.readers.citycam import read_citycam, read_citycam_splits
-from context_rcnn.data.readers.coco_camera_traps import read_coco_camera_traps
-from context_rcnn.data.readers.image_folder import read_image_folder
-from context_rcnn.data.readers.imagenet_vid import read_imagenet_vid, read_imagenet_vid_splits
+from context_rcnn.data.readers import LAYOUTS, Layout
 from context_rcnn.data.readers.megadetector import (
     DEFAULT_MIN_SCORE,
     box_image_labels,
@@ -22,19 +20,27 @@ from context_rcnn.data.records import Archive, ImageRecord, LabelState
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS, assign_sequences
 from context_rcnn.data.splits import TRAIN, Splits, hash_splits, read_splits
 
-SOURCES = ("input_json", "input_folder", "citycam_root", "imagenet_vid_root")
+SOURCES = tuple(layout.flag for layout in LAYOUTS)
+
+_Sources: Any = dataclasses.make_dataclass(
+    "_Sources",
+    [
+        (setting, str | None, None)
+        for setting in dict.fromkeys(name for layout in LAYOUTS for name in layout.settings)
+    ],
+    frozen=True,
+)
+"""A field for each setting of the table of layouts, such as `input_json`, `image_root`, ..."""
 
 
 @dataclasses.dataclass(frozen=True)
-class ArchiveOptions:
-    """Where an archive is and how to read it. Exactly one of `SOURCES` must be given.
+class ArchiveOptions(_Sources):
+    """Where an archive is and how to read it.
+
+    Exactly one of `SOURCES` must be given, the flags of `readers.LAYOUTS`, and with it the folder
+    that file names start from where the layout has a setting for that.
 
     Attributes:
-        input_json: COCO Camera Traps file; needs `image_root`.
-        image_root: Folder its file names are relative to.
-        input_folder: Folder of images without labels.
-        citycam_root: Folder of the CityCam data set.
-        imagenet_vid_root: Folder of ImageNet VID (ILSVRC2015).
         megadetector_json: MegaDetector results that give boxes to image-level labels.
         min_megadetector_score: Confidence that makes an animal certain.
         megadetector_splits: Splits that get such boxes; evaluation keeps to human ones.
@@ -47,11 +53,6 @@ class ArchiveOptions:
         sequence_gap: Longest pause in seconds within a sequence.
     """
 
-    input_json: str | None = None
-    image_root: str | None = None
-    input_folder: str | None = None
-    citycam_root: str | None = None
-    imagenet_vid_root: str | None = None
     megadetector_json: str | None = None
     min_megadetector_score: float = DEFAULT_MIN_SCORE
     megadetector_splits: tuple[str, ...] = (TRAIN,)
@@ -66,20 +67,33 @@ class ArchiveOptions:
     def __post_init__(self):
         if sum(bool(getattr(self, source)) for source in SOURCES) != 1:
             raise ValueError(f"give exactly one of {', '.join(SOURCES)}")
-        if self.input_json and not self.image_root:
-            raise ValueError("input_json needs image_root, the folder its file names start from")
-        if self.image_root and not self.input_json:
-            raise ValueError("image_root goes with input_json only")
+        layout = self.layout
+        if layout.root and not getattr(self, layout.root):
+            raise ValueError(
+                f"{layout.flag} needs {layout.root}, the folder its file names start from"
+            )
+        for other in LAYOUTS:
+            if other.root and other.root not in layout.settings and getattr(self, other.root):
+                raise ValueError(f"{other.root} goes with {other.flag} only")
         if self.camera_regex and self.camera_csv:
             raise ValueError("give camera_regex or camera_csv, not both")
         if not Path(self.root).is_dir():
             raise ValueError(f"{self.root} is not a folder")
 
     @property
+    def layout(self) -> Layout:
+        """The layout that was given."""
+        return next(layout for layout in LAYOUTS if getattr(self, layout.flag))
+
+    @property
+    def source(self) -> str:
+        """Where the archive is."""
+        return getattr(self, self.layout.flag)
+
+    @property
     def root(self) -> str:
         """Folder that file names are relative to."""
-        folders = (self.image_root, self.input_folder, self.citycam_root, self.imagenet_vid_root)
-        return next(filter(None, folders), "")
+        return getattr(self, self.layout.root or self.layout.flag)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,7 +132,8 @@ def read_archive(options: ArchiveOptions) -> SplitArchive:
     by_split = _split(records, splits, failures)
     notes = archive.notes.copy()
     if options.megadetector_json:
-        by_split = _add_detector_boxes(options, by_split, failures, notes)
+        json = options.megadetector_json
+        by_split = _add_detector_boxes(json, options, by_split, failures, notes)
     if options.label_map:
         label_map = read_label_map(options.label_map)
         by_split = {
@@ -136,24 +151,15 @@ def _read_source(options: ArchiveOptions) -> Archive:
     namer = CameraNamer(
         options.camera_regex, options.camera_csv, root_camera=Path(options.root).resolve().name
     )
-    if options.input_json:
-        return read_coco_camera_traps(options.input_json, namer)
-    if options.input_folder:
-        return read_image_folder(options.input_folder, namer)
-    if options.citycam_root:
-        return read_citycam(options.citycam_root)
-    return read_imagenet_vid(options.imagenet_vid_root)
+    return options.layout.read_archive(options.source, namer)
 
 
 def _choose_splits(options: ArchiveOptions, records: list[ImageRecord]) -> Splits:
     if options.splits_file:
         return read_splits(options.splits_file)
-    if options.citycam_root:
-        splits = read_citycam_splits(options.citycam_root)
-        if splits is not None:
-            return splits
-    if options.imagenet_vid_root:
-        return read_imagenet_vid_splits(options.imagenet_vid_root)
+    splits = options.layout.read_splits(options.source)
+    if splits is not None:
+        return splits
     cameras = {record.camera for record in records}
     return hash_splits(cameras, options.val_fraction, options.seed)
 
@@ -174,6 +180,7 @@ def _split(
 
 
 def _add_detector_boxes(
+    json: str,
     options: ArchiveOptions,
     by_split: dict[str, list[ImageRecord]],
     failures: list[Failure],
@@ -185,7 +192,7 @@ def _add_detector_boxes(
             f"megadetector_splits: no split is named {', '.join(sorted(missing))}; "
             f"there are {', '.join(by_split)}"
         )
-    results = read_megadetector(options.megadetector_json)
+    results = read_megadetector(json)
     check_overlap((record for members in by_split.values() for record in members), results)
     failures.extend(results.failures)
     boxed = dict(by_split)

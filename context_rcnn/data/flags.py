@@ -5,25 +5,19 @@ import dataclasses
 
 from context_rcnn.data.archive import ArchiveOptions
 from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.readers import LAYOUTS
 
 
 def add_archive_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `ArchiveOptions` and `ImageOptions`, with their defaults."""
     default = _defaults(ArchiveOptions)
     source = parser.add_argument_group("input (exactly one of --input_json, --input_folder, ...)")
-    source.add_argument("--input_json", metavar="FILE", help="COCO Camera Traps annotations")
-    source.add_argument(
-        "--image_root", metavar="DIR", help="folder the file names of --input_json start from"
-    )
-    source.add_argument(
-        "--input_folder",
-        metavar="DIR",
-        help="folder of images, one folder a camera; overflow folders such as 101RECNX are merged",
-    )
-    source.add_argument("--citycam_root", metavar="DIR", help="folder of the CityCam data set")
-    source.add_argument(
-        "--imagenet_vid_root", metavar="DIR", help="folder of ImageNet VID, ILSVRC2015"
-    )
+    for layout in LAYOUTS:
+        kind = "FILE" if layout.root else "DIR"
+        source.add_argument(f"--{layout.flag}", metavar=kind, help=layout.what)
+        if layout.root:
+            start = f"folder the file names of --{layout.flag} start from"
+            source.add_argument(f"--{layout.root}", metavar="DIR", help=start)
 
     labels = parser.add_argument_group("labels")
     labels.add_argument(
@@ -50,7 +44,9 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
     )
 
     splits = parser.add_argument_group("splits, always by camera")
-    splits.add_argument("--splits_file", metavar="FILE", help='{"train": [cameras], "val": [...]}')
+    splits.add_argument(
+        "--splits_file", metavar="FILE", help='file with {"train": [cameras], "val": [...]}'
+    )
     splits.add_argument(
         "--val_fraction",
         type=float,
@@ -59,7 +55,10 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         help="without --splits_file: share of cameras for validation (default: %(default)s)",
     )
     splits.add_argument(
-        "--seed", type=int, default=default["seed"], help="of that choice (default: %(default)s)"
+        "--seed",
+        type=int,
+        default=default["seed"],
+        help="seed of that choice (default: %(default)s)",
     )
 
     add_camera_flags(parser)

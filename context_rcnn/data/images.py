@@ -113,7 +113,7 @@ def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
     # Pillow opens lazily: everything about the file is read here, before pixels are.
     orientation = _orientation(image)
     is_jpeg = image.format in _JPEG_KINDS
-    changes = [] if is_jpeg else [f"from_{image.format.lower()}"]
+    changes = [] if is_jpeg else [f"from_{str(image.format).lower()}"]
     image, truncated = _decode(image, data, options)
     if truncated:
         changes.append("truncated_kept")
@@ -254,8 +254,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _reduce(image: Image.Image, max_side: int) -> Image.Image:
     scale = max_side / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _encode(image: Image.Image, quality: int) -> bytes:

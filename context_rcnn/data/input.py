@@ -137,7 +137,7 @@ def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
 
 def find_files(input_path: str, field: str = "input_path") -> list[str]:
     """Returns the files that comma-separated patterns match, sorted; a ValueError where none."""
-    files = []
+    files: list[str] = []
     for pattern in filter(None, (part.strip() for part in input_path.split(","))):
         # A name that exists is taken as it is, whatever brackets there are in it.
         matches = [pattern] if tf.io.gfile.exists(pattern) else tf.io.gfile.glob(pattern)
@@ -159,8 +159,8 @@ def count_images(files: Sequence[str]) -> str:
             manifests[folder] = _read_manifest(os.path.join(folder, "manifest.json"))
         shard = manifests[folder].get(name)
         unknown += shard is None
-        for state in counts if shard else ():
-            counts[state] += shard.get(state, 0)
+        for state in counts:
+            counts[state] += (shard or {}).get(state, 0)
     words = (
         f"{counts['boxed']} images with boxes and {counts['empty']} empty ones; left out: "
         f"{counts['image_level']} whose label has no box, {counts['unlabelled']} without a label"

@@ -42,11 +42,11 @@ def resolve_inside(root: str | Path, file_name: str) -> Path:
     Raises:
         FileError: `outside_root` if the name or a symbolic link leads out of `root`.
     """
-    real_root = os.path.realpath(root)
-    real_path = os.path.realpath(os.path.join(real_root, normalise_file_name(file_name)))
-    if os.path.commonpath([real_root, real_path]) != real_root:
+    real_root = Path(os.path.realpath(root))
+    real_path = Path(os.path.realpath(real_root / normalise_file_name(file_name)))
+    if not real_path.is_relative_to(real_root):  # on Windows it may be on another drive
         raise FileError(Reason.OUTSIDE_ROOT, f"{file_name!r:.200} links to a place outside")
-    return Path(real_path)
+    return real_path
 
 
 def _is_utf8(text: str) -> bool:

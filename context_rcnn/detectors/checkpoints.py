@@ -1,10 +1,12 @@
 """Loading checkpoints: all of what was asked for, or an error with the names."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+_MOST_NAMES = 5  # in a message
 
 
 def find_checkpoint(path: str, field: str) -> str:
@@ -37,26 +39,53 @@ def restore(path: str, field: str, *, new: Sequence[tf.Variable] = (), **roots: 
         **roots: modules by the names they were saved under.
 
     Raises:
-        ValueError: with the names, where variables are missing in the checkpoint or have another
-            shape there.
+        ValueError: with the names, where variables are missing in the checkpoint, have another
+            shape there, or hold NaN, as those of a training that diverged do.
     """
     keep = {id(v) for v in new}
     variables = [
         v
         for root in roots.values()
         for v in root.variables
-        if v.dtype.is_floating and id(v) not in keep
+        if v.dtype.is_floating and id(v) not in keep and v.shape.num_elements()
     ]
-    # What the checkpoint does not fill stays NaN.
+    _read(path, field, roots, variables, np.nan)
+    not_numbers = [v for v in variables if np.isnan(v.numpy()).any()]
+    if not not_numbers:
+        return
+    # Not filled, or filled with NaN? What is still there after other numbers is not filled.
+    _read(path, field, roots, not_numbers, 0.0)
+    diverged = [v for v in not_numbers if np.isnan(v.numpy()).any()]
+    missing = [v for v in not_numbers if not np.isnan(v.numpy()).any()]
+    if missing:
+        raise ValueError(
+            f"{field}: {path} fills only part of {'/'.join(roots)}: {len(missing)} of "
+            f"{len(variables)} variables are missing, such as "
+            f"{', '.join(variable.name for variable in missing[:_MOST_NAMES])}"
+        )
+    raise ValueError(
+        f"{field}: {path} holds NaN in {len(diverged)} of {len(variables)} variables: "
+        f"{_names(diverged)}. The training that wrote it has diverged: choose an earlier checkpoint"
+    )
+
+
+def _read(
+    path: str,
+    field: str,
+    roots: Mapping[str, tf.Module],
+    variables: Sequence[tf.Variable],
+    marker: float,
+) -> None:
+    """Reads a checkpoint; what it does not fill of these variables is `marker` afterwards."""
     for variable in variables:
-        variable.assign(tf.fill(variable.shape, tf.constant(np.nan, variable.dtype)))
+        variable.assign(tf.fill(variable.shape, tf.constant(marker, variable.dtype)))
     try:
         tf.train.Checkpoint(**roots).read(path).expect_partial()
     except (ValueError, tf.errors.OpError) as error:
         raise ValueError(f"{field}: {path} does not fit this model: {error}") from None
-    missing = [v.name for v in variables if v.shape.num_elements() and np.isnan(v.numpy()).all()]
-    if missing:
-        raise ValueError(
-            f"{field}: {path} fills only part of {'/'.join(roots)}: {len(missing)} of "
-            f"{len(variables)} variables are missing, such as {', '.join(missing[:5])}"
-        )
+
+
+def _names(variables: Sequence[tf.Variable]) -> str:
+    more = len(variables) - _MOST_NAMES
+    names = ", ".join(variable.name for variable in variables[:_MOST_NAMES])
+    return f"{names} and {more} more" if more > 0 else names

@@ -1,7 +1,7 @@
 """From settings to a Faster R-CNN: the one place where the config tree becomes arguments."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import tf_keras
 from official.vision.modeling.heads import dense_prediction_heads
@@ -13,7 +13,7 @@ from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
 from context_rcnn.detectors.two_stage import TwoStageDetector
 
-Regularizer = tf_keras.regularizers.Regularizer | None
+Regularizer: TypeAlias = "tf_keras.regularizers.Regularizer | None"
 
 
 class Parts(NamedTuple):

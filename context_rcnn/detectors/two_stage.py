@@ -349,9 +349,11 @@ def _beside(drawn: Proposals, best: Proposals) -> Proposals:
     """The boxes to learn from, and behind them those that a memory may hold."""
     if not best.boxes.shape[1]:
         return drawn
-    both = [tf.concat(parts, axis=1) for parts in zip(drawn[:3], best[:3], strict=True)]
-    flags = [tf.zeros_like(drawn.valid), tf.ones_like(best.valid)]
-    return Proposals(*both, remembered=tf.concat(flags, axis=1))
+    flagged = (
+        drawn._replace(remembered=tf.zeros_like(drawn.valid)),
+        best._replace(remembered=tf.ones_like(best.valid)),
+    )
+    return Proposals(*(tf.concat(parts, axis=1) for parts in zip(*flagged, strict=True)))
 
 
 def _flatten(maps: tf.Tensor, depth: int) -> tf.Tensor:

@@ -24,6 +24,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:  # they import TensorFlow
     from context_rcnn.evaluation.coco import Detections
@@ -91,9 +92,9 @@ class Repeats(NamedTuple):
 def find_repeat_detections(
     cameras: Sequence[Hashable],
     images: Sequence[Hashable],
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    classes: np.ndarray,
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    classes: ArrayLike,
     options: RepeatDetectionOptions | None = None,
 ) -> Repeats:
     """Finds detections that come back in the same place of the same camera.
@@ -184,7 +185,7 @@ def _locations(owners: Sequence[Hashable], boxes: np.ndarray, iou: float) -> lis
     members: list[list[int]] = []
     cells: dict[tuple, list[int]] = defaultdict(list)
     for i, (owner, box) in enumerate(zip(owners, boxes.tolist(), strict=True)):
-        near = []
+        near: list[int] = []
         for cell in grid.cells_that_may_match(box):
             near += cells.get((owner, cell), ())
         same = np.flatnonzero(overlap(boxes[i], first[near]) >= iou) if near else ()
@@ -211,7 +212,7 @@ class _Grid:
         self._log_step = -_CELL * math.log(coarse)
         self._unit = _CELL * (1.0 - coarse)
 
-    def cell(self, box: Sequence[float]) -> tuple[int, int, int, int]:
+    def cell(self, box: Sequence[float]) -> tuple[int, ...]:
         """The cell of a box y1 x1 y2 x2: size and place along y, then along x."""
         indices = []
         for start, end in (box[::2], box[1::2]):
@@ -219,7 +220,7 @@ class _Grid:
             indices += [size, math.floor(start / self._width(size))]
         return tuple(indices)
 
-    def cells_that_may_match(self, box: Sequence[float]) -> Iterator[tuple[int, int, int, int]]:
+    def cells_that_may_match(self, box: Sequence[float]) -> Iterator[tuple[int, ...]]:
         """The cells of all boxes that can overlap this one with that IoU."""
         axes = []
         for start, end in (box[::2], box[1::2]):

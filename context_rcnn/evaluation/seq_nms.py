@@ -8,7 +8,8 @@ left:
   one frame.
 - The path along links with the largest sum of scores is a tube. All its boxes get one score
   (`rescore`): `average` and `maximum` are Seq-NMS's two; `best_half`, the mean of the better half,
-  half a box rounded up, is what STMN's released code scores its tubes with.
+  half a box rounded up, is a choice of this package and of no paper. (STMN's release does something
+  else: it adds twice such a mean to each box's own score, and suppresses nothing.)
 - Boxes that overlap the tube's box of their frame with an IoU above `nms_iou` are suppressed.
 
 A box that is linked to none is a tube of its own and keeps its score. Detections below
@@ -42,7 +43,8 @@ class SeqNmsOptions:
     Attributes:
         link_iou: Boxes of neighbouring frames above this IoU are linked.
         nms_iou: Boxes of a frame above this IoU with a tube's box are suppressed.
-        rescore: `average`, `maximum` or `best_half` of a tube's scores.
+        rescore: `average` or `maximum` of a tube's scores (Seq-NMS's), or the mean of their
+            `best_half` (this package's).
         score_threshold: Detections below it take no part.
     """
 

@@ -82,6 +82,8 @@ class Explainer:
             raise ValueError(f"no such image in the examples: {', '.join(unknown[:5])}")
         keys = [by_id[name] for name in image_ids] if image_ids is not None else list(self._frames)
         clip = self._task.evaluation_window()
+        if clip is None:
+            raise ValueError("this detector goes through videos frame by frame; give one of clips")
         dataset = input_lib.chosen_batches(
             self._files, self._task.image_input(self._data), keys, batch_size=4, clip=clip
         )

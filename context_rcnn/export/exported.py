@@ -151,7 +151,7 @@ class ExportedModel:
         """
         if self.description.get("video"):
             raise ValueError("this model is one of videos: use step_videos")
-        found, state = self._call(
+        found, after = self._call(
             "step",
             _images(encoded),
             tf.convert_to_tensor(np.asarray(cameras), tf.int64),
@@ -159,7 +159,7 @@ class ExportedModel:
             tf.convert_to_tensor(np.asarray(valid), tf.bool),
             {name: tf.convert_to_tensor(value) for name, value in state.items()},
         )
-        return _detections(found), state
+        return _detections(found), after
 
     def step_videos(
         self,
@@ -206,9 +206,9 @@ class ExportedModel:
             inputs += [_images(anywhere), tf.constant(there)]
         elif anywhere is not None:
             raise ValueError("this model sees no frames from anywhere in a video")
-        state = {name: tf.convert_to_tensor(value) for name, value in state.items()}
-        found, state = self._call("step", *inputs, state)
-        return _detections(found) | {"frame": found["frame"].numpy()}, state
+        before = {name: tf.convert_to_tensor(value) for name, value in state.items()}
+        found, after = self._call("step", *inputs, before)
+        return _detections(found) | {"frame": found["frame"].numpy()}, after
 
     def _call(self, name: str, *inputs: Any) -> Any:
         function = getattr(self._module, name, None)

@@ -53,7 +53,7 @@ class Extractor(tf.Module):
         self,
         model: TwoStageDetector,
         *,
-        image_size: tuple[int, int],
+        image_size: Sequence[int],
         keep_aspect_ratio: bool,
         source: str,
         class_names: Mapping[int, str],

@@ -220,7 +220,8 @@ class ServedDetector(tf.Module):
 
     def _explain_with_projected(self, encoded_images: tf.Tensor, *projected: tf.Tensor) -> Tensors:
         images, shapes = self._prepare(encoded_images)
-        memory = _projected(*projected, tf.shape(images)[0])
+        keys, values, valid = projected
+        memory = _projected(keys, values, valid, tf.shape(images)[0])
         temporal = self._untracked.temporal
         found = temporal.attended(self._model, images, shapes, memory, top=ATTENDED)
         attention = {name: found[name] for name in ("attention_index", "attention_weight")}

@@ -7,7 +7,7 @@ Two variants, see docs/architecture.md:
               1; w = softmax(q k^T / T)
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 import tf_keras
@@ -128,7 +128,7 @@ class ContextAttention(tf_keras.layers.Layer):
         if initial_output <= 0:
             raise ValueError(f"initial_output must be positive, got {initial_output}")
         released = variant == "released"
-        options = {
+        options: dict[str, Any] = {
             "variant": variant,
             "norm_order": norm_order,
             "regularizer": regularizer,

@@ -9,6 +9,8 @@ convolution, not in a maximum or a mean, not in batch statistics. A clip with ab
 ends is the same as a shorter clip.
 """
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras
 
@@ -122,11 +124,11 @@ class SeparableInception(tf_keras.layers.Layer):
             raise ValueError(f"filters must be a multiple of 8, got {filters}")
         eighth = filters // 8
         self._point = ConvNorm(3 * eighth, name="branch_0", **options)
-        self._middle = [
+        self._middle: list[Any] = [
             ConvNorm(max(1, 3 * eighth // 2), name="branch_1_reduce", **options),
             SeparableConv3D(3 * eighth, gating=gating, name="branch_1", **options),
         ]
-        self._narrow = [
+        self._narrow: list[Any] = [
             ConvNorm(max(1, 3 * eighth // 8), name="branch_2_reduce", **options),
             SeparableConv3D(eighth, gating=gating, name="branch_2", **options),
         ]

@@ -2,26 +2,28 @@
 
 From storing to using:
 
-    entries      the entries of one camera in memory
-    encoding     where and when an entry was seen, as nine floats
-    sampling     ways to choose k of n: evenly spaced, far apart, a budget shared out
-    curation     which boxes of a frame and which frames of a camera are stored
-    features     storage dtypes of features
-    wire         tf.Example and TFRecord as bytes, without TensorFlow
-    records      a run of a camera's entries as one record
-    manifest     what a bank says about itself
-    files        what writing asks of a storage
-    writer       banks are written whole or not at all
-    store        reading, in place where the file allows it
-    maintenance  verify, merge, prune, delete, recover, look into a bank
-    window       the part of a camera's bank that belongs to a keyframe
-    join         windows as tensors, in tf.data
-    buffers      memory for windows
-    api_compat   to and from the Object Detection API's examples
-    api_files    the same for whole files
+    entries          the entries of one camera in memory
+    encoding         where and when an entry was seen, as nine floats
+    tensor_encoding  the same for tensors, where a memory grows inside a compiled model
+    sampling         ways to choose k of n: evenly spaced, far apart, a budget shared out
+    curation         which boxes of a frame and which frames of a camera are stored
+    features         storage dtypes of features
+    wire             tf.Example and TFRecord as bytes, without TensorFlow
+    records          a run of a camera's entries as one record
+    manifest         what a bank says about itself
+    files            what writing asks of a storage
+    writer           banks are written whole or not at all, and recovered
+    store            reading, in place where the file allows it
+    maintenance      verify, merge, prune, delete, look into a bank
+    window           the part of a camera's bank that belongs to a keyframe
+    join             windows as tensors, in tf.data
+    buffers          memory for windows
+    api_compat       to and from the Object Detection API's examples
+    api_sequences    its sequence examples, taken apart
+    api_files        the same for whole files
 
 A bank is a folder with `manifest.json` and `bank-00000-of-00016.tfrecord`, ... Each camera lies in
-one of the files, as one record or several. Only `join`, `api_compat` and `api_files` import
+one of the files, as one record or several. Only `join`, `tensor_encoding` and `api_*` import
 TensorFlow, and plain TensorFlow reads a bank without any of this:
 
     import tensorflow as tf

@@ -12,6 +12,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -138,7 +139,7 @@ class MemoryJoin:
             KeyError: If strict, and the bank does not have the camera.
         """
         rows = self._max_entries
-        memory = {
+        memory: dict[str, Any] = {
             "context_features": self._buffers.take(),
             "context_size": np.int32(0),
             "context_seconds": np.full(rows, NO_SECONDS, np.int64),

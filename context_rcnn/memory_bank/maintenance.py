@@ -113,7 +113,10 @@ def merged_camera(
     Returns:
         The entries, what was left out by reason, and the images that several have, sorted.
     """
-    parts, dropped, seen, repeated = [], Counter(), set(), set()
+    parts: list[Entries] = []
+    dropped: Counter[str] = Counter()
+    seen: set[str] = set()
+    repeated: set[str] = set()
     for bank in banks:
         entries = bank.camera(name).stored()
         if dtype:
@@ -200,13 +203,13 @@ def _keep_only(folder: str, choose: Callable[[CameraBank], np.ndarray], reason: 
             members = [name for name, info in manifest.cameras.items() if info.shard == shard]
             for name in members:
                 dropped = Counter(manifest.cameras[name].dropped)
-                indices = kept.get(name)
-                if indices is not None:
-                    dropped[reason] += manifest.cameras[name].entries - len(indices)
-                if indices is not None and not len(indices):
+                left = kept.get(name)
+                if left is not None:
+                    dropped[reason] += manifest.cameras[name].entries - len(left)
+                if left is not None and not len(left):
                     del cameras[name]
                     continue
-                cameras[name] = writer.add(name, bank.camera(name).stored(indices), dropped)
+                cameras[name] = writer.add(name, bank.camera(name).stored(left), dropped)
             sizes[shard] = writer.bytes
     changed = Manifest(manifest.info, tuple(sizes), cameras)
     commit(folder, changed)

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from context_rcnn.memory_bank.features import StorageDtype
 from context_rcnn.memory_bank.files import LOCAL, Files
 
 FORMAT = "context-rcnn memory bank"
@@ -36,7 +37,7 @@ class BankInfo:
     extractor_hash: str
     feature_source: str
     depth: int
-    dtype: str = "float16"
+    dtype: StorageDtype = "float16"
     compression: Compression = "none"
 
     def __post_init__(self):
@@ -102,7 +103,7 @@ class Manifest:
 
     def totals(self) -> dict[str, Any]:
         cameras = self.cameras.values()
-        dropped = {}
+        dropped: dict[str, int] = {}
         for camera in cameras:
             for reason, count in camera.dropped.items():
                 dropped[reason] = dropped.get(reason, 0) + count

@@ -89,7 +89,11 @@ class Timeline:
         self.image_ids = image_ids
         self.num_dated = int(np.count_nonzero(dated))
         self._times = seconds[: self.num_dated]
-        starts = np.flatnonzero(image_ids[1:] != image_ids[:-1]) + 1 if len(image_ids) else []
+        starts = (
+            np.flatnonzero(image_ids[1:] != image_ids[:-1]) + 1
+            if len(image_ids)
+            else np.zeros(0, int)
+        )
         edges = [0, *map(int, starts), len(image_ids)]
         self._images = {
             image_ids[start]: (start, stop)

@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -211,7 +211,7 @@ def _check_values(camera: str, entries: Entries, dtype: str) -> None:
 
 
 def describe(
-    shard: int, entries: Entries, dropped: Mapping[str, int], places: list[SegmentPlace]
+    shard: int, entries: Entries, dropped: Mapping[str, int], places: Sequence[SegmentPlace]
 ) -> CameraInfo:
     dated = entries.seconds[entries.dated]
     return CameraInfo(

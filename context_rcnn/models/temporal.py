@@ -7,9 +7,8 @@ says in `MODEL` which class it is; a memory of another package calls `register`.
 
 import copy
 import importlib
-import importlib.metadata
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 from official.modeling import hyperparams
@@ -23,8 +22,7 @@ from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.streaming import Extract, Stream
 
-PLUGINS = "context_rcnn.memories"
-"""Entry points of other packages' memories: modules that call `register` when imported."""
+M = TypeVar("M", bound="TemporalModel")
 
 _elsewhere: dict[str, type["TemporalModel"]] = {}
 
@@ -182,7 +180,7 @@ class TemporalModel:
     def fill_from_slim(self, detector: TwoStageDetector, source: Any) -> None:
         """Takes the weights of the memory from such a checkpoint."""
 
-    def with_settings(self, settings: hyperparams.Config) -> "TemporalModel":
+    def with_settings(self: M, settings: hyperparams.Config) -> M:
         """A copy with other settings."""
         other = copy.copy(self)
         other.settings = settings
@@ -196,12 +194,6 @@ def register(name: str, settings: type[hyperparams.Config], model: type[Temporal
     """Makes a memory of another package known as `task.temporal.type: NAME`."""
     settings_by_name.register(name, settings)
     _elsewhere[name] = model
-
-
-def load_plugins() -> None:
-    """Imports the memories that installed packages announce."""
-    for plugin in importlib.metadata.entry_points(group=PLUGINS):
-        plugin.load()
 
 
 def make(temporal: configs.Temporal, memory: configs.Memory | None = None) -> TemporalModel:

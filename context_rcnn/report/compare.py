@@ -111,7 +111,10 @@ def compare(baseline: Run, memory: Run, pairing: Pairing, recall: float) -> Comp
     shared = _shared_recall([scores for scores, _ in best], recall)
     if shared is None:
         return None
-    at = tuple(threshold_at_recall(scores, shared) for scores, _ in best)
+    before, after = (threshold_at_recall(scores, shared) for scores, _ in best)
+    if before is None or after is None:
+        return None
+    at = (before, after)
     has = [scores >= threshold for (scores, _), threshold in zip(best, at, strict=True)]
     owners = _owners(memory, pairing.memory)
     found, lost = (
@@ -123,7 +126,7 @@ def compare(baseline: Run, memory: Run, pairing: Pairing, recall: float) -> Comp
     )
     empty = [i for i, m in enumerate(pairing.memory) if memory.is_empty(m)]
     sides = ((baseline, pairing.baseline[empty], at[0]), (memory, pairing.memory[empty], at[1]))
-    reported = tuple(_reported(run, images, threshold) for run, images, threshold in sides)
+    reported = (_reported(*sides[0]), _reported(*sides[1]))
     return Comparison(
         asked_recall=recall,
         recall=shared,

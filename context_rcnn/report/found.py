@@ -55,7 +55,8 @@ class Sample:
 
     def __init__(self, size: int, seed: str):
         self._size, self._random = size, random.Random(seed)
-        self._seen, self._kept = 0, []
+        self._seen = 0
+        self._kept: list[ImageResult] = []
 
     def add(self, image: ImageResult) -> None:
         self._seen += 1

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -100,22 +99,40 @@ def write_report(
 def staged(output_dir: str) -> Iterator[str]:
     """A folder to write to, which becomes `output_dir` when the block ends without an exception.
 
+    An earlier report is put aside for the moment of the change. Where that moment was the last of
+    a run, the next one puts it back before it begins.
+
     Raises:
         ValueError: If `output_dir` holds something else than a report.
     """
     target = os.path.abspath(output_dir)
+    parent, name = os.path.split(target)
+    staging, aside = (os.path.join(parent, f".report-{kind}-{name}") for kind in ("new", "old"))
+    os.makedirs(parent, exist_ok=True)
+    _recover(target, staging, aside)
     check_target(target)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    staging = tempfile.mkdtemp(prefix=".report-", dir=os.path.dirname(target))
+    os.mkdir(staging)
+    pathlib.Path(staging, OWN_FOLDER).touch()
     try:
         yield staging
-        pathlib.Path(staging, OWN_FOLDER).touch()
-        os.chmod(staging, 0o755)
         if os.path.isdir(target):
-            shutil.rmtree(target)
+            os.rename(target, aside)
         os.rename(staging, target)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _recover(target, staging, aside)
+
+
+def _recover(target: str, staging: str, aside: str) -> None:
+    """Removes what a change of reports leaves; a report that was put aside for none comes back."""
+    if _is_own(aside) and not os.path.lexists(target):
+        os.rename(aside, target)
+    for folder in (staging, aside):
+        if _is_own(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_own(folder: str) -> bool:
+    return os.path.isfile(os.path.join(folder, OWN_FOLDER))
 
 
 def check_target(target: str) -> None:
@@ -244,7 +261,7 @@ def _sample_threshold(both: sections.Both) -> float:
 def _times(
     keyframes: Sequence[Keyframe] | None, seconds: Sequence[int], undated: int
 ) -> dict[str, Any]:
-    table = {}
+    table: dict[str, int] = {}
     for label, reach in (
         ("within an hour", 3600),
         ("within a day", 86400),
@@ -317,10 +334,15 @@ def _run_names(both: sections.Both) -> list[dict[str, str]]:
         {
             "name": name,
             "step": "" if run.step is None else f"step {run.step:,}",
-            "folder": clean(os.path.join(*run.folder.rstrip("/").split("/")[-3:])),
+            "folder": clean(end_of(pathlib.Path(run.folder))),
         }
         for name, run in runs
     ]
+
+
+def end_of(path: pathlib.PurePath) -> str:
+    """The last three names of a path, which tell one evaluation from another."""
+    return str(type(path)(*path.parts[-3:]))
 
 
 def _cases(compared: Comparison | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from context_rcnn.data.timestamps import format_timestamp
@@ -113,7 +113,7 @@ def write_results_report(
 
 
 def _picture(
-    image: ImageResult, kind: str, names: dict[int, str], options: ResultsOptions
+    image: ImageResult, kind: str, names: Mapping[int, str], options: ResultsOptions
 ) -> Picture:
     boxes, labels = [], []
     for place in shown(image, kind, options.threshold):

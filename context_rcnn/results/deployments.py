@@ -209,6 +209,8 @@ def _deployment(row: dict[str, str], span: CameraSpan, clock: CameraClock) -> De
                 times[column] = clock.parse(values[column], column == "deploymentEnd")
             except ValueError as error:
                 raise ValueError(f"{row['where']}: {column} is {error}") from error
+        elif seconds is None:
+            raise ValueError(f"{row['where']}: {column} is empty, and there is no dated image")
         else:
             times[column] = clock.at(seconds)
         values[column] = iso(times[column])

@@ -1,6 +1,6 @@
 """Several journals of one model as one."""
 
-import shutil
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -45,5 +45,5 @@ def join_journals(paths: Sequence[str | Path], target: str | Path) -> Path:
         file.write(first.header.to_json().encode("ascii") + b"\n")
         for journal in journals:
             file.writelines(journal.lines())
-    shutil.move(unfinished, target)
+    os.replace(unfinished, target)
     return target

@@ -93,14 +93,11 @@ class JournalWriter:
             self._write(header.to_json())
             return self._size
         try:
-            differences = Header.from_json(first).differences(header)
+            earlier = Header.from_json(first)
         except ValueError as error:
             raise ValueError(f"{self._path}: {error}") from error
-        if differences:
-            raise ValueError(
-                f"{self._path} was begun with other settings: {'; '.join(differences)}. "
-                "Choose another file, or delete this one to begin anew"
-            )
+        otherwise = "Choose another file, or delete this one to begin anew"
+        earlier.refuse_others(header, self._path, otherwise)
         size = _end_of_last_line(self._file)
         self._file.truncate(size)
         return size

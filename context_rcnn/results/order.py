@@ -108,6 +108,8 @@ def in_order(
         lines = with_bar(journal.lines(), "Sorting by file name")
         superseded = _sort(lines, path, report, piece_bytes)
         index = _index(_lines(path))
+        if index is None:
+            raise ValueError(f"{path}: the sorted journal is not in order")
         index.superseded = superseded
         yield _lines(path), index
     finally:
@@ -180,7 +182,10 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _file_of(line: bytes) -> str:
-    return read_line(line, _ignore)["file"]
+    values = read_line(line, _ignore)
+    if values is None:
+        raise ValueError(f"not a line of a sorted journal: {line!r:.200}")
+    return values["file"]
 
 
 def _ignore(_: object) -> None:

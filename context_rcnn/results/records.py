@@ -110,6 +110,19 @@ class Header:
             if name != "created" and mine[name] != theirs[name]
         ]
 
+    def refuse_others(self, other: "Header", where: object, otherwise: str) -> None:
+        """Raises ValueError if what began with this header cannot go on with another.
+
+        Args:
+            other: of the run that wants to go on.
+            where: what began with this header.
+            otherwise: what can be done in place of that, as a sentence without its full stop.
+        """
+        if differences := self.differences(other):
+            raise ValueError(
+                f"{where} was begun with other settings: {'; '.join(differences)}. {otherwise}"
+            )
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Detection:
@@ -157,6 +170,13 @@ class ImageResult:
     failure_text: str = ""
     frame: int | None = None
     frame_rate: float | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of an image that did not fail."""
+        if self.width is None or self.height is None:
+            raise ValueError(f"{self.file}: nothing says how large the image is")
+        return self.width, self.height
 
     def to_json(self, class_names: Mapping[int, str] | None = None) -> str:
         """One line; numbers that are not finite become null, which the reader names.
@@ -289,18 +309,18 @@ def _read_detection(values: object, label_map: Mapping[int, str], counts: Counte
     if not -1 <= score <= 1:
         raise _BadDetection(Reason.BAD_DETECTION, f"'score' is {score}, must lie in -1..1")
     class_id = fields.whole_number(values.get("class"), minimum=0)
-    if class_id not in label_map:
+    if class_id is None or class_id not in label_map:
         detail = f"class {values.get('class')!r:.80} is not among {sorted(label_map)!s:.200}"
         raise _BadDetection(Reason.CLASS_NOT_IN_LABEL_MAP, detail)
     box = fields.quadruple(values.get("box"))
     if box is None:
         raise _BadDetection(Reason.NOT_FINITE, f"'box' is {values.get('box')!r:.200}")
-    cut = tuple(min(max(edge, 0.0), 1.0) for edge in box)
-    if cut[2] <= cut[0] or cut[3] <= cut[1]:
+    y1, x1, y2, x2 = cut = [min(max(edge, 0.0), 1.0) for edge in box]
+    if y2 <= y1 or x2 <= x1:
         raise _BadDetection(Reason.BAD_BOX, f"no area inside of the image: {box}")
     if max(abs(a - b) for a, b in zip(cut, box, strict=True)) > _OUTSIDE:
         counts["boxes_clipped"] += 1
-    return Detection(cut, class_id, score)
+    return Detection((y1, x1, y2, x2), class_id, score)
 
 
 def _failure(reason: Reason, detail: str, file: str, lost: Lost = "image") -> Failure:

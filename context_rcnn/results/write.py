@@ -162,7 +162,8 @@ def _writers(
     index: Index,
     report: Report,
 ) -> list[Writer]:
-    header, writers = source.header, []
+    header = source.header
+    writers: list[Writer] = []
     if outputs.megadetector:
         file = files.open(outputs.megadetector)
         writers.append(MegaDetectorWriter(file, header, classes, options))

@@ -26,18 +26,27 @@ from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
-from context_rcnn.data.readers.image_folder import OWN_FOLDER, walk_images
+from context_rcnn.data.readers.image_folder import walk_images
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS
 from context_rcnn.data.timestamps import EPOCH
 from context_rcnn.memory_bank.files import LOCAL
 from context_rcnn.results.journal import Journal, JournalWriter
 from context_rcnn.results.records import ImageResult
-from context_rcnn.runners.engine.model import Model, check_takes_images, header_of, refusals
+from context_rcnn.runners.engine.detect import detect_batch, to_result
+from context_rcnn.runners.engine.files import named, see_file, size_and_date
+from context_rcnn.runners.engine.model import (
+    Model,
+    Outputs,
+    check_takes_images,
+    checked,
+    header_of,
+    refusals,
+    refused,
+)
 from context_rcnn.runners.engine.prepared import Prepared, prepare_image
-from context_rcnn.runners.folder.detect import to_result
-from context_rcnn.runners.folder.look import named, see_file
+from context_rcnn.runners.engine.state import JOURNAL, begin_state
 
-JOURNAL, CAMERAS = "journal.jsonl", "cameras"
+CAMERAS = "cameras"
 NO_SECONDS = -1  # as the model wants an undated image
 _FRAMES = "frames"  # in the file of a camera, besides the names of the state
 
@@ -124,14 +133,12 @@ class Watcher:
             )
         self._model = model
         self._remembers = model.has_memory or bool(model.description.get("short_term_window"))
-        self._folder = Path(state_dir)
         self._most_cameras, self._save_every = most_cameras, save_every
         self._gap = sequence_gap
-        self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / OWN_FOLDER).touch()
         header = header_of(
             model, {"online": True, **(settings or {})}, memory=self._remembers, created=created
         )
+        self._folder = begin_state(state_dir, "a run of watch", JOURNAL)
         self._journal = JournalWriter(self._folder / JOURNAL, header)
         self._seen: set[int] = set()
         self._cameras: dict[str, _Camera] = collections.defaultdict(_Camera)
@@ -176,29 +183,31 @@ class Watcher:
     def _detect(self, prepared: Prepared, frames: Frames) -> tuple[ImageResult, _Memory | None]:
         """What is found in an image, and the memory of its camera with it, if it is remembered."""
         image = dataclasses.replace(prepared.image, burst=self._burst(prepared.image))
-        if prepared.problem:
-            return to_result(image, prepared.problem), None
-        try:
-            if self._remembers and image.camera:
-                found, memory = self._next(prepared, self._memory(image.camera, frames))
-                return to_result(image, found), memory
-            found = self._model.detect([prepared.encoded])
-        except refusals() as error:
-            problem = FileError(Reason.UNREADABLE, str(error).splitlines()[0][:200])
-            return to_result(image, problem), None
-        return to_result(image, {name: value[0] for name, value in found.items()}), None
+        prepared = dataclasses.replace(prepared, image=image)
+        if prepared.problem or not self._remembers or not image.camera:
+            return detect_batch(self._model, None, [prepared], 1)[0], None
+        found, memory = self._next(prepared, self._memory(image.camera, frames))
+        return to_result(image, found), memory
 
-    def _next(self, prepared: Prepared, memory: _Memory) -> tuple[dict[str, np.ndarray], _Memory]:
+    def _next(
+        self, prepared: Prepared, memory: _Memory
+    ) -> tuple[Outputs | FileError, _Memory | None]:
+        """What the model finds in the next image of a camera, and its memory with that image."""
         image = prepared.image
         seconds = NO_SECONDS if image.seconds is None else image.seconds
-        found, state = self._model.step(
-            [prepared.encoded],
-            np.array([_number(image.camera) >> 1], np.int64),
-            np.array([seconds], np.int64),
-            np.array([True]),
-            memory.state,
-        )
-        found = {name: value[0] for name, value in found.items()}
+        try:
+            outputs, state = self._model.step(
+                [prepared.encoded],
+                np.array([_number(image.camera) >> 1], np.int64),
+                np.array([seconds], np.int64),
+                np.array([True]),
+                memory.state,
+            )
+        except refusals() as error:
+            return refused(error), None
+        found = checked({name: value[0] for name, value in outputs.items()})
+        if isinstance(found, FileError):
+            return found, None  # a memory of it would spoil the next images
         return found, _Memory(state, memory.frames + 1)
 
     def _memory(self, camera: str, frames: Frames) -> _Memory:
@@ -227,12 +236,14 @@ class Watcher:
             if number <= memory.frames:
                 continue
             prepared = frames.again(image)
-            if prepared.problem:
-                problem = f"{prepared.problem.reason}: {prepared.problem.detail}"
-                print(f"{image.file} cannot be remembered: {problem}", file=sys.stderr)
-                memory = _Memory(memory.state, memory.frames + 1)
-                continue
-            memory = self._next(prepared, memory)[1]
+            found: Outputs | FileError | None = prepared.problem
+            after = None
+            if found is None:
+                found, after = self._next(prepared, memory)
+            if isinstance(found, FileError):
+                why = f"{found.reason}: {found.detail}"
+                print(f"{image.file} cannot be remembered: {why}", file=sys.stderr)
+            memory = after or _Memory(memory.state, memory.frames + 1)
         return memory
 
     def _count(self, image: ImageResult) -> None:
@@ -247,8 +258,8 @@ class Watcher:
         last = self._cameras[image.camera]
         if not image.camera:
             return ""
-        known = image.seconds is not None and last.seconds is not None
-        if known and 0 <= image.seconds - last.seconds <= self._gap:
+        now, before = image.seconds, last.seconds
+        if now is not None and before is not None and 0 <= now - before <= self._gap:
             return last.burst
         return f"from:{image.image_id}"
 
@@ -257,9 +268,10 @@ class Watcher:
 
     def _save(self, camera: str) -> None:
         memory = self._memories[camera]
-        arrays = {name: np.asarray(value) for name, value in memory.state.items()}
+        arrays: dict[str, Any] = {name: np.asarray(v) for name, v in memory.state.items()}
+        arrays[_FRAMES] = np.int64(memory.frames)
         with LOCAL.create(str(self._place(camera)), durable=True) as file:
-            np.savez(file, **{_FRAMES: np.int64(memory.frames)}, **arrays)
+            np.savez(file, **arrays)
         self._changed.discard(camera)
 
     def _load(self, camera: str) -> _Memory:
@@ -316,7 +328,7 @@ class FolderFrames:
             found = {}
             for file, path in named(walk_images(Path(self._root), collections.Counter())):
                 if not seen(file) or file in self._failed:
-                    found[file] = (path, self._state_of(path))
+                    found[file] = (path, size_and_date(self._root, path))
             ready = [
                 (file, path)
                 for file, (path, state) in found.items()
@@ -345,13 +357,6 @@ class FolderFrames:
         image = ImageResult(seen.file, seen.file, seen.camera, seconds)
         failure = FileError(Reason(seen.failure), seen.failure_text) if seen.failure else None
         return image, failure
-
-    def _state_of(self, path: str) -> tuple[int, int]:
-        try:
-            status = os.stat(os.path.join(self._root, path))
-        except OSError:
-            return (-1, -1)
-        return status.st_size, status.st_mtime_ns
 
 
 def _by_time(found: tuple[ImageResult, FileError | None]) -> tuple:

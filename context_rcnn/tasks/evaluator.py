@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -137,7 +138,8 @@ class Evaluator:
                 f"evaluate: {len(unseen)} of {len(images)} images were not run (such as "
                 f"{unseen[0]}) and count as without detections"
             )
-        params, metrics = self._params, {"step": step}
+        params = self._params
+        metrics: dict[str, Any] = {"step": step}
         detections, changes = self._post_process(images, detections)
         if params.post_processing.type != "none":
             metrics["post_processing"] = {"type": params.post_processing.type, **changes}

@@ -1,12 +1,15 @@
 """Inputs of the detection task: what a batch of this model, data and bank is made of."""
 
+from typing import cast
+
 import tensorflow as tf
 
 from context_rcnn import configs
 from context_rcnn.data import input as input_lib
 from context_rcnn.data import video_stream
+from context_rcnn.memory_bank.encoding import Variant
 from context_rcnn.memory_bank.join import MemoryJoin
-from context_rcnn.memory_bank.window import WindowOptions
+from context_rcnn.memory_bank.window import Horizon, Policy, WindowOptions
 from context_rcnn.models.streaming import Stream
 from context_rcnn.models.temporal import BankFacts
 
@@ -16,14 +19,14 @@ def make_join(memory: configs.Memory, with_image_ids: bool = False) -> MemoryJoi
     return MemoryJoin(
         memory.bank,
         WindowOptions(
-            memory.horizon,
+            cast(Horizon, memory.horizon),
             memory.calendar,
             memory.causal,
             memory.include_keyframe,
-            memory.policy,
+            cast(Policy, memory.policy),
         ),
         max_entries=memory.max_entries,
-        variant=memory.variant,
+        variant=cast(Variant, memory.variant),
         with_image_ids=with_image_ids,
         strict=memory.strict,
         cache_bytes=memory.cache_megabytes << 20,

@@ -171,3 +171,10 @@ def test_mistakes_end_in_a_sentence(capsys, tmp_path, monkeypatch, flags, messag
     assert status == 2 and message in err and "Traceback" not in err
     assert json.loads((tmp_path / "found.json").read_text()) == ROWS
     assert {path.name for path in tmp_path.iterdir()} == {"truth.json", "found.json"}
+
+
+def test_the_help_claims_no_papers_rule_for_best_half(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["link", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "best_half, the mean of their better half, is our own" in said and "STMN" not in said

@@ -2,15 +2,21 @@
 
 import argparse
 import dataclasses
+import importlib
+import inspect
 import json
+import pathlib
+import re
+import subprocess
+import sys
 
 import pytest
 
-from context_rcnn.data import flags
+from context_rcnn.data import flags, readers
 from context_rcnn.data.archive import ArchiveOptions, read_archive
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.images import ImageOptions
-from context_rcnn.data.records import LabelState
+from context_rcnn.data.records import Archive, LabelState
 from context_rcnn.data.summary import format_cameras_found
 from context_rcnn.data.validate import validate_archive
 
@@ -74,6 +80,75 @@ def test_every_option_has_a_flag_with_the_same_default(tmp_path):
     args = parser.parse_args([f"--input_folder={tmp_path}", "--max_side=9", "--seed=3"])
     assert flags.image_options(args).max_side == 9
     assert flags.archive_options(args).seed == 3
+
+
+def reader_modules():
+    """Files that read an archive: they have a function `read_...` that returns one."""
+    for path in sorted(pathlib.Path(readers.__path__[0]).glob("*.py")):
+        if path.stem != "__init__":
+            module = importlib.import_module(f"{readers.__name__}.{path.stem}")
+            named = [f for n, f in inspect.getmembers(module, inspect.isfunction) if "read_" in n]
+            if any(inspect.signature(function).return_annotation is Archive for function in named):
+                yield module.__name__
+
+
+def test_every_reader_is_in_the_table_has_a_flag_and_stands_in_the_docs():
+    assert {layout.read.__module__ for layout in readers.LAYOUTS} == set(reader_modules())
+    parser = argparse.ArgumentParser()
+    flags.add_archive_flags(parser)
+    text = (pathlib.Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
+    section = text.split("## Archives that are read")[1].split("\n**")[0]
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", section, flags=re.M))
+    for layout in readers.LAYOUTS:
+        for setting in layout.settings:
+            assert f"`--{setting}`" in rows[layout.name]
+            assert vars(parser.parse_args([f"--{setting}=x"]))[setting] == "x"
+    assert rows["MegaDetector JSON"] == "`--megadetector_json`"
+
+
+_WITH_A_NEW_LAYOUT = """
+import argparse, collections, sys
+from context_rcnn.data import readers
+from context_rcnn.data.records import Archive, ImageRecord
+from context_rcnn.data.splits import Splits
+
+def read(path):
+    records = [ImageRecord(f"{i}", f"{i}.jpg", f"camera {i}", None) for i in range(2)]
+    return Archive(records, [], (path,), images_listed=2, notes=collections.Counter())
+
+def read_splits(path):
+    return Splits({"old": ["camera 0"], "new": ["camera 1"]}, path)
+
+readers.LAYOUTS += (readers.Layout("diary", "diary", "list", read, read_splits, "diary_root"),)
+from context_rcnn.data import archive, flags
+
+parser = argparse.ArgumentParser()
+flags.add_archive_flags(parser)
+options = flags.archive_options(parser.parse_args(sys.argv[1:]))
+found = archive.read_archive(options)
+print(options.root, found.label_map, found.splits.source)
+print({name: [r.camera for r in members] for name, members in found.records.items()})
+"""
+
+
+def test_a_layout_that_joins_the_table_has_flags_and_is_read_with_its_own_splits(tmp_path):
+    def run(*argv):
+        command = [sys.executable, "-c", _WITH_A_NEW_LAYOUT, *argv]
+        return subprocess.run(
+            command, cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True
+        )
+
+    made = run("--diary=list", f"--diary_root={tmp_path}")
+    assert made.stdout.splitlines() == [
+        f"{tmp_path} {{'list': 1}} list",
+        "{'new': ['camera 1'], 'old': ['camera 0']}",
+    ], made.stderr
+    for argv, message in (
+        (["--diary=x"], "diary needs diary_root"),
+        (["--input_folder=.", "--diary_root=."], "diary_root goes with diary only"),
+        (["--input_folder=.", "--diary=x"], "exactly one of"),
+    ):
+        assert message in run(*argv).stderr
 
 
 def test_a_camera_no_split_lists_is_named(archive, tmp_path):

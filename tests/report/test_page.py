@@ -1,12 +1,15 @@
 """The page as a whole: what stands in it, what never does, and where it may be written."""
 
 import json
+import os
 import pathlib
 import re
 
 import pytest
 
 from context_rcnn import cli
+from context_rcnn.data.readers.image_folder import OWN_FOLDER
+from context_rcnn.report import page as pages
 from context_rcnn.report.page import ReportOptions, write_report
 from tests.report.conftest import (
     BASELINE,
@@ -250,6 +253,72 @@ def test_a_failure_leaves_the_earlier_report_and_nothing_else(tmp_path, runs, mo
         report(tmp_path, runs)
     assert (folder / "index.html").read_bytes() == before
     assert not list(tmp_path.glob(".report-*"))
+
+
+def test_a_process_that_ends_while_a_report_is_replaced_loses_none(tmp_path, runs, monkeypatch):
+    """It ends between the going of the earlier one and the coming of the new one."""
+    _, folder = report(tmp_path, runs)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    rename, done = os.rename, []
+
+    def fails(source, target):
+        if done:
+            raise PermissionError("in use")
+        done.append(source)
+        rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", fails)
+        patched.setattr("context_rcnn.report.page._recover", lambda *places: None)
+        with pytest.raises(PermissionError):
+            report(tmp_path, runs, title="new")
+    assert not folder.exists(), "it was put aside, and the new one did not come"
+    with monkeypatch.context() as patched:
+        patched.setattr("context_rcnn.report.page._notes", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            report(tmp_path, runs, title="new")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    report(tmp_path, runs, title="new")
+    assert "<title>new" in (folder / "index.html").read_text()
+    assert not list(tmp_path.glob(".report-*"))
+
+
+def test_a_failing_change_puts_the_earlier_report_back_at_once(tmp_path, runs, monkeypatch):
+    _, folder = report(tmp_path, runs)
+    before = (folder / "index.html").read_bytes()
+    rename = os.rename
+
+    def fails(source, target):
+        if ".report-new-" in str(source):
+            raise PermissionError("in use")
+        rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", fails)
+        with pytest.raises(PermissionError):
+            report(tmp_path, runs, title="new")
+    assert (folder / "index.html").read_bytes() == before
+    assert not list(tmp_path.glob(".report-*"))
+
+
+def test_leftovers_of_a_killed_run_are_removed_and_folders_of_others_are_not(tmp_path, runs):
+    left, mine = tmp_path / ".report-new-out", tmp_path / ".report-old-other"
+    for place in (left, mine):
+        place.mkdir()
+        (place / "index.html").write_text("half a page")
+    (left / OWN_FOLDER).touch()
+    _, folder = report(tmp_path, runs)
+    assert "half a page" not in (folder / "index.html").read_text()
+    assert not left.exists() and (mine / "index.html").exists()
+
+
+def test_a_run_is_named_by_the_end_of_its_path_on_every_system():
+    windows = pathlib.PureWindowsPath(r"D:\work\runs\first\evaluation\step-5")
+    assert pages.end_of(windows) == r"first\evaluation\step-5"
+    assert pages.end_of(pathlib.PurePosixPath("runs/first/evaluation/step-5/")) == (
+        "first/evaluation/step-5"
+    )
+    assert pages.end_of(pathlib.PurePosixPath("first")) == "first"
 
 
 def test_the_verb_says_where_to_look_and_what_is_wrong(tmp_path, runs, capsys):

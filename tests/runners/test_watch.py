@@ -190,6 +190,41 @@ def test_a_state_of_another_model_or_a_broken_one_is_refused(photos, watch, fake
     np.testing.assert_allclose(line["detections"][0]["box"], expected, atol=1e-5)
 
 
+def test_a_folder_of_others_is_no_state(photos, watch, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").touch()
+    with pytest.raises(ValueError, match="is not the state of a run of watch"):
+        watch(photos, state="mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_numbers_that_are_none_are_a_failure_and_are_not_remembered(photos, watch, fakes, memory):
+    """Later images see a memory without it, as if the image was not there."""
+    broken = photos / "north/IMG_00003.JPG"
+
+    class Model(fakes.FakeModel):
+        def step(self, encoded, *args):
+            found, state = super().step(encoded, *args)
+            return self._broken(encoded, found), state
+
+        def detect(self, encoded):
+            return self._broken(encoded, super().detect(encoded))
+
+        def _broken(self, encoded, found):
+            return found | {"boxes": found["boxes"] * np.nan} if encoded == [data] else found
+
+    data = broken.read_bytes()
+    _, lines = watch(photos, Model(memory=memory, batch_size=1))
+    found = {line["file"]: line for line in lines}
+    assert found.pop("north/IMG_00003.JPG")["failure"]["reason"] == "not_finite"
+    broken.unlink()
+    _, lines = watch(photos, fakes.FakeModel(memory=memory, batch_size=1), state="without")
+    assert {line["file"]: line["detections"] for line in lines} == {
+        name: line["detections"] for name, line in found.items()
+    }
+
+
 def test_no_pickle_is_ever_loaded(photos, watch, fakes, tmp_path):
     watch(photos)
     for path in (tmp_path / "state/cameras").iterdir():

@@ -1,1 +1,82 @@
-"""Readers of public layouts, one file each: what is on the disk becomes an `Archive` of records."""
+"""Readers of public layouts, one file each: what is on the disk becomes an `Archive` of records.
+
+`LAYOUTS` is the table of them. A new one is a file here and a line there: its flag, its place among
+the sources of `ArchiveOptions`, and its splits follow, and a test asks for its row in
+docs/formats.md. `megadetector` reads no archive: it gives boxes to the images of one.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.readers.citycam import read_citycam, read_citycam_splits
+from context_rcnn.data.readers.coco_camera_traps import read_coco_camera_traps
+from context_rcnn.data.readers.image_folder import read_image_folder
+from context_rcnn.data.readers.imagenet_vid import read_imagenet_vid, read_imagenet_vid_splits
+from context_rcnn.data.records import Archive
+from context_rcnn.data.splits import Splits
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """A public layout, and how it is read.
+
+    Attributes:
+        name: for people, as in docs/formats.md.
+        flag: the setting, and the command-line flag, that says where the archive is.
+        what: that flag's help.
+        read: reads the archive at a path.
+        read_splits: reads the splits that the layout itself has, if they are there.
+        root: the setting with the folder that file names start from, where that is not `flag`.
+        named_cameras: whether `read` takes a `CameraNamer`, too, since cameras are named by paths.
+    """
+
+    name: str
+    flag: str
+    what: str
+    read: Callable[..., Archive]
+    read_splits: Callable[[str], Splits | None] = lambda path: None
+    root: str = ""
+    named_cameras: bool = False
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The settings that say where an archive of this layout is."""
+        return (self.flag, self.root) if self.root else (self.flag,)
+
+    def read_archive(self, path: str, namer: CameraNamer) -> Archive:
+        """The archive at a path."""
+        return self.read(path, namer) if self.named_cameras else self.read(path)
+
+
+LAYOUTS = (
+    Layout(
+        "COCO Camera Traps JSON",
+        "input_json",
+        "COCO Camera Traps annotations",
+        read_coco_camera_traps,
+        root="image_root",
+        named_cameras=True,
+    ),
+    Layout(
+        "folder of images",
+        "input_folder",
+        "folder of images, one folder a camera; overflow folders such as 101RECNX are merged",
+        read_image_folder,
+        named_cameras=True,
+    ),
+    Layout(
+        "CityCam",
+        "citycam_root",
+        "folder of the CityCam data set",
+        read_citycam,
+        read_citycam_splits,
+    ),
+    Layout(
+        "ImageNet VID",
+        "imagenet_vid_root",
+        "folder of ImageNet VID, ILSVRC2015",
+        read_imagenet_vid,
+        read_imagenet_vid_splits,
+    ),
+)

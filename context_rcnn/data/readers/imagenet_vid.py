@@ -20,7 +20,7 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
-from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.fields import whole_number
 from context_rcnn.data.paths import FileError, normalise_file_name
 from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES
@@ -145,7 +145,8 @@ def _stills(root: Path) -> list[str]:
     """Images of DET, as `ILSVRC2013_train/n02691156/n02691156_10037`."""
     listed = _still_list(root)
     if listed is not None:
-        names = {line.split()[0] for line in listed.read_text().splitlines() if line.strip()}
+        lines = listed.read_text(encoding="utf-8").splitlines()
+        names = {line.split()[0] for line in lines if line.strip()}
         try:
             return sorted(normalise_file_name(name.removeprefix("train/")) for name in names)
         except FileError as error:
@@ -250,7 +251,7 @@ def _annotate(
     )
 
 
-def _failure(record: ImageRecord, reason: Reason, detail: str, lost: str = "image") -> Failure:
+def _failure(record: ImageRecord, reason: Reason, detail: str, lost: Lost = "image") -> Failure:
     return Failure(
         STAGE, reason, detail, record.file_name, record.image_id, record.camera, lost=lost
     )

@@ -12,6 +12,7 @@ and beyond it: keys and values of a bank are computed once a camera (`ContextMem
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
@@ -93,8 +94,9 @@ class ContextMemory(tf_keras.layers.Layer):
             "regularizer": regularizer,
             "sync_batch_norm": sync_batch_norm,
         }
-        self.short_term: AttentionStack | None = None
-        self.long_term: AttentionStack | None = None
+        # Made when the depth is known, and only those that the settings ask for.
+        self.short_term: Any = None
+        self.long_term: Any = None
 
     @property
     def window(self) -> int:

@@ -19,7 +19,7 @@ departs from the paper, `variant: released` follows it:
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 import tf_keras
@@ -37,7 +37,7 @@ from context_rcnn.detectors.two_stage import (
     TwoStageDetector,
     untouched,
 )
-from context_rcnn.layers.relation import Pool, RelationModule, join_pools
+from context_rcnn.layers.relation import Pool, RelationModule, Variant, join_pools
 
 
 class GlobalLocalAggregation(tf_keras.layers.Layer):
@@ -65,7 +65,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         local_modules: int = 3,
         kept_boxes: int = 20,
         global_location: bool = False,
-        variant: str = "paper",
+        variant: Variant = "paper",
         max_frames: int = 64,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
         **kwargs,
@@ -149,7 +149,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         local: Pool,
         frames: int,
         memory: Sequence[Pool] | None = None,
-    ) -> tuple[Pool | None, list[Pool]]:
+    ) -> tuple[Any, list[Pool]]:
         """Equations 5 and 6, with a memory 7 and 8: L^l = N_El(L^g, M).
 
         Of the last module only the boxes of the keyframe are wanted, and computed.
@@ -169,10 +169,10 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         for i, module in enumerate(self._local):
             last = i == len(self._local) - 1
             kept = None if last else best_of_frames(levels[i], frames, self.kept_boxes)
-            asking = [part for part in (key, kept) if part]
-            if not asking:
+            parts = [part for part in (key, kept) if part]
+            if not parts:
                 break
-            asking, references = join_pools(*asking), levels[i]
+            asking, references = join_pools(*parts), levels[i]
             if memory is not None:
                 references = join_pools(references, memory[i])
             features, _ = module(asking, references)
@@ -234,6 +234,8 @@ class MegaDetector(TwoStageDetector):
         training: bool | None = None,
     ) -> dict[str, Any]:
         """As the detector's, of clips; the groundtruth is that of the keyframes."""
+        if memory is None:
+            raise ValueError("a clip comes with `clip_frames` and `clip_valid`")
         local, past, anywhere = self._clip
         frames = 1 + local + past + anywhere
         numbers, there = memory["clip_frames"], memory["clip_valid"]
@@ -321,7 +323,7 @@ def build_mega(
             local_modules=config.local_modules,
             kept_boxes=config.kept_boxes,
             global_location=config.global_location,
-            variant=config.variant,
+            variant=cast(Variant, config.variant),
             max_frames=config.local_frames + config.memory_frames,
             regularizer=backbones.l2(weight_decay),
             name="aggregation",

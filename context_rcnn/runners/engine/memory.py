@@ -72,6 +72,8 @@ class CameraMemory:
 
     def seen_last(self) -> np.ndarray:
         """Positions in the bank of the m entries that `seen_by` gave last."""
+        if self._latest is None:
+            raise ValueError("no image has seen an entry yet")
         return self._latest[0]
 
     def _projected(self, union: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +82,7 @@ class CameraMemory:
             return self._latest[1:]
         numbers, starts = np.unique(union // BLOCK, return_index=True)
         edges = [*starts.tolist(), len(union)]
-        parts = [[], []]
+        parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for number, start, stop in zip(numbers.tolist(), edges, edges[1:], strict=False):
             inside = union[start:stop] - number * BLOCK
             for part, block in zip(parts, self._block(number), strict=True):
@@ -99,7 +101,8 @@ class CameraMemory:
         entries = np.zeros([BLOCK, size], np.float32)
         indices = np.arange(number * BLOCK, min((number + 1) * BLOCK, len(self._bank)))
         self._bank.entries(indices, self._settings.variant, entries[: len(indices)])
-        self._blocks[number] = tuple(self._model.project(entries))
+        keys, values = self._model.project(entries)
+        self._blocks[number] = keys, values
         return self._blocks[number]
 
     def _forget(self, used: int) -> None:

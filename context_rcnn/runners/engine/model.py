@@ -27,10 +27,17 @@ class Model(Protocol):
         extractor_hash: of the extractor that fills it, "" without one.
     """
 
-    description: Mapping[str, Any]
-    class_names: Mapping[int, str]
-    has_memory: bool
-    extractor_hash: str
+    @property
+    def description(self) -> Mapping[str, Any]: ...
+
+    @property
+    def class_names(self) -> Mapping[int, str]: ...
+
+    @property
+    def has_memory(self) -> bool: ...
+
+    @property
+    def extractor_hash(self) -> str: ...
 
     def detect(self, encoded: Sequence[bytes]) -> Outputs:
         """`boxes` [n, k, 4] y1 x1 y2 x2 in 0..1, `scores` [n, k], -1 in padding, `classes`."""
@@ -112,7 +119,8 @@ class MemorySettings:
         Raises:
             ValueError: If it cannot be used: without an extractor no memory can be filled.
         """
-        memory, extractor = (model.description.get(n) for n in ("memory", "extractor"))
+        memory: Any = model.description.get("memory")
+        extractor = model.description.get("extractor")
         if not extractor:
             raise ValueError(
                 "the model attends to a memory, but was exported without the extractor that fills "
@@ -156,15 +164,15 @@ def run(
     """
     fill = [min(i, len(encoded) - 1) for i in range(batch_size)]
     rows = [encoded[i] for i in fill]
-    memory = () if keys is None else (keys, values, valid[fill])
+    memory = () if valid is None else (keys, values, valid[fill])
     try:
         outputs = call(rows, *memory)
     except refusals() as error:
         if len(encoded) == 1:
-            return [FileError(Reason.UNREADABLE, str(error).splitlines()[0][:200])]
+            return [refused(error)]
         alone = []
         for i, image in enumerate(encoded):
-            own = () if keys is None else (keys, values, valid[i : i + 1])
+            own = () if valid is None else (keys, values, valid[i : i + 1])
             alone += run(call, [image], batch_size, *own)
         return alone
     return [
@@ -184,3 +192,8 @@ def refusals() -> tuple[type[Exception], ...]:
     """What a model raises for an image that it cannot read. Other errors are no image's fault."""
     tensorflow = sys.modules.get("tensorflow")
     return (tensorflow.errors.InvalidArgumentError, UnicodeDecodeError) if tensorflow else ()
+
+
+def refused(error: Exception) -> FileError:
+    """One of the `refusals` as the reason why an image cannot be used."""
+    return FileError(Reason.UNREADABLE, str(error).splitlines()[0][:200])

@@ -4,26 +4,23 @@ A camera is done again when its memory has changed, and only then: all its image
 are of one camera, always the same images together, so that they share their keys and values.
 """
 
-import dataclasses
 import hashlib
 import itertools
 import time
 from collections.abc import Iterator, Sequence
 
 from context_rcnn.data.images import ImageOptions
-from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank.store import Bank
-from context_rcnn.results.records import Detection, ImageResult
+from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.ahead import ahead
+from context_rcnn.runners.engine.detect import detect_batch
 from context_rcnn.runners.engine.memory import CameraMemory
-from context_rcnn.runners.engine.model import MemorySettings, Model, Outputs, run
-from context_rcnn.runners.engine.prepared import Prepared, prepare_image
-from context_rcnn.runners.folder.look import Bar
-from context_rcnn.runners.folder.options import KEPT_FROM
+from context_rcnn.runners.engine.model import MemorySettings, Model
+from context_rcnn.runners.engine.prepared import prepare_image
+from context_rcnn.runners.engine.progress import Bar
 from context_rcnn.runners.folder.table import READABLE, ImageTable
 
 NO_MEMORY = "none"
-_DIGITS = 6
 _COMMIT_IMAGES, _COMMIT_SECONDS = 256, 10.0
 
 
@@ -78,73 +75,34 @@ def detect(
     batches, again = itertools.tee(_batches(table, memories, batch_size))
     flat = (image for batch in again for image in batch)
     prepared = ahead(lambda image: prepare_image(image, root, images), flat, workers)
-    memory, owner = None, None
+    memory: CameraMemory | None = None
+    owner: str | None = None
     done: list[ImageResult] = []
     since = time.monotonic()
     for batch in batches:
         camera = batch[0].camera
-        if done and (
-            camera != owner
-            or len(done) >= _COMMIT_IMAGES
-            or time.monotonic() - since > _COMMIT_SECONDS
+        if (
+            done
+            and owner is not None
+            and (
+                camera != owner
+                or len(done) >= _COMMIT_IMAGES
+                or time.monotonic() - since > _COMMIT_SECONDS
+            )
         ):
             _commit(table, done, memories[owner])
             done, since = [], time.monotonic()
         if camera != owner:
             owner, memory = camera, None
-            if memories[camera] != NO_MEMORY:
+            if bank is not None and settings is not None and memories[camera] != NO_MEMORY:
                 # Opened for this camera alone: what is mapped for others is given back.
                 mapped = Bank(bank.folder, bank.manifest, cache_bytes=0, check=True)
                 memory = CameraMemory(model, mapped.camera(camera), settings)
         ready = list(itertools.islice(prepared, len(batch)))
         done += detect_batch(model, memory, ready, batch_size)
         bar.update(len(batch))
-    if done:
+    if done and owner is not None:
         _commit(table, done, memories[owner])
-
-
-def detect_batch(
-    model: Model, memory: CameraMemory | None, batch: Sequence[Prepared], batch_size: int
-) -> list[ImageResult]:
-    """Detects in images of one camera; what cannot be used becomes a failure.
-
-    Args:
-        model: that detects.
-        memory: of the camera, None for none.
-        batch: at most `batch_size` images.
-        batch_size: rows of each call.
-    """
-    usable = [p for p in batch if p.encoded]
-    found: list[Outputs | FileError] = []
-    if usable:
-        encoded = [p.encoded for p in usable]
-        seen = memory.seen_by([p.image for p in usable]) if memory else None
-        if seen is None:
-            found = run(model.detect, encoded, batch_size)
-        else:
-            found = run(model.detect_with_projected, encoded, batch_size, *seen)
-    results = iter(found)
-    return [to_result(p.image, next(results) if p.encoded else p.problem) for p in batch]
-
-
-def to_result(image: ImageResult, found: Outputs | FileError) -> ImageResult:
-    """What was found in an image, or why nothing was, as it is kept."""
-    if isinstance(found, FileError):
-        nothing = {"width": None, "height": None, "detections": ()}
-        return dataclasses.replace(
-            image, failure=str(found.reason), failure_text=found.detail, **nothing
-        )
-    rows = zip(found["boxes"], found["scores"], found["classes"], strict=True)
-    detections = tuple(
-        Detection(
-            tuple(round(float(edge), _DIGITS) for edge in box),
-            int(class_id),
-            round(float(score), _DIGITS),
-        )
-        for box, score, class_id in rows
-        if score >= KEPT_FROM
-    )
-    return dataclasses.replace(image, detections=detections)
 
 
 def _batches(

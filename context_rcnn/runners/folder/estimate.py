@@ -1,12 +1,10 @@
 """What is to be done, and about how long that takes on this machine."""
 
-import io
 import itertools
 import time
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from context_rcnn.runners.engine.model import MemorySettings, Model
@@ -15,16 +13,6 @@ from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.table import READABLE, TO_REMEMBER, ImageTable
 
 _WORTH_MEASURING = 100  # images
-
-
-def check_model(model: Model, settings: MemorySettings | None, batch_size: int) -> None:
-    """Runs the model once, so that one that cannot run at all is not taken for broken images."""
-    buffer = io.BytesIO()
-    Image.new("RGB", (64, 48), "#808080").save(buffer, "JPEG")
-    images = [buffer.getvalue()] * batch_size
-    model.detect(images)
-    if settings is not None:
-        model.extract(images)
 
 
 def tell_work(

@@ -17,11 +17,11 @@ from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank.store import Bank, CameraBank
 from context_rcnn.results.records import ImageResult
+from context_rcnn.runners.engine.detect import KEPT_FROM
 from context_rcnn.runners.engine.memory import CameraMemory
 from context_rcnn.runners.engine.model import MemorySettings, Model, Outputs, run
 from context_rcnn.runners.engine.prepared import prepare_image
-from context_rcnn.runners.folder.look import Bar
-from context_rcnn.runners.folder.options import KEPT_FROM
+from context_rcnn.runners.engine.progress import Bar
 from context_rcnn.runners.folder.table import ImageTable
 
 FILE = "explained.jsonl"
@@ -32,8 +32,8 @@ _DIGITS = 5
 def choose(table: ImageTable, bank: Bank, threshold: float, count: int) -> list[ImageResult]:
     """Images with a detection that counts: by chance, but of as many classes as there are."""
     chance = random.Random(0)
-    drawn = collections.defaultdict(list)
-    seen = collections.Counter()
+    drawn: dict[int, list[ImageResult]] = collections.defaultdict(list)
+    seen: collections.Counter[int] = collections.Counter()
     for image in table.in_name_order():
         best = max(image.detections, key=lambda found: found.score, default=None)
         if best is None or best.score < threshold or image.camera not in bank:

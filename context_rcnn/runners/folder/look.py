@@ -6,38 +6,20 @@ of before it counts as the same.
 """
 
 import functools
-import hashlib
 import itertools
-import os
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol
 
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.data.failures import Failure, Reason
-from context_rcnn.data.images import read_clock
-from context_rcnn.data.paths import FileError, normalise_file_name, resolve_inside
-from context_rcnn.data.readers.image_folder import STAGE, walk_images
+from context_rcnn.data.readers.image_folder import walk_images
 from context_rcnn.data.records import ImageRecord
 from context_rcnn.data.sequences import sequence_ids
-from context_rcnn.data.timestamps import ClockError
 from context_rcnn.runners.engine.ahead import ahead
-from context_rcnn.runners.folder.table import ImageTable, SeenImage
+from context_rcnn.runners.engine.files import named, nothing_found, see_file
+from context_rcnn.runners.engine.progress import Bar
+from context_rcnn.runners.folder.table import ImageTable
 
-UNKNOWN_CAMERA = ""
-NOT_A_NAME = "\N{REPLACEMENT CHARACTER}"
 _CHUNK = 500
-_NOT_ALLOWED = re.compile("[\\\\:\ud800-\udfff]")  # and halves of surrogate pairs
-_HEAD, _TAIL = 1 << 16, 1 << 12  # bytes
-
-
-class Bar(Protocol):
-    """A progress bar, as tqdm has it."""
-
-    def update(self, number: int) -> object:
-        """So many images more."""
 
 
 def look(
@@ -79,93 +61,13 @@ def look(
         bar.update(len(chunk))
         images += len(chunk)
     if not images:
-        passed_over = ", ".join(f"{name} {count}" for name, count in (+notes).items()) or "no files"
-        raise ValueError(f"{root} holds no images ({passed_over}); is the drive connected?")
+        raise nothing_found(root, "images", notes)
     with table.change():
         table.set_fact("look", str(number))
         notes["gone"] = table.forget_others(number)
     for camera in table.cameras():
         _set_bursts(table, camera.camera, sequence_gap)
     return +notes
-
-
-def named(listed: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """What a file is called in results, and in the folder.
-
-    No result can hold a name that is not UTF-8, or that other programs would read as another path;
-    such a name is shown with marks in place of what is wrong, and a hash to tell it from others.
-    """
-    for name in listed:
-        if _is_normal(name):
-            yield name, name
-            continue
-        digest = hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()
-        stem, suffix = os.path.splitext(_NOT_ALLOWED.sub(NOT_A_NAME, name))
-        yield f"{stem} [{digest}]{suffix}", name
-
-
-def _is_normal(name: str) -> bool:
-    try:
-        return normalise_file_name(name) == name
-    except FileError:
-        return False
-
-
-def see_file(
-    root: str, namer: CameraNamer, known: Mapping[str, SeenImage], names: tuple[str, str]
-) -> SeenImage:
-    """What a look at one file tells.
-
-    Args:
-        root: folder of the images.
-        namer: names the camera.
-        known: what earlier looks told, by name.
-        names: of the file, from `named`.
-    """
-    file, path = names
-    camera = namer(file) or UNKNOWN_CAMERA
-    if file != path:
-        text = f"{path!r:.200} is no name that results can hold: rename the file"
-        return _lost(file, camera, FileError(Reason.OUTSIDE_ROOT, text))
-    try:
-        place = resolve_inside(root, file)
-        status = os.stat(place)
-    except FileError as error:
-        return _lost(file, camera, error)
-    except OSError as error:
-        return _lost(file, camera, FileError(Reason.MISSING_FILE, error.strerror or str(error)))
-    before = known.get(file)
-    state = (status.st_size, status.st_mtime_ns)
-    if before and (before.size, before.changed) == state and not before.failure:
-        # The names may have changed, by other flags.
-        return SeenImage(file, camera, before.seconds, *state, before.digest, before.problem)
-    seconds, problem = None, ""
-    try:
-        seconds = read_clock(place)
-    except ClockError as error:
-        detail = f"EXIF date: {error}"
-        problem = Failure(STAGE, error.reason, detail, file, file, lost="date").to_json()
-    return SeenImage(file, camera, seconds, *state, _digest(place, status.st_size), problem)
-
-
-def _lost(file: str, camera: str, error: FileError) -> SeenImage:
-    return SeenImage(
-        file, camera, None, 0, 0, "", failure=str(error.reason), failure_text=error.detail
-    )
-
-
-def _digest(path: Path, size: int) -> str:
-    """Hash of the size and of the first and last bytes; of the size alone if it cannot be read."""
-    digest = hashlib.blake2b(str(size).encode(), digest_size=16)
-    try:
-        if path.is_file():  # opening a pipe would wait for ever
-            with path.open("rb") as file:
-                digest.update(file.read(_HEAD))
-                file.seek(max(0, size - _TAIL))
-                digest.update(file.read(_TAIL))
-    except OSError:
-        pass
-    return digest.hexdigest()
 
 
 def _set_bursts(table: ImageTable, camera: str, gap_seconds: int) -> None:

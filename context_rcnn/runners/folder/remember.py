@@ -20,7 +20,7 @@ import numpy as np
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank import writer
-from context_rcnn.memory_bank.curation import FrameOptions, select_boxes
+from context_rcnn.memory_bank.curation import FrameOptions
 from context_rcnn.memory_bank.entries import Entries, concatenate
 from context_rcnn.memory_bank.manifest import (
     FILE_NAME,
@@ -34,9 +34,10 @@ from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.writer import BankWriter, ShardWriter
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.ahead import ahead
+from context_rcnn.runners.engine.extract import entries_of
 from context_rcnn.runners.engine.model import Model, Outputs, run
 from context_rcnn.runners.engine.prepared import Prepared, prepare_image
-from context_rcnn.runners.folder.look import Bar
+from context_rcnn.runners.engine.progress import Bar
 from context_rcnn.runners.folder.table import REMEMBERED, TO_REMEMBER, ImageTable
 
 BANK, PARTS = "bank", "parts"
@@ -92,8 +93,9 @@ def remember(
 def _parts(
     model: Model, todo: Iterator[Prepared], batch_size: int, bar: Bar
 ) -> Iterator[list[tuple[ImageResult, Outputs | FileError]]]:
-    """Images with what the extractor gives, in lists that are worth to be written."""
-    done, since = [], time.monotonic()
+    """Images with what the extractor gives, in lists worth writing."""
+    done: list[tuple[ImageResult, Outputs | FileError]] = []
+    since = time.monotonic()
     while batch := list(itertools.islice(todo, batch_size)):
         usable = [p for p in batch if p.encoded]
         outputs = run(model.extract, [p.encoded for p in usable], batch_size) if usable else []
@@ -119,18 +121,9 @@ def _write_part(
     for image, found in done:
         if isinstance(found, FileError):
             continue
-        there = found["scores"] >= 0
-        kept, _ = select_boxes(found["scores"][there], frames)
-        if len(kept):
-            entries = Entries.make(
-                image_ids=[image.image_id] * len(kept),
-                seconds=[image.seconds] * len(kept),
-                boxes=found["boxes"][kept],
-                features=found["features"][kept],
-                scores=found["scores"][kept],
-                classes=found["classes"][kept],
-            )
-            cameras[image.camera].append(entries.stored_as(info.dtype))
+        entries, _ = entries_of(image.image_id, image.seconds, found, frames, info.dtype)
+        if entries is not None:
+            cameras[image.camera].append(entries)
     number = int(table.fact("last_part") or 0) + 1
     with BankWriter(_part_folder(folder, number), info, num_shards=1) as part:
         for camera in sorted(cameras):

@@ -76,7 +76,8 @@ def find_places(table: ImageTable, options: RepeatDetectionOptions) -> Iterator[
 
 
 def _places_of(table: ImageTable, camera: str, options: RepeatDetectionOptions) -> Iterator[Place]:
-    files, owners, seconds = [], [], []
+    files: list[str] = []
+    owners, seconds = [], []
     places, boxes, scores, classes = [], [], [], []
     for image in table.in_time(DETECTED, camera):
         for place, found in enumerate(image.detections):
@@ -93,7 +94,7 @@ def _places_of(table: ImageTable, camera: str, options: RepeatDetectionOptions) 
         members[int(repeats.group[row])].append(row)
     for group in sorted(members):
         rows = members[group]
-        dates = [seconds[owners[row]] for row in rows if seconds[owners[row]] is not None]
+        dates = [date for row in rows if (date := seconds[owners[row]]) is not None]
         best = max(rows, key=lambda row: scores[row])
         yield Place(
             camera=camera,

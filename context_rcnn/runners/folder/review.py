@@ -142,7 +142,12 @@ def _read(folder: Path) -> list[Shown]:
                     os.path.basename(row["picture"]),
                     from_text(row["camera"]),
                     from_text(row["class"]),
-                    tuple(float(row[edge]) for edge in COLUMNS[3:7]),
+                    (
+                        float(row["ymin"]),
+                        float(row["xmin"]),
+                        float(row["ymax"]),
+                        float(row["xmax"]),
+                    ),
                     int(row["images"]),
                     from_text(row["file"]),
                 )

@@ -8,19 +8,14 @@ OUTPUT.state/explained.jsonl `explain`: what the memory did to some images
 """
 
 import dataclasses
-import json
 import os
-import shutil
 import sqlite3
-import sys
 from collections.abc import Callable
 from pathlib import Path
-
-from tqdm import tqdm
+from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure
-from context_rcnn.data.readers.image_folder import OWN_FOLDER
 from context_rcnn.memory_bank.curation import FrameOptions
 from context_rcnn.memory_bank.manifest import BankInfo
 from context_rcnn.memory_bank.store import Bank
@@ -28,25 +23,29 @@ from context_rcnn.results.atomic import Transaction
 from context_rcnn.results.camtrap_dp import require
 from context_rcnn.results.classes import Classes
 from context_rcnn.results.order import CameraSpan
-from context_rcnn.results.write import Summary, write_results
+from context_rcnn.results.write import Summary
+from context_rcnn.runners.engine.detect import check_model
+from context_rcnn.runners.engine.files import passed_over
 from context_rcnn.runners.engine.model import (
     MemorySettings,
     Model,
     check_takes_images,
     header_of,
 )
+from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
+from context_rcnn.runners.engine.progress import bar as stage
+from context_rcnn.runners.engine.state import FAILURES, JOURNAL, begin_state
+from context_rcnn.runners.engine.words import on_results
 from context_rcnn.runners.folder import explain as explaining
 from context_rcnn.runners.folder import repeats, review, words
 from context_rcnn.runners.folder.detect import count_undone, detect, memory_of_cameras
-from context_rcnn.runners.folder.estimate import check_model, tell_work
+from context_rcnn.runners.folder.estimate import tell_work
 from context_rcnn.runners.folder.look import look
 from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.remember import remember
 from context_rcnn.runners.folder.table import TO_REMEMBER, ImageTable
 
-JOURNAL, FAILURES, TABLE = "journal.jsonl", "failures.jsonl", "images.sqlite"
-_EXPECTED = ("gone", "own_folders_ignored")  # nothing to tell
-_PLAIN_SECONDS = 30.0  # between two lines of progress where there is no terminal
+TABLE = "images.sqlite"
 
 
 def detect_folder(
@@ -74,11 +73,11 @@ def detect_folder(
     header = header_of(model, about, memory=settings is not None, created=created)
     Classes(header.label_map, options.results.kinds, options.results.taxa)
     namer = CameraNamer(options.camera_regex, options.camera_csv, Path(options.root).resolve().name)
-    state = Path(options.state_dir)
-    _prepare_state(state, options.restart)
+    state = begin_state(options.state_dir, "a run with images", TABLE, restart=options.restart)
     try:
         with ImageTable(state / TABLE, header) as table:
-            _check_outputs(options, table)
+            replace = options.overwrite or options.restart
+            refuse_strangers(options.outputs, table.outputs(), replace)
             return _run(options, model, settings, namer, table, say)
     except sqlite3.Error as error:
         raise ValueError(
@@ -96,7 +95,7 @@ def _run(
     say: Callable[[str], None],
 ) -> Summary | None:
     workers = options.workers or os.cpu_count() or 1
-    with _bar("1/4 Look") as bar:
+    with stage("1/4 Look") as bar:
         notes = look(
             table,
             options.root,
@@ -106,8 +105,8 @@ def _run(
             bar=bar,
         )
     say(words.on_cameras(table, options.root))
-    if others := [f"{n} {c}" for n, c in sorted(notes.items()) if n not in _EXPECTED]:
-        say(f"passed over: {', '.join(others)}")
+    if others := passed_over(notes):
+        say(f"passed over: {others}")
     if notes["gone"]:
         say(f"{notes['gone']:,} images of the last run are no longer there, and are taken out")
     _check_camtrap(options, table)
@@ -117,10 +116,14 @@ def _run(
         say("This was a dry run. Without --dry_run the images are detected.")
         return None
 
-    shared = {"images": options.images, "batch_size": options.batch_size, "workers": workers}
+    shared: dict[str, Any] = {
+        "images": options.images,
+        "batch_size": options.batch_size,
+        "workers": workers,
+    }
     bank = None
     if settings is not None:
-        with _bar("2/4 Remember", table.count(TO_REMEMBER)) as bar:
+        with stage("2/4 Remember", table.count(TO_REMEMBER)) as bar:
             bank = remember(
                 table,
                 model,
@@ -132,7 +135,7 @@ def _run(
                 **shared,
             )
     memories = memory_of_cameras(table, bank)
-    with _bar("3/4 Detect", count_undone(table, memories)) as bar:
+    with stage("3/4 Detect", count_undone(table, memories)) as bar:
         detect(table, model, bank, settings, options.root, memories=memories, bar=bar, **shared)
     _explain(options, model, bank, settings, table)
     places, verdicts = _judge_places(options, model, table)
@@ -140,7 +143,7 @@ def _run(
     if options.rde == "review":
         new = [p for p, verdict in zip(places, verdicts, strict=True) if verdict == words.NEW]
         review.show(new, options.review_dir, options.root, model.class_names, options.images)
-    say(words.on_results(summary, options.results.typical_threshold, _written(options)))
+    say(on_results(summary, options.results.typical_threshold, files_of(options.outputs)))
     say(f"what could not be used is named in {os.path.join(options.state_dir, FAILURES)}")
     if options.rde != "off":
         say(words.on_places(options, verdicts))
@@ -155,12 +158,12 @@ def _explain(
     table: ImageTable,
 ) -> None:
     path = Path(options.state_dir) / explaining.FILE
-    if bank is None or not options.explain:
+    if bank is None or settings is None or not options.explain:
         path.unlink(missing_ok=True)  # it would tell of an earlier run
         return
     threshold = options.results.typical_threshold
     chosen = explaining.choose(table, bank, threshold, options.explain)
-    with Transaction() as files, _bar("Explain", len(chosen)) as bar:
+    with Transaction() as files, stage("Explain", len(chosen)) as bar:
         file = files.open(path)
         for line in explaining.explain(
             chosen,
@@ -184,39 +187,6 @@ def _top_k(options: FolderOptions, model: Model) -> int:
             f"top_k {wanted}: the extractor of this model gives the best {most} boxes of an image"
         )
     return wanted
-
-
-def _prepare_state(state: Path, restart: bool) -> None:
-    """Makes the folder of the state, or empties it. Touches nothing but folders of ours."""
-    mark = state / OWN_FOLDER
-    if state.exists() and not mark.exists() and (not state.is_dir() or any(state.iterdir())):
-        raise ValueError(f"{state} is there and is not the state of a run: choose another")
-    state.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-    for path in sorted(state.iterdir()) if restart else ():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path != mark:  # it stays, so that a restart that was killed can be given again
-            path.unlink()
-
-
-def _written(options: FolderOptions) -> list[str]:
-    """The files that tell whether an output is there."""
-    files = dataclasses.asdict(options.outputs)
-    if options.outputs.camtrap_dp:
-        files["camtrap_dp"] = os.path.join(options.outputs.camtrap_dp, "datapackage.json")
-    return [os.path.abspath(path) for path in files.values() if path]
-
-
-def _check_outputs(options: FolderOptions, table: ImageTable) -> None:
-    """Refuses to replace files that no earlier run has written."""
-    ours = json.loads(table.fact("outputs") or "[]")
-    strangers = [p for p in _written(options) if os.path.exists(p) and p not in ours]
-    if strangers and not (options.overwrite or options.restart):
-        raise ValueError(
-            f"{', '.join(strangers)}: there already, and not of this run. Choose another name, or "
-            "give --overwrite to replace it when the results are ready"
-        )
 
 
 def _check_camtrap(options: FolderOptions, table: ImageTable) -> None:
@@ -252,22 +222,9 @@ def _write(options: FolderOptions, table: ImageTable) -> Summary:
     with Transaction() as files:
         file = files.open(journal)
         file.write(table.header.to_json() + "\n")
-        with _bar("4/4 Write", table.count()) as bar:
+        with stage("4/4 Write", table.count()) as bar:
             for image in table.in_name_order():
                 file.write(image.to_json() + "\n")
                 bar.update(1)
-    # Before the files are there, so that a run that is killed in between knows them as its own.
-    with table.change():
-        ours = {*json.loads(table.fact("outputs") or "[]"), *_written(options)}
-        table.set_fact("outputs", json.dumps(sorted(ours)))
-    outputs = dataclasses.replace(options.outputs, failures=Path(options.state_dir) / FAILURES)
     known = map(Failure.from_json, table.problems())
-    return write_results(
-        journal, outputs, options.results, known=known, progress=sys.stderr.isatty()
-    )
-
-
-def _bar(stage: str, total: int | None = None) -> tqdm:
-    """A progress bar on a terminal; elsewhere, as in a log, a line now and then."""
-    every = 0.1 if sys.stderr.isatty() else _PLAIN_SECONDS
-    return tqdm(desc=stage, total=total, unit=" images", mininterval=every, maxinterval=every)
+    return write_all(journal, options.outputs, options.results, known, table.add_outputs)

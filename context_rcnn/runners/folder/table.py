@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from context_rcnn.results.records import Detection, Header, ImageResult
+from context_rcnn.runners.engine.files import SeenImage
+from context_rcnn.runners.engine.state import OTHERWISE
 
 _SCHEMA = """
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -64,31 +66,6 @@ READABLE = "failure = ''"
 TO_REMEMBER = "failure = '' AND camera != '' AND NOT remembered"
 REMEMBERED = "failure = '' AND remembered"
 DETECTED = "failure = '' AND detections IS NOT NULL"
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class SeenImage:
-    """What a look at a file tells.
-
-    Attributes:
-        file: its name in results.
-        camera: "" if unknown.
-        seconds: None if undated.
-        size, changed: of the file, in bytes and nanoseconds.
-        digest: of its content, as far as a look goes.
-        problem: a `Failure` as JSON, of a date that cannot be used; "" without one.
-        failure, failure_text: why it cannot be used at all.
-    """
-
-    file: str
-    camera: str
-    seconds: int | None
-    size: int
-    changed: int
-    digest: str
-    problem: str = ""
-    failure: str = ""
-    failure_text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,12 +124,17 @@ class ImageTable:
                 "with --restart"
             )
         earlier = Header.from_json(self.fact("header"))
-        if differences := earlier.differences(header):
-            raise ValueError(
-                f"{self._path.parent} was begun with other settings: {'; '.join(differences)}. "
-                "Give the settings of before, another output, or --restart to begin anew"
-            )
+        earlier.refuse_others(header, self._path.parent, OTHERWISE)
         return earlier
+
+    def outputs(self) -> list[str]:
+        """Files that runs of this table have written."""
+        return json.loads(self.fact("outputs") or "[]")
+
+    def add_outputs(self, paths: Iterable[str]) -> None:
+        """Notes files as written by this run."""
+        with self.change():
+            self.set_fact("outputs", json.dumps(sorted({*self.outputs(), *paths})))
 
     def close(self) -> None:
         self._base.close()
@@ -211,7 +193,9 @@ class ImageTable:
         query = "UPDATE images SET failure = ?, failure_text = ?, width = NULL, height = NULL"
         self._base.executemany(f"{query} WHERE file = ?", failures)
 
-    def set_remembered(self, part: int, sizes: Iterable[tuple[int, int, str]]) -> None:
+    def set_remembered(
+        self, part: int, sizes: Iterable[tuple[int | None, int | None, str]]
+    ) -> None:
         """Images whose entries are in this part, as (width, height, file)."""
         query = "UPDATE images SET remembered = ?, width = ?, height = ? WHERE file = ?"
         self._base.executemany(query, ((part, *size) for size in sizes))
@@ -294,9 +278,12 @@ class ImageTable:
         owner = [] if camera is None else [camera]
         while page := self._base.execute(query, [*after, *owner]).fetchall():
             for row in page:
-                file, *facts, found, suspects, failure, text = row[: -len(order)]
+                file, of, seconds, width, height, burst, *results = row[: -len(order)]
+                found, suspects, failure, text = results
                 detections = () if failure else _from_text(found, json.loads(suspects))
-                yield ImageResult(file, file, *facts, detections, failure, text)
+                yield ImageResult(
+                    file, file, of, seconds, width, height, burst, detections, failure, text
+                )
             after = page[-1][-len(order) :]
 
     def problems(self) -> Iterator[str]:

@@ -1,10 +1,9 @@
-"""What is said to the user: which cameras there are, what was found, what to do next."""
+"""What is said of images alone: which cameras there are, what to do about suspicious places."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from context_rcnn.data.timestamps import format_timestamp
-from context_rcnn.results.write import Summary
 from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.table import READABLE, CameraFacts, ImageTable
 
@@ -50,23 +49,6 @@ def _row(facts: CameraFacts) -> tuple[str, str, str, str, str]:
         for seconds in (facts.first, facts.last)
     )
     return name[:50], f"{facts.images:,}", f"{facts.undated:,}", first, last
-
-
-def on_results(summary: Summary, threshold: float, files: Iterable[str]) -> str:
-    """What was found, and where it is."""
-    found = summary.images - summary.empty - summary.failed
-    lines = [
-        "",
-        f"{summary.images:,} images: {found:,} with a detection of at least {threshold:g}, "
-        f"{summary.empty:,} without, {summary.failed:,} that could not be used",
-        *(f"  {name}: {count:,}" for name, count in sorted(summary.detections.items())),
-    ]
-    if summary.suspect:
-        lines.append(f"  {summary.suspect:,} more are suspects, with a negative confidence")
-    reasons = [f"{reason} ({count:,})" for reason, count in sorted(summary.failures.items())]
-    if reasons:
-        lines.append(f"noticed: {', '.join(reasons)}")
-    return "\n".join([*lines, "written:", *(f"  {path}" for path in files)])
 
 
 def on_places(options: FolderOptions, verdicts: Sequence[str]) -> str:

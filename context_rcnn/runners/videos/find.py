@@ -16,8 +16,14 @@ from pathlib import Path
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError, resolve_inside
 from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES, walk_images
+from context_rcnn.runners.engine.files import (
+    missing,
+    named,
+    nothing_found,
+    size_and_date,
+    unusable_name,
+)
 from context_rcnn.runners.engine.video_file import VideoFacts, read_facts
-from context_rcnn.runners.folder.look import named
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf", ".flv"),
@@ -70,11 +76,8 @@ def find_videos(root: str, notes: Counter) -> list[Video]:
             name = _name(folder) if folder else "."
             videos.append(Video(name, folder, False, frames, digest.hexdigest()))
     if not videos:
-        passed_over = ", ".join(f"{name} {count}" for name, count in (+notes).items()) or "no files"
-        raise ValueError(
-            f"{root} holds no videos, neither files ({' '.join(VIDEO_SUFFIXES)}) nor folders of "
-            f"frames ({passed_over}); is the drive connected?"
-        )
+        what = f"videos, neither files ({' '.join(VIDEO_SUFFIXES)}) nor folders of frames"
+        raise nothing_found(root, what, notes)
     return sorted(videos, key=lambda video: (video.name, video.path))
 
 
@@ -96,13 +99,12 @@ def is_video_file(path: str) -> bool:
 def place_of(root: str, video: Video) -> str:
     """Where the file of a video is; FileError if it cannot be one."""
     if video.name != video.path:
-        text = f"{video.path!r:.200} is no name that results can hold: rename the file"
-        raise FileError(Reason.OUTSIDE_ROOT, text)
+        raise unusable_name(video.path)
     place = resolve_inside(root, video.path)
     try:
         status = place.stat()
     except OSError as error:
-        raise FileError(Reason.MISSING_FILE, error.strerror or str(error)) from error
+        raise missing(error) from error
     if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
         raise FileError(Reason.UNREADABLE, "not a regular file")
     if not status.st_size:
@@ -128,12 +130,7 @@ def _name(path: str) -> str:
 
 
 def _facts(root: str, path: str) -> bytes:
-    try:
-        status = os.stat(os.path.join(root, path))
-        state = (status.st_size, status.st_mtime_ns)
-    except OSError:
-        state = (-1, -1)
-    return b"%s\0%d %d\n" % (os.fsencode(path), *state)
+    return b"%s\0%d %d\n" % (os.fsencode(path), *size_and_date(root, path))
 
 
 def _natural(name: str) -> tuple[list, str]:

@@ -14,12 +14,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError
 from context_rcnn.results.records import ImageResult
-from context_rcnn.runners.engine.model import Model, Outputs, checked, refusals
+from context_rcnn.runners.engine.detect import detect_batch, to_result
+from context_rcnn.runners.engine.model import Model, Outputs, checked, refusals, refused
 from context_rcnn.runners.engine.prepared import Prepared
-from context_rcnn.runners.folder.detect import detect_batch, to_result
 from context_rcnn.runners.videos.find import Video
 from context_rcnn.runners.videos.frames import OpenVideo
 
@@ -90,13 +89,13 @@ def detect_videos(
         while True:
             steps = []
             for i, row in enumerate(table):
-                step = row and row.next()
+                step = None if row is None else row.next()
                 while step is None:
                     if row is not None:
                         results.through(row.opened)
                     opened = next(videos, None)
-                    row = table[i] = opened and _Row(opened, needs, pool, results)
-                    step = row.next() if row else _REST
+                    row = table[i] = None if opened is None else _Row(opened, needs, pool, results)
+                    step = _REST if row is None else row.next()
                 steps.append(step)
             if not any(table):
                 return
@@ -107,6 +106,11 @@ def detect_videos(
                     row.take(outputs)
 
 
+def _batches(frames: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
+    while batch := list(itertools.islice(frames, size)):
+        yield batch
+
+
 def detect_images(
     model: Model, videos: Iterable[OpenVideo], batch_size: int, results: Results
 ) -> None:
@@ -114,8 +118,7 @@ def detect_images(
     with ThreadPoolExecutor(1) as pool:
         for opened in videos:
             frames = opened.frames()
-            batches = iter(lambda frames=frames: list(itertools.islice(frames, batch_size)), [])
-            for batch in one_ahead(pool, batches):
+            for batch in one_ahead(pool, _batches(frames, batch_size)):
                 for result in detect_batch(model, None, batch, batch_size):
                     results.write(opened.video, result)
             results.through(opened)
@@ -220,7 +223,7 @@ def _step_alone(
         except refusals() as error:
             if not step.encoded:
                 raise  # no image is to blame
-            problem = FileError(Reason.UNREADABLE, str(error).splitlines()[0][:200])
+            problem = refused(error)
     return problem, state
 
 

@@ -8,23 +8,25 @@ OUTPUT.state/failures.jsonl  everything that could not be used
 import dataclasses
 import functools
 import os
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from PIL import Image
 from tqdm import tqdm
 
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.results.classes import Classes
 from context_rcnn.results.journal import Journal
 from context_rcnn.results.records import NO_RATE, read_result
-from context_rcnn.results.write import Summary, write_results
+from context_rcnn.results.write import Summary
+from context_rcnn.runners.engine import words
 from context_rcnn.runners.engine.ahead import ahead
+from context_rcnn.runners.engine.detect import check_model, grey_image
+from context_rcnn.runners.engine.files import passed_over
 from context_rcnn.runners.engine.model import header_of
-from context_rcnn.runners.engine.video_file import encode
-from context_rcnn.runners.folder.estimate import check_model
+from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
+from context_rcnn.runners.engine.progress import bar as stage
+from context_rcnn.runners.engine.state import FAILURES, JOURNAL
 from context_rcnn.runners.videos.find import Video, find_videos, measure
 from context_rcnn.runners.videos.frames import OpenVideo, open_video
 from context_rcnn.runners.videos.options import VideoOptions
@@ -36,12 +38,9 @@ from context_rcnn.runners.videos.rows import (
 )
 from context_rcnn.runners.videos.state import VideoJournals, VideoState
 
-JOURNAL, FAILURES = "journal.jsonl", "failures.jsonl"
 STAGE = "videos"
 _MOST_VIDEOS = 60  # that are printed, unless they are asked for
 _OPENED = 2  # videos that wait for their turn
-_PLAIN_SECONDS = 30.0  # between two lines of progress where there is no terminal
-_EXPECTED = ("own_folders_ignored",)  # nothing to tell
 
 
 def detect_folder_of_videos(
@@ -71,9 +70,9 @@ def detect_folder_of_videos(
     notes: Counter = Counter()
     videos = find_videos(options.root, notes)
     state = VideoState(options.state_dir, header, options.restart)
-    _check_outputs(options, state)
+    refuse_strangers(options.outputs, state.outputs, options.overwrite or options.restart)
     undone = [video for video in videos if not state.is_through(video)]
-    with _bar("1/3 Look", " videos", len(undone)) as bar:
+    with stage("1/3 Look", len(undone), " videos") as bar:
         look = functools.partial(measure, options.root, options.fps)
         measured = []
         for video in ahead(look, undone, os.cpu_count() or 1):
@@ -82,15 +81,19 @@ def detect_folder_of_videos(
     say(on_videos(measured, options.root, None if options.dry_run else _MOST_VIDEOS))
     if len(undone) < len(videos):
         say(f"{len(videos) - len(undone):,} videos were done before")
-    if others := [f"{n} {c}" for n, c in sorted((+notes).items()) if n not in _EXPECTED]:
-        say(f"passed over: {', '.join(others)}")
+    if others := passed_over(notes):
+        say(f"passed over: {others}")
     if model.has_memory:
         say("the model's memory of cameras is not used: videos have none")
     if options.dry_run:
         say("This was a dry run. Without --dry_run the videos are detected.")
         return None
 
-    state.keep(videos)
+    if gone := state.forget_changed(videos):
+        say(
+            f"{gone:,} videos of earlier runs are no longer there: they are left out of the "
+            "results, and come back when the videos do"
+        )
     if measured:
         _detect(options, model, measured, state)
     summary, failed = _write(options, videos, state)
@@ -102,11 +105,10 @@ def _detect(
     options: VideoOptions, model: VideoModel, videos: Sequence[Video], state: VideoState
 ) -> None:
     needs = model.description.get("video")
-    grey = encode(Image.new("RGB", (64, 48), "#808080"))
     if needs is None:
         check_model(model, None, options.batch_size)
     else:
-        check_video_model(model, grey, options.batch_size)
+        check_video_model(model, grey_image(), options.batch_size)
     stop = threading.Event()
 
     def opened(video: Video) -> OpenVideo:
@@ -115,7 +117,7 @@ def _detect(
             video, options.root, options.images, fps=options.fps, aside=aside, stop=stop
         )
 
-    with _bar("2/3 Detect", " frames", sum(video.frames for video in videos)) as bar:
+    with stage("2/3 Detect", sum(video.frames for video in videos), " frames") as bar:
         done = 0
 
         def count(frames: int, through: int) -> None:
@@ -125,7 +127,7 @@ def _detect(
             bar.update(frames)
 
         journals = VideoJournals(state, count)
-        coming: Iterator[OpenVideo] = ahead(opened, videos, 1, most=_OPENED)
+        coming = ahead(opened, videos, 1, most=_OPENED)
         try:
             if needs is None:
                 detect_images(model, coming, options.batch_size, journals)
@@ -136,20 +138,6 @@ def _detect(
             coming.close()
             journals.close()
             state.clear()
-
-
-def _check_outputs(options: VideoOptions, state: VideoState) -> None:
-    """Refuses to replace files that no earlier run has written."""
-    strangers = [p for p in _written(options) if os.path.exists(p) and p not in state.outputs]
-    if strangers and not (options.overwrite or options.restart):
-        raise ValueError(
-            f"{', '.join(strangers)}: there already, and not of this run. Choose another name, or "
-            "give --overwrite to replace it when the results are ready"
-        )
-
-
-def _written(options: VideoOptions) -> list[str]:
-    return [os.path.abspath(p) for p in dataclasses.asdict(options.outputs).values() if p]
 
 
 def _write(
@@ -165,17 +153,15 @@ def _write(
             if b'"failure": {' not in line:
                 continue
             image = read_result(line, journal.header.label_map, lambda _: None, Counter())
+            if image is None:
+                continue
             failed += image.frame_rate == NO_RATE
             yield Failure(
                 STAGE, Reason(image.failure), image.failure_text, image.file, image.image_id
             )
 
-    # Before the files are there, so that a run that is killed in between knows them as its own.
-    state.add_outputs(_written(options))
-    outputs = dataclasses.replace(options.outputs, failures=state.folder / FAILURES)
-    progress = sys.stderr.isatty()
-    summary = write_results(
-        journal.path, outputs, options.results, known=failures(), progress=progress
+    summary = write_all(
+        journal.path, options.outputs, options.results, failures(), state.add_outputs
     )
     return summary, failed
 
@@ -202,23 +188,16 @@ def on_videos(videos: Sequence[Video], root: str, most: int | None) -> str:
 
 def on_results(summary: Summary, videos: int, failed: int, options: VideoOptions) -> str:
     """What was found, and where it is."""
-    frames, threshold = summary.images - failed, options.results.typical_threshold
-    found = summary.images - summary.empty - summary.failed
+    frames = summary.images - failed
     lines = [
         "",
         f"{videos:,} videos, {failed:,} of which could not be used",
-        f"{frames:,} frames: {found:,} with a detection of at least {threshold:g}, "
-        f"{summary.empty:,} without, {summary.failed - failed:,} that could not be used",
-        *(f"  {name}: {count:,}" for name, count in sorted(summary.detections.items())),
+        f"{frames:,} frames: "
+        f"{words.found_and_empty(summary, options.results.typical_threshold)}, "
+        f"{summary.failed - failed:,} that could not be used",
+        *words.by_class(summary),
     ]
-    reasons = [f"{reason} ({count:,})" for reason, count in sorted(summary.failures.items())]
-    if reasons:
-        lines.append(f"failures: {', '.join(reasons)}")
+    if reasons := words.by_reason(summary):
+        lines.append(f"failures: {reasons}")
         lines.append(f"  named in {os.path.join(options.state_dir, FAILURES)}")
-    return "\n".join([*lines, "written:", *(f"  {path}" for path in _written(options))])
-
-
-def _bar(stage: str, unit: str, total: int) -> tqdm:
-    """A progress bar on a terminal; elsewhere, as in a log, a line now and then."""
-    every = 0.1 if sys.stderr.isatty() else _PLAIN_SECONDS
-    return tqdm(desc=stage, total=total, unit=unit, mininterval=every, maxinterval=every)
+    return "\n".join([*lines, *words.written(files_of(options.outputs))])

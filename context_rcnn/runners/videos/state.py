@@ -9,16 +9,16 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError
-from context_rcnn.data.readers.image_folder import OWN_FOLDER
 from context_rcnn.results.atomic import MARK, Transaction
 from context_rcnn.results.join import join_journals
-from context_rcnn.results.journal import JournalWriter
+from context_rcnn.results.journal import Journal, JournalWriter
 from context_rcnn.results.records import NO_RATE, Header, ImageResult
+from context_rcnn.runners.engine.state import OTHERWISE, begin_state
 from context_rcnn.runners.videos.find import Video
 from context_rcnn.runners.videos.frames import OpenVideo
 
@@ -38,19 +38,14 @@ class VideoState:
     """
 
     def __init__(self, folder: str | Path, header: Header, restart: bool = False):
-        self.folder = Path(folder)
-        self._begin(restart)
+        self.folder = begin_state(folder, "a run with videos", RUN, restart=restart)
         self.header = header
         self.outputs: list[str] = []
         run = self.folder / RUN
-        if run.exists() and not restart:
-            values = json.loads(run.read_text())
+        if run.exists():
+            values = json.loads(run.read_text(encoding="utf-8"))
             self.header, self.outputs = Header.from_json(values["header"]), values["outputs"]
-            if differences := self.header.differences(header):
-                raise ValueError(
-                    f"{self.folder} was begun with other settings: {'; '.join(differences)}. "
-                    "Give the settings of before, another output, or --restart to begin anew"
-                )
+            self.header.refuse_others(header, self.folder, OTHERWISE)
         self._save()
         self.clear()
 
@@ -77,33 +72,29 @@ class VideoState:
         self.outputs = sorted({*self.outputs, *paths})
         self._save()
 
-    def keep(self, videos: list[Video]) -> None:
-        """Forgets videos that are no longer there, or have changed."""
-        known = {self.journal(video) for video in videos}
-        for path in (self.folder / VIDEOS).glob("*.jsonl"):
-            if path not in known:
-                path.unlink()
+    def forget_changed(self, videos: list[Video]) -> int:
+        """Forgets what was found in videos that have changed since.
 
-    def join(self, videos: list[Video], target: Path) -> Path:
+        Returns:
+            How many videos are through and are no longer there. They are kept, since a disk may be
+            missing, and count again when they are back.
+        """
+        known = {self.journal(video) for video in videos}
+        names, gone = {video.name for video in videos}, 0
+        for path in (self.folder / VIDEOS).glob("*.jsonl"):
+            if path in known:
+                continue
+            # A frame names its video; a video that failed as a whole has its own name.
+            image = next(Journal(path).results(), None)
+            if image is None or (image.burst or image.file) in names:
+                path.unlink()
+            else:
+                gone += 1
+        return gone
+
+    def join(self, videos: Sequence[Video], target: Path) -> Path:
         """One journal of all videos."""
         return join_journals([self.journal(video) for video in videos], target)
-
-    def _begin(self, restart: bool) -> None:
-        """Makes the folder, or empties it. Touches nothing but folders of ours."""
-        own = [self.folder / name for name in (OWN_FOLDER, RUN, f"{RUN}{MARK}")]
-        there = list(self.folder.iterdir()) if self.folder.is_dir() else []
-        if self.folder.is_file() or (own[1] not in there and set(there) - set(own)):
-            raise ValueError(
-                f"{self.folder} is there and is not the state of a run with videos: choose another "
-                "--state_dir or output"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / OWN_FOLDER).touch()
-        for path in sorted(self.folder.iterdir()) if restart else ():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path not in own:  # they stay, so that a restart that was killed can be given again
-                path.unlink()
 
     def _save(self) -> None:
         with Transaction() as files:

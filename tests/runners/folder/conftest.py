@@ -1,7 +1,4 @@
-"""A fake model, and folders of photographs."""
-
-import importlib.util
-import pathlib
+"""Detecting in a folder of photographs with a fake model."""
 
 import pytest
 
@@ -10,41 +7,6 @@ from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.run import detect_folder
 
 CREATED = "2026-05-26T19:11:27Z"
-
-
-HERE = pathlib.Path(__file__).parent
-
-
-def _load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def fakes():
-    return _load(HERE / "fakes.py")
-
-
-@pytest.fixture(scope="session")
-def check_camtrap_dp():
-    """Holds a package to the standard's rules."""
-    return _load(HERE.parent / "results/test_camtrap_dp.py").check
-
-
-@pytest.fixture(scope="session")
-def check_megadetector():
-    """The first error of a MegaDetector document, or None."""
-    return _load(HERE.parent / "results/conftest.py")._first_error
-
-
-@pytest.fixture
-def photos(tmp_path, fakes):
-    """Two cameras, one of them with an overflow folder, ten images each."""
-    root = tmp_path / "photos"
-    fakes.write_photos(root)
-    return root
 
 
 @pytest.fixture

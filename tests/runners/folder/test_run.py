@@ -180,11 +180,11 @@ def test_an_image_without_an_entry_makes_other_batches_of_its_camera(
 
 
 def test_a_file_that_stays_as_it_is_is_not_opened_to_be_looked_at(photos, detect, monkeypatch):
-    from context_rcnn.runners.folder import look
+    from context_rcnn.runners.engine import files
 
     detect(photos)
     opened = []
-    monkeypatch.setattr(look, "read_clock", lambda path: opened.append(path))
+    monkeypatch.setattr(files, "read_clock", lambda path: opened.append(path))
     detect(photos)
     assert not opened
     os.utime(photos / "north/IMG_00000.JPG", (1e9, 1e9))

@@ -1,6 +1,5 @@
-"""A fake model, and folders of videos."""
+"""A fake model of videos, and folders of videos."""
 
-import importlib.util
 import pathlib
 
 import pytest
@@ -13,22 +12,9 @@ CREATED = "2026-05-26T19:11:27Z"
 HERE = pathlib.Path(__file__).parent
 
 
-def _load(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def fakes():
-    return _load(HERE / "fakes.py")
-
-
-@pytest.fixture(scope="session")
-def check_megadetector():
-    """The first error of a MegaDetector document, or None."""
-    return _load(HERE.parent / "results/conftest.py")._first_error
+def fakes(load_helpers):
+    return load_helpers(HERE / "fakes.py")
 
 
 @pytest.fixture

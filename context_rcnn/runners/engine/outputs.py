@@ -1,0 +1,60 @@
+"""The files that a run writes: which they are, which it may replace, and writing them."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+
+from context_rcnn.data.failures import Failure
+from context_rcnn.results.options import Options
+from context_rcnn.results.write import Outputs, Summary, write_results
+from context_rcnn.runners.engine.progress import on_terminal
+from context_rcnn.runners.engine.state import FAILURES
+
+
+def files_of(outputs: Outputs) -> list[str]:
+    """The files that tell whether an output is there."""
+    files = dataclasses.asdict(outputs)
+    if outputs.camtrap_dp:
+        files["camtrap_dp"] = os.path.join(outputs.camtrap_dp, "datapackage.json")
+    return [os.path.abspath(path) for path in files.values() if path]
+
+
+def refuse_strangers(outputs: Outputs, ours: Collection[str], overwrite: bool) -> None:
+    """Refuses to replace files that no earlier run has written.
+
+    Args:
+        outputs: what is to be written.
+        ours: files that earlier runs of this state have written.
+        overwrite: replace others, too.
+    """
+    own = set(map(os.path.normcase, ours))  # names that Windows takes for the same are the same
+    there = [path for path in files_of(outputs) if os.path.exists(path)]
+    strangers = [path for path in there if os.path.normcase(path) not in own]
+    if strangers and not overwrite:
+        raise ValueError(
+            f"{', '.join(strangers)}: there already, and not of this run. Choose another name, or "
+            "give --overwrite to replace it when the results are ready"
+        )
+
+
+def write_all(
+    journal: Path,
+    outputs: Outputs,
+    options: Options,
+    known: Iterable[Failure],
+    remember: Callable[[list[str]], None],
+) -> Summary:
+    """Writes all results of a journal, and the list of failures beside it.
+
+    Args:
+        journal: in the folder of the state.
+        outputs: what to write.
+        options: how.
+        known: failures of earlier stages.
+        remember: notes in the state which files are this run's own. It is called before the files
+            are there, so that a run that is killed in between knows them.
+    """
+    remember(files_of(outputs))
+    outputs = dataclasses.replace(outputs, failures=journal.with_name(FAILURES))
+    return write_results(journal, outputs, options, known=known, progress=on_terminal())

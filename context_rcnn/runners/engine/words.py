@@ -1,0 +1,42 @@
+"""What is said of results, whatever they are results of."""
+
+from collections.abc import Iterable
+
+from context_rcnn.results.write import Summary
+
+
+def on_results(summary: Summary, threshold: float, files: Iterable[object]) -> str:
+    """What was found in images, and where it is."""
+    lines = [
+        "",
+        f"{summary.images:,} images: {found_and_empty(summary, threshold)}, "
+        f"{summary.failed:,} that could not be used",
+        *by_class(summary),
+    ]
+    if summary.suspect:
+        lines.append(f"  {summary.suspect:,} more are suspects, with a negative confidence")
+    if reasons := by_reason(summary):
+        lines.append(f"noticed: {reasons}")
+    return "\n".join([*lines, *written(files)])
+
+
+def found_and_empty(summary: Summary, threshold: float) -> str:
+    """How many images or frames have a detection that counts, and how many have none."""
+    found = summary.images - summary.empty - summary.failed
+    return f"{found:,} with a detection of at least {threshold:g}, {summary.empty:,} without"
+
+
+def by_class(summary: Summary) -> list[str]:
+    """A line a class."""
+    return [f"  {name}: {count:,}" for name, count in sorted(summary.detections.items())]
+
+
+def by_reason(summary: Summary) -> str:
+    """What could not be used, by reason; "" if everything could."""
+    reasons = sorted(summary.failures.items())
+    return ", ".join(f"{reason} ({count:,})" for reason, count in reasons)
+
+
+def written(files: Iterable[object]) -> list[str]:
+    """The files with the results, a line each."""
+    return ["written:", *(f"  {path}" for path in files)]

@@ -1,0 +1,32 @@
+"""Rooms that list what lives in them list all of it, and nothing that has moved away."""
+
+import importlib
+import pathlib
+import re
+
+import pytest
+
+import context_rcnn
+
+LISTING = ("memory_bank", "runners.engine", "runners.folder", "runners.videos")
+
+
+@pytest.mark.parametrize("room", LISTING)
+def test_a_room_lists_its_files_and_no_others(room):
+    package = importlib.import_module(f"context_rcnn.{room}")
+    text = package.__doc__.split("    import tensorflow")[0]  # an example of code follows
+    listed = re.findall(r"^    ([a-z_]+) +[a-z]", text, flags=re.M)
+    files = {path.stem for path in pathlib.Path(package.__path__[0]).glob("*.py")}
+    assert sorted(listed) == sorted(files - {"__init__"})
+
+
+def test_only_what_the_rooms_name_imports_tensorflow():
+    """As `memory_bank` says; those who read a bank start fast."""
+    folder = pathlib.Path(context_rcnn.__file__).parent / "memory_bank"
+    importing = {
+        path.stem
+        for path in folder.glob("*.py")
+        if re.search(r"^import tensorflow|^from tensorflow", path.read_text("utf-8"), flags=re.M)
+    }
+    importing.discard("__init__")
+    assert importing == {"join", "tensor_encoding"} | {p.stem for p in folder.glob("api_*.py")}

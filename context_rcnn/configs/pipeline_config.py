@@ -1,7 +1,7 @@
 """The Object Detection API's `pipeline.config`: its Faster R-CNN and Context R-CNN as settings.
 
-Missing fields have that API's defaults, not those of this package. `notes` lists fields that have no
-counterpart here or work in another way. Other kinds of models are refused.
+Missing fields have that API's defaults, not those of this package. `notes` lists fields that have
+no counterpart here or work in another way. Other kinds of models are refused.
 """
 
 import dataclasses

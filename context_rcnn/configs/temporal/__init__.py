@@ -1,8 +1,8 @@
 """What a detector remembers: one file of settings per memory, found by its name.
 
-`NAME.py` holds the class `SETTINGS`, and `models/NAME` what is made of them. A memory of another
-package calls `models.temporal.register`; packages that are installed announce their module as an
-entry point of the group `PLUGINS`, and it is imported when the names of memories are first asked.
+`NAME.py` holds the class `SETTINGS`, and `models/NAME` the model built from them. A memory of
+another package calls `models.temporal.register`. Installed packages announce their module as an
+entry point of the group `PLUGINS`; it is imported when the names of memories are first needed.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Writes a camera archive as sharded TFRecords of tf.Example.
 
-Every image that is left out is named in failures.jsonl, every run counts in manifest.json. The
-same command goes on after a crash, and gives the same bytes with any number of workers.
+failures.jsonl lists every image that is left out, and manifest.json has the counts. After a crash,
+run the same command again: it continues. Any number of workers writes the same bytes.
 """
 
 import argparse
@@ -264,19 +264,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     flags.add_archive_flags(parser)
     output = parser.add_argument_group("output")
-    output.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write to")
+    output.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write")
     output.add_argument(
-        "--num_shards", type=int, metavar="N", help="shards of each split; default: by size"
+        "--num_shards",
+        type=int,
+        metavar="N",
+        help="number of shards per split (default: from --shard_megabytes)",
     )
     output.add_argument(
         "--shard_megabytes",
         type=float,
         metavar="MB",
         default=shards.DEFAULT_SHARD_MEGABYTES,
-        help="size of a shard to aim at (default: %(default)s)",
+        help="approximate size of a shard (default: %(default)s)",
     )
     output.add_argument(
-        "--overwrite", action="store_true", help="write complete shards again as well"
+        "--overwrite", action="store_true", help="write all shards again, also complete ones"
     )
     return parser
 

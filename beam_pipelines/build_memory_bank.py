@@ -73,13 +73,13 @@ _LOG = logging.getLogger(__name__)
 
 _EPILOG = """\
 examples:
-  A folder of photographs, one folder a camera, as it lies:
+  A folder of photographs, one folder per camera:
     context-rcnn remember --input_folder=photos --extractor=extractor --output_dir=bank
 
-  The paper's Snapshot Serengeti bank: the best box of every frame, empty frames too:
+  The paper's bank of Snapshot Serengeti: the best box of every frame, also of empty frames:
     context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank
 
-  Traffic: eight boxes a frame. A month and more under a budget, keeping what differs:
+  Traffic: eight boxes per frame. Long periods: a limited number of entries, as diverse as possible:
     context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank --top_k=8
     context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank \\
         --max_entries=8500 --policy=diverse
@@ -462,7 +462,7 @@ def format_bank(manifest: Manifest, output_dir: str) -> str:
         for name, info in manifest.cameras.items()
     ]
     if len(rows) > 40:
-        rows = [*rows[:40], f"... and {len(rows) - 40} cameras more"]
+        rows = [*rows[:40], f"... and {len(rows) - 40} more cameras"]
     dropped = ", ".join(f"{k} {v}" for k, v in totals["dropped"].items()) or "nothing"
     return "\n".join(
         [
@@ -471,7 +471,7 @@ def format_bank(manifest: Manifest, output_dir: str) -> str:
             "",
             f"{totals['entries']} entries of {totals['images']} images and {totals['cameras']} "
             f"cameras, {totals['bytes'] / 1e6:.1f} MB; left out: {dropped}",
-            f"what could not be used is named in {FileSystems.join(output_dir, FAILURES)}",
+            f"{FileSystems.join(output_dir, FAILURES)} lists everything that could not be used",
         ]
     )
 

@@ -42,7 +42,7 @@ _LOG = logging.getLogger("beam_pipelines.create_examples")
 
 _EPILOG = """\
 examples:
-  A folder of camera-trap images, one folder a camera, no labels:
+  A folder of camera-trap images, one folder per camera, no labels:
     python -m beam_pipelines.create_examples --input_folder=photos --output_dir=examples
 
   COCO Camera Traps annotations with the published split, images reduced to 1024 pixels:
@@ -50,7 +50,7 @@ examples:
       --input_json=caltech.json --image_root=photos --splits_file=splits.json \\
       --max_side=1024 --output_dir=examples
 
-  Boxes for image-level labels from MegaDetector, two workers:
+  MegaDetector boxes for images that have only a label, two workers:
     python -m beam_pipelines.create_examples \\
       --input_json=snapshot.json --image_root=photos --megadetector_json=md.json \\
       --output_dir=examples --direct_num_workers=2 --direct_running_mode=multi_threading

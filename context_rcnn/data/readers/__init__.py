@@ -61,7 +61,7 @@ LAYOUTS = (
     Layout(
         "folder of images",
         "input_folder",
-        "folder of images, one folder a camera; overflow folders such as 101RECNX are merged",
+        "folder of images, one folder per camera; overflow folders such as 101RECNX are merged",
         read_image_folder,
         named_cameras=True,
     ),

@@ -89,8 +89,8 @@ def check_takes_images(model: Model, otherwise: str = "") -> None:
     """
     if model.description.get("video"):
         raise ValueError(
-            "this model remembers videos frame by frame: `context-rcnn videos` takes them through "
-            f"it{otherwise}"
+            "this model works on videos frame by frame: run it with `context-rcnn videos`"
+            f"{otherwise}"
         )
 
 

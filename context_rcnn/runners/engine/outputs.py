@@ -33,8 +33,8 @@ def refuse_strangers(outputs: Outputs, ours: Collection[str], overwrite: bool) -
     strangers = [path for path in there if os.path.normcase(path) not in own]
     if strangers and not overwrite:
         raise ValueError(
-            f"{', '.join(strangers)}: there already, and not of this run. Choose another name, or "
-            "give --overwrite to replace it when the results are ready"
+            f"{', '.join(strangers)}: exists already, and is not of this run. Choose another "
+            "name, or use --overwrite to replace it when the results are ready"
         )
 
 

@@ -259,12 +259,12 @@ def build_memory_bank(
         extractor: Folder of a saved extractor.
         output_dir: Folder of the bank. This, examples and extractor may be on any storage that
             Beam knows.
-        images: What images of an archive are accepted, and how they are changed.
-        frames: Which boxes of a frame are stored; the best one by default.
-        cameras: Which entries of a camera are stored; all by default.
+        images: Rules for the images of an archive that are accepted, and for their conversion.
+        frames: Rules for the boxes of a frame that are stored; by default the best one.
+        cameras: Rules for the entries of a camera that are stored; by default all.
         labelled_only: Only images labelled with an object.
         dtype: Storage dtype of the features.
-        compression: Of the records.
+        compression: Compression of the records.
         num_shards: Files of the bank.
         batch_size: Images a call of the extractor.
         overwrite: Replace a bank of another extractor.

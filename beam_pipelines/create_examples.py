@@ -126,9 +126,9 @@ class CreateExamples(beam.PTransform):
     ):
         """
         Args:
-            output_dir: Where the plan lies and the shards go.
-            archive: What the plan was made from.
-            image_options: What images are accepted.
+            output_dir: Folder of the plan and the shards.
+            archive: Archive that the plan was made from.
+            image_options: Rules for the images that are accepted.
             options: All options, to be kept in the manifest.
         """
         super().__init__()
@@ -207,8 +207,8 @@ def create_examples(
     to one folder at the same time.
 
     Args:
-        archive_options: Where the archive is and how to read it.
-        image_options: What images are accepted, and how they are changed.
+        archive_options: Place of the archive, and options for reading it.
+        image_options: Rules for the images that are accepted, and for their conversion.
         output_dir: Folder to write to, on any file system Beam knows.
         num_shards: Shards of each split; None to choose by size.
         shard_megabytes: Size of a shard to aim at.

@@ -142,11 +142,11 @@ def detect_archive(
     """Detects in all images of an archive; counts images, failed ones and those without a memory.
 
     Args:
-        source: Where the archive is and how to read it.
+        source: Place of the archive, and options for reading it.
         model: Folder of an exported model.
         bank: Folder of the bank of its memory; "" to detect in single images.
         output_dir: Folder of the journals.
-        images: What images are accepted, and how they are changed.
+        images: Rules for the images that are accepted, and for their conversion.
         batch_size: Images a call of the model.
         pipeline_args: Flags for Beam.
 

@@ -9,8 +9,8 @@ class FrameSampler(Protocol):
     """Chooses the frames of a keyframe's clip, in training or in evaluation.
 
     Attributes:
-        frames: how many, the keyframe included.
-        keyframe: where in the clip it is.
+        frames: number of frames, the keyframe included.
+        keyframe: place of the keyframe in the clip.
         teaching: places in the clip whose labels teach; the model has outputs of these.
         redraws: whether each pass over the data draws other frames.
     """

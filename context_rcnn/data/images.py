@@ -62,7 +62,7 @@ class CheckedImage:
 
     Attributes:
         encoded: The JPEG file.
-        width, height: Its size.
+        width, height: Size of the image.
         upright_size: (width, height) after EXIF rotation, before any reduction.
         orientation: EXIF orientation of the original file, 1 to 8.
         changes: Why it was encoded anew ("rotated", "reduced", ...); empty if it was not.

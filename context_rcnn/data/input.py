@@ -39,7 +39,7 @@ class ImageInput:
     Attributes:
         image_size: Height and width of the network's input.
         keep_aspect_ratio: Fit and pad rather than stretch.
-        max_boxes: Most groundtruth boxes an image may have.
+        max_boxes: Largest number of groundtruth boxes per image.
         num_classes: Classes of boxes go from 1 to this; None does not look.
         join: Adds the keyframe's memory, mirrored if the image is: (example, flip) -> dict.
     """
@@ -210,11 +210,11 @@ def training_batches(
 
     Args:
         files: TFRecord files.
-        to_row: from a clip to a row.
+        to_row: function that makes a row of a clip.
         batch_size: clips a batch of this host.
-        seed: of order and flips.
+        seed: seed of order and flips.
         shuffle_buffer_size: clips held while shuffling.
-        flip_probability: of each clip.
+        flip_probability: probability of a flip, for each clip.
         empty_fraction: share of clips with an empty keyframe; negative takes what there is.
         clip: frames around each keyframe.
         shard: number of hosts, and which of them this is.

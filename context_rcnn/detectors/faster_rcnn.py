@@ -25,9 +25,9 @@ class Parts(NamedTuple):
         checkpoint_items: under the names that classification checkpoints use.
         hidden: dense layers before the predictions.
         decoder: a pyramid on the maps, or None.
-        levels: of the first stage's maps.
+        levels: levels of the first stage's maps.
         rpn_head: makes the first stage's head; None takes the library's.
-        anchor_centre: in its cell.
+        anchor_centre: place of an anchor in its cell.
     """
 
     trunk: tf_keras.Model
@@ -104,7 +104,7 @@ def build_faster_rcnn(
 
     Args:
         config: the detector.
-        weight_decay: of all kernels.
+        weight_decay: weight decay of all kernels.
         map_memory, box_memory, memory_on_crops: the ports, see `TwoStageDetector`.
         detector_class: puts the parts together.
     """

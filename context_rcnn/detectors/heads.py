@@ -38,7 +38,7 @@ class DenseBoxHead(BoxHead):
 
     Args:
         hidden: units of the dense layers, each with ReLU; none leaves the crops as they are.
-        regularizer: of their kernels.
+        regularizer: regularizer of the kernels.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BoxPredictor(tf_keras.layers.Layer):
         num_classes: without background.
         hidden: units of the dense layers.
         class_agnostic: all classes share the offsets of a box.
-        regularizer: of the dense layers' kernels.
+        regularizer: regularizer of the dense layers' kernels.
     """
 
     def __init__(

@@ -121,9 +121,9 @@ class SlimRpnHead(tf_keras.layers.Layer):
     """Objectness and offsets of the anchors on the one map, without batch norm.
 
     Args:
-        anchors: at each place.
-        filters: of the convolution before the predictions.
-        regularizer: of the kernels.
+        anchors: number of anchors at each place.
+        filters: number of filters of the convolution before the predictions.
+        regularizer: regularizer of the kernels.
     """
 
     def __init__(

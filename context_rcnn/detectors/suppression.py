@@ -43,8 +43,8 @@ def best_detections(
     Args:
         boxes: [batch, n, classes, 4].
         scores: [batch, n, classes].
-        score_threshold: boxes must score more.
-        iou_threshold: of boxes that suppress each other.
+        score_threshold: score that a box must exceed.
+        iou_threshold: IoU at which a box suppresses a worse one.
         count: detections an image.
 
     Returns:

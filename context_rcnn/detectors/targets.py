@@ -89,7 +89,7 @@ def sample_balanced(
     Args:
         positive: bool [batch, boxes].
         negative: bool [batch, boxes].
-        samples: how many to draw.
+        samples: number of samples to draw.
         positive_fraction: upper bound of the share of positives; negatives fill the rest.
     """
     boxes = positive.shape[1]

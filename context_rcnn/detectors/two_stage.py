@@ -169,7 +169,7 @@ class TwoStageDetector(tf_keras.Model):
         """The first half: maps, port 1, first stage.
 
         Args:
-            images, shapes: as `call` has them.
+            images, shapes: the same as in `call`.
             memory: tensors for port 1.
             training: whether to use batch statistics.
             port: is called in place of port 1.
@@ -192,7 +192,7 @@ class TwoStageDetector(tf_keras.Model):
         """The second half: box features, port 2, predictions, suppression.
 
         Args:
-            seen: by `look`.
+            seen: the result of `look`.
             memory: tensors for port 2.
             training: whether to use batch statistics.
             port: is called in place of port 2.

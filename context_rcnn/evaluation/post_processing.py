@@ -23,7 +23,7 @@ def build_post_processing(config: configs.PostProcessing, *, spacing: int = 1) -
 
     Args:
         config: `task.evaluation.post_processing`.
-        spacing: of the frames of a window within their burst, `task.clip.spacing`.
+        spacing: spacing of the frames of a window within their burst, `task.clip.spacing`.
     """
     if config.type == "none":
         return lambda images, detections: (detections, {})

@@ -24,7 +24,7 @@ class ServingError(Exception):
     """The server did not answer, or refused.
 
     Attributes:
-        status: of HTTP; None where there was no answer.
+        status: status code of HTTP; None if there was no answer.
     """
 
     def __init__(self, message: str, status: int | None = None):
@@ -45,9 +45,9 @@ class ServingClient:
     """Asks a served model (`context-rcnn export`).
 
     Args:
-        url: of the server, such as http://localhost:8501.
-        model: its name there.
-        version: of the model; None takes the latest.
+        url: address of the server, such as http://localhost:8501.
+        model: name of the model on the server.
+        version: version of the model; None takes the latest.
         batch_size: images a request. A server that makes batches itself wants 1, from several
             threads, which may share a client.
         retries: how often a refused image is asked about again, alone: a server that makes batches

@@ -12,10 +12,10 @@ class MaskedBatchNorm(tf_keras.layers.Layer):
     `tf_keras.layers.BatchNormalization`, and with all rows valid it computes the same.
 
     Args:
-        momentum: of the moving statistics.
+        momentum: momentum of the moving statistics.
         epsilon: added to variances.
         sync: share the statistics of a batch between replicas.
-        initial_gamma: what the scale starts from.
+        initial_gamma: initial value of the scale.
     """
 
     def __init__(

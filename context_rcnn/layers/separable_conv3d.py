@@ -24,8 +24,8 @@ class ConvNorm(tf_keras.layers.Layer):
         filters: channels of the output.
         space: side of the kernel in space.
         time: length of the kernel in time; one of the two must be 1.
-        regularizer: of the kernel.
-        norm_momentum, norm_epsilon, sync_batch_norm: of the batch norm.
+        regularizer: regularizer of the kernel.
+        norm_momentum, norm_epsilon, sync_batch_norm: settings of the batch norm.
     """
 
     def __init__(

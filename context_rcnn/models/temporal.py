@@ -31,7 +31,7 @@ class BankFacts(NamedTuple):
     """What a model has to know of the memory bank that it attends to.
 
     Attributes:
-        name: of the bank, for messages.
+        name: name of the bank, for messages.
         entry_size: length of its entries.
         extractor: hash of the extractor that made it.
         top_k: boxes of an image that it has at most.
@@ -47,9 +47,9 @@ class TemporalModel:
     """A detector without memory, `type: none`; those with one say what is different.
 
     Args:
-        settings: of this memory, from `configs/temporal`; read, never written.
-        memory: how keyframes are joined with a memory bank.
-        name: of this memory in the settings, for messages.
+        settings: settings of this memory, from `configs/temporal`; read, never written.
+        memory: settings of the join of keyframes with a memory bank.
+        name: name of this memory in the settings, for messages.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class TemporalModel:
 
         Args:
             clip: the settings of clips.
-            seed: of what is drawn.
+            seed: seed of the draws.
         """
         if clip.frames < self.window:
             raise ValueError(
@@ -102,7 +102,7 @@ class TemporalModel:
         """What of a batch is memory, for the ports; a part that a batch lacks is not there.
 
         Args:
-            frames: of a clip.
+            frames: number of frames in a clip.
         """
         return {"clip_valid": tf.TensorSpec([None, frames], tf.bool)}
 
@@ -118,8 +118,8 @@ class TemporalModel:
         """Takes the weights of a trained still-image detector; the memory's own stay as they are.
 
         Args:
-            detector: to fill.
-            checkpoint: of the other detector.
+            detector: detector to fill.
+            checkpoint: checkpoint of the other detector.
             field: the setting that names it, for messages.
         """
         new = [*detector.map_memory.variables, *detector.box_memory.variables]
@@ -129,7 +129,7 @@ class TemporalModel:
         """What takes rows through the detector frame by frame; None if nothing does.
 
         Args:
-            detector: made by `build`.
+            detector: the detector from `build`.
             extract: the frozen extractor of the bank, or None.
         """
         return None
@@ -159,8 +159,8 @@ class TemporalModel:
         """Detections, and which entries of the bank each attends to most.
 
         Args:
-            detector: made by `build`.
-            images, shapes, memory: as the detector takes them.
+            detector: the detector from `build`.
+            images, shapes, memory: inputs of the detector.
             top: entries a detection.
 
         Returns:

@@ -55,7 +55,7 @@ class Deployment:
 
     Attributes:
         row: values of `COLUMNS`.
-        start, end: with their offsets.
+        start, end: times with their offsets.
     """
 
     row: dict[str, str]
@@ -98,9 +98,9 @@ def read_deployments(
     passed over.
 
     Args:
-        path: of the table.
-        cameras: that have images.
-        clock: that all of them follow.
+        path: path of the table.
+        cameras: cameras that have images.
+        clock: clock that all cameras follow.
         leave_out: gets the name of a deployment that has neither dates nor dated images, and where
             it stands.
 

@@ -252,7 +252,7 @@ class DetectionTask(Task):
 
         Args:
             inputs: the batch.
-            frames: of its clips.
+            frames: number of frames in its clips.
         """
         spec = self.temporal.memory_spec(frames)
         return {name: inputs[name] for name in spec if name in inputs}

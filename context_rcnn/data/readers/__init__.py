@@ -22,9 +22,9 @@ class Layout:
     """A public layout, and how it is read.
 
     Attributes:
-        name: for people, as in docs/formats.md.
-        flag: the setting, and the command-line flag, that says where the archive is.
-        what: that flag's help.
+        name: name for people, as in docs/formats.md.
+        flag: the setting, and the command-line flag, that names the place of the archive.
+        what: help text of the flag.
         read: reads the archive at a path.
         read_splits: reads the splits that the layout itself has, if they are there.
         root: the setting with the folder that file names start from, where that is not `flag`.

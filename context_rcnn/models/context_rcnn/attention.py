@@ -20,8 +20,8 @@ def detect_with_attention(
     A detection's weights are those of the proposal that became it; heads and layers are averaged.
 
     Args:
-        detector: with long-term memory at the box port.
-        images, shapes, memory: as the detector takes them.
+        detector: a detector with long-term memory at the box port.
+        images, shapes, memory: inputs of the detector.
         top: entries a detection.
 
     Returns:

@@ -48,8 +48,8 @@ class ContextMemory(tf_keras.layers.Layer):
     boxes.
 
     Args:
-        config: what attends to what.
-        regularizer: of the projections.
+        config: settings of Context R-CNN.
+        regularizer: regularizer of the projections.
         sync_batch_norm: share batch statistics between replicas.
     """
 
@@ -148,7 +148,7 @@ class ContextMemory(tf_keras.layers.Layer):
 
         Args:
             features: A, [images, boxes, height, width, depth].
-            proposals: of the images.
+            proposals: proposals of the images.
             memory: see the class.
             training: use batch statistics (`released`).
             with_weights: also return the attention weights, `short_term` and `long_term`,

@@ -44,8 +44,8 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
     """Section 3.2: boxes of a keyframe, enhanced by those of other frames.
 
     Args:
-        depth: of the box features.
-        heads: of the relation modules.
+        depth: depth of the box features.
+        heads: number of heads in a relation module.
         global_modules: N_g.
         local_modules: N_l.
         kept_boxes: boxes of a reference frame that go on after the first local module, the best.
@@ -53,7 +53,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             section 4.5.
         variant: `paper` or `released`.
         max_frames: see `RelationModule`.
-        regularizer: of all kernels.
+        regularizer: regularizer of all kernels.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             key: boxes of the keyframe, enhanced, to be detected; None where only the levels are
                 wanted.
             local: boxes of the reference frames, enhanced, frame after frame, best first.
-            frames: of `local`.
+            frames: number of frames in `local`.
             memory: M^0, M^1, ...: one pool a level.
 
         Returns:

@@ -28,9 +28,9 @@ class CameraMemory:
 
     Args:
         model: projects entries.
-        bank: of the camera.
-        settings: as the model was trained.
-        cache_bytes: for projected blocks; those of one batch are always kept.
+        bank: bank of the camera.
+        settings: settings that the model was trained with.
+        cache_bytes: RAM for projected blocks; those of one batch are always kept.
     """
 
     def __init__(

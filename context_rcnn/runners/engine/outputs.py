@@ -24,7 +24,7 @@ def refuse_strangers(outputs: Outputs, ours: Collection[str], overwrite: bool) -
     """Refuses to replace files that no earlier run has written.
 
     Args:
-        outputs: what is to be written.
+        outputs: files to write.
         ours: files that earlier runs of this state have written.
         overwrite: replace others, too.
     """
@@ -48,8 +48,8 @@ def write_all(
     """Writes all results of a journal, and the list of failures beside it.
 
     Args:
-        journal: in the folder of the state.
-        outputs: what to write.
+        journal: journal in the folder of the state.
+        outputs: files to write.
         options: how.
         known: failures of earlier stages.
         remember: notes in the state which files are this run's own. It is called before the files

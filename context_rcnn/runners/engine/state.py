@@ -20,8 +20,8 @@ def begin_state(folder: str | Path, kind: str, signature: str, *, restart: bool 
     """Makes the folder of a state, finds that of an earlier run, or empties it.
 
     Args:
-        folder: of the state.
-        kind: of the run, for the message.
+        folder: folder of the state.
+        kind: kind of the run, for the message.
         signature: name of a file that every state of this kind has. A restart removes it last, so
             that one that was killed can be given again.
         restart: forget what earlier runs left.

@@ -62,9 +62,9 @@ def remember(
     """Brings the bank up to date with the table, and opens it.
 
     Args:
-        table: of the run.
+        table: table of the run.
         model: with the extractor.
-        info: of the bank.
+        info: facts about the bank.
         root: folder of the images.
         folder: where bank and parts lie.
         frames: which boxes of an image are stored.

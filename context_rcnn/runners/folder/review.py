@@ -72,8 +72,8 @@ def judge(
     """What was decided about each place: `BACKGROUND`, `REAL` or `NEW`.
 
     Args:
-        places: of this run.
-        folder: of the pictures.
+        places: places of this run.
+        folder: folder of the pictures.
         class_names: by id.
         least_iou: overlap from which a place is the one that was shown.
     """

@@ -34,7 +34,7 @@ class BoxHead(tf_keras.layers.Layer):
 
 
 class DenseBoxHead(BoxHead):
-    """Crops 7x7 from conv5 of the whole map; dense layers give one vector a box, [1, 1, depth].
+    """Crops 7x7 from conv5 of the whole map; dense layers give one vector per box, [1, 1, depth].
 
     Args:
         hidden: units of the dense layers, each with ReLU; none leaves the crops as they are.

@@ -45,7 +45,7 @@ def best_detections(
         scores: [batch, n, classes].
         score_threshold: score that a box must exceed.
         iou_threshold: IoU at which a box suppresses a worse one.
-        count: detections an image.
+        count: detections per image.
 
     Returns:
         boxes [batch, count, 4], scores [batch, count] and classes [batch, count] from 0, best

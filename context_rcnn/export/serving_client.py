@@ -5,7 +5,7 @@
         print(found.failure or found.scores)
 
 Images are sent several at a time. One broken image fails all that were sent with it, so the client
-asks again with halves until it stands alone. A memory is sent once a request, for all its images;
+asks again with halves until it stands alone. A memory is sent once per request, for all its images;
 it is many numbers as text, and gRPC is the better way for large ones (docs/serving.md).
 """
 

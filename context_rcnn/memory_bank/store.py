@@ -199,7 +199,7 @@ class Bank:
     def boxes_per_image(self) -> int:
         """Entries that an image has at most, 0 in an empty bank.
 
-        Ranks count from 0 in each image; the camera with the most entries an image shows the most.
+        Ranks count from 0 in each image; the camera with the most entries per image shows the most.
         """
         cameras = self.manifest.cameras
         fullest = max(

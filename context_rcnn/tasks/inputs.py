@@ -119,7 +119,7 @@ def dummy_images(images: int, size: tuple[int, int]) -> dict[str, tf.Tensor]:
 
 
 def dummy_labels(images: int, size: tuple[int, int], most: int) -> dict[str, tf.Tensor]:
-    """One box an image."""
+    """One box per image."""
     height, width = size
     first = tf.one_hot(tf.zeros([images], tf.int32), most)
     box = tf.constant([0.2, 0.2, 0.7, 0.6]) * tf.constant([height, width] * 2, tf.float32)

@@ -7,7 +7,7 @@ The sections of the paper, in its order:
          is made here of all boxes of the frames nearby: `ContextMemory`
     3.2  the attention block: `layers.context_attention`
 
-and beyond it: keys and values of a bank are computed once a camera (`ContextMemory.project`), and
+and beyond it: keys and values of a bank are computed once per camera (`ContextMemory.project`), and
 `stream` runs the model on cameras as they see.
 """
 
@@ -200,7 +200,7 @@ class ContextMemory(tf_keras.layers.Layer):
     def project(
         self, context_features: tf.Tensor, context_valid: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Keys and values of a bank, to be computed once a camera and passed on as memory.
+        """Keys and values of a bank, to be computed once per camera and passed on as memory.
 
         Entries are projected one by one: those of new entries may be appended.
         """

@@ -5,7 +5,7 @@ The sections of the paper, in its order:
     3.1  the relation module: `layers.relation`; the pools L and G, and what is kept of a frame
     3.2  global-local aggregation, equations 3 to 6, and with the long range memory, 7 and 8:
          `GlobalLocalAggregation`
-    4.2  the detector: conv5 on the whole map, one vector a box, `build_mega`
+    4.2  the detector: conv5 on the whole map, one vector per box, `build_mega`
     4.3  training on a few frames of a video: `MegaDetector`
 
 Algorithm 1, which goes through a video frame by frame, is `stream`. Where the released code
@@ -207,7 +207,7 @@ class MegaDetector(TwoStageDetector):
 
     The images of a clip are a keyframe, then frames from near it, from before them, and from
     anywhere in the video, as many of each as `clip` says. Only the keyframe teaches: what is
-    returned has one row a clip.
+    returned has one row per clip.
 
     What it reads of `memory`:
 

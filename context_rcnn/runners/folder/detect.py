@@ -68,7 +68,7 @@ def detect(
         root: folder of the images.
         memories: the result of `memory_of_cameras`.
         images: what images are accepted.
-        batch_size: images a call of the model.
+        batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.
     """

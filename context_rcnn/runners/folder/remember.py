@@ -69,7 +69,7 @@ def remember(
         folder: where bank and parts lie.
         frames: which boxes of an image are stored.
         images: what images are accepted.
-        batch_size: images a call of the model.
+        batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.
     """

@@ -253,7 +253,7 @@ def _write_names(names: list[str], path: str) -> None:
 
 
 def _journal_name(piece: ArchivePiece, memory: str, options: DetectOptions) -> str:
-    """A name that changes with all that decides what is in the journal."""
+    """A name that changes with everything that changes the content of the journal."""
     key = repr((piece.name, piece.key, memory, options.header, options.batch_size))
     return f"journal-{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.jsonl"
 

@@ -42,7 +42,7 @@ _LOADING = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
-    """What becomes of the boxes that the extractor gives.
+    """Rules for the boxes that the extractor returns.
 
     Attributes:
         extractor: Folder of the SavedModel.

@@ -1,4 +1,4 @@
-"""Which frames a model sees together: what clips and draws from whole videos have in common."""
+"""Frames that a model sees together: the common base of clips and of draws from whole videos."""
 
 from typing import Protocol
 

@@ -32,7 +32,7 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # restart markers ca
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """What is accepted and what is changed.
+    """Rules for the images that are accepted, and for their conversion.
 
     Attributes:
         max_megapixels: Larger images are refused before they are decoded.

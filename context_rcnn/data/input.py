@@ -123,7 +123,7 @@ def resize(
 
 
 def flip_image(image: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """Mirrors left and right what is not padding, and leaves the padding where it is."""
+    """Mirrors the image left to right, and leaves the padding in its place."""
     width = tf.cast(shape[1], tf.int32)
     inside = tf.image.flip_left_right(image[:, :width])
     return tf.concat([inside, image[:, width:]], axis=1)
@@ -150,7 +150,7 @@ def find_files(input_path: str, field: str = "input_path") -> list[str]:
 
 
 def count_images(files: Sequence[str]) -> str:
-    """What teaches and what is left out, in words, from the manifests beside the files."""
+    """A sentence on the images that train and those left out, from the manifests of the files."""
     counts, unknown = dict.fromkeys(("boxed", "empty", "image_level", "unlabelled"), 0), 0
     manifests: dict[str, dict] = {}
     for file in files:

@@ -1,4 +1,4 @@
-"""Looks at a whole archive without writing it: the same reading and checks as `create_examples`."""
+"""Checks a whole archive without writing it, in the same way as `create_examples`."""
 
 import dataclasses
 import itertools

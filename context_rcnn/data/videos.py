@@ -1,4 +1,4 @@
-"""Videos: runs of frames that belong together, whole, for models that see more than neighbours.
+"""Whole videos, for models that see more than neighbouring frames.
 
 Example files hold a video (a burst of a camera) side by side in time order. To learn, a keyframe is
 drawn with frames from around it and from anywhere in its video; to detect, videos go by frame

@@ -1,4 +1,4 @@
-"""Loading checkpoints: all of what was asked for, or an error with the names."""
+"""Loading checkpoints: everything that was requested, or an error with the missing names."""
 
 import os
 from collections.abc import Mapping, Sequence

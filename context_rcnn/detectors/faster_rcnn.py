@@ -17,7 +17,7 @@ Regularizer: TypeAlias = "tf_keras.regularizers.Regularizer | None"
 
 
 class Parts(NamedTuple):
-    """What one kind of backbone has of its own.
+    """The parts that differ between kinds of backbones.
 
     Attributes:
         trunk: images to maps.
@@ -53,7 +53,7 @@ def _c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
 
 
 def _dc5(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
-    """Conv5 on the whole map, and a vector of each box."""
+    """Conv5 on the whole map, and one vector per box."""
     resnet, hidden = _resnet(config, regularizer), tuple(config.boxes.hidden)
     return Parts(resnet.maps(), DenseBoxHead(hidden, regularizer), {"backbone": resnet})
 

@@ -1,4 +1,4 @@
-"""The second stage: crops of the maps, box features, and what is predicted of them."""
+"""The second stage: crops of the maps, box features, and predictions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from official.vision.modeling.layers import roi_aligner
 
 
 class BoxHead(tf_keras.layers.Layer):
-    """Crops the maps at the proposals and gives one [7, 7, depth] feature a box.
+    """Crops the maps at the proposals and returns one [7, 7, depth] feature per box.
 
     A C4 detector crops 14x14, pools to 7x7 and runs conv5 on it; a pyramid crops 7x7 and stops.
     """

@@ -1,4 +1,4 @@
-"""The Object Detection API's Faster R-CNN of TensorFlow 1, part by part where it is not ours.
+"""The Object Detection API's Faster R-CNN of TensorFlow 1, with its own parts.
 
 Its detectors keep their weights here (`tasks/slim_checkpoints`), so what they compute must be the
 same: a ResNet that strides in the last unit of a block and not in the first, Caffe's means, crops

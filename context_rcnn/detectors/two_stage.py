@@ -28,7 +28,7 @@ class Proposals(NamedTuple):
     remembered: tf.Tensor | None = None  # bool, a memory may hold them; None: the best ones
 
     def best(self, count: int | None) -> "Proposals":
-        """The first so many of each image; None for all."""
+        """The first boxes of each image; None for all."""
         return Proposals(*(part[:, :count] for part in self[:3]))
 
 
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the second half says of proposals."""
+    """The output of the second half for the proposals."""
 
     proposals: Proposals
     logits: tf.Tensor  # [batch, proposals, 1 + classes]

@@ -73,7 +73,7 @@ class RepeatDetectionOptions:
 
 
 class Repeats(NamedTuple):
-    """The detections that are suspect, in the order that they were given in."""
+    """The suspicious detections, in the order of the input."""
 
     group: np.ndarray  # int64 [detections], number of the suspicious location, -1 where not suspect
     images: np.ndarray  # int64 [detections], images that the location was seen in, 0 where not
@@ -85,7 +85,7 @@ class Repeats(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """How many suspicious locations there are."""
+        """Number of suspicious locations."""
         return int(self.group.max(initial=-1)) + 1
 
 

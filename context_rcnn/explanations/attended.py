@@ -30,7 +30,7 @@ from context_rcnn.tasks.inputs import make_join
 
 
 class Explainer:
-    """A trained Context R-CNN that says what it looks at.
+    """A trained Context R-CNN that also returns what it looks at.
 
     Args:
         model_dir: folder of its run.

@@ -171,7 +171,7 @@ def _describe(
 
 
 def _describe_video(stream: Stream | None) -> dict[str, Any] | None:
-    """What a stream of videos is to be given; one that wants to know times is of cameras."""
+    """The inputs that a stream of videos needs; a stream that needs times is one of cameras."""
     if stream is None or "seconds" in stream.inputs:
         return None
     anywhere = "elsewhere" in stream.inputs

@@ -56,7 +56,7 @@ class ExportedModel:
 
     @property
     def extractor_hash(self) -> str:
-        """Of the extractor inside, "" if there is none."""
+        """Hash of the extractor inside, "" if there is none."""
         return (self.description["extractor"] or {}).get("hash", "")
 
     def detect(self, encoded: Sequence[bytes]) -> Arrays:
@@ -124,7 +124,7 @@ class ExportedModel:
         return _detections(called) | attention
 
     def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
-        """The state of so many cameras that have seen nothing."""
+        """The state of this number of cameras that have seen nothing."""
         return self._call("initial_state", tf.constant(batch_size, tf.int32))
 
     def step(

@@ -1,4 +1,4 @@
-"""The frozen extractor: a trained detector as a SavedModel that gives box features of images.
+"""The frozen extractor: a trained detector as a SavedModel that returns box features of images.
 
 It needs TensorFlow alone to run:
 
@@ -153,7 +153,7 @@ def prepare_images(
 
 
 def fingerprint(model: tf_keras.Model, preprocessing: Mapping[str, Any]) -> str:
-    """A hash of all weights and of what is done to an image before it meets them."""
+    """A hash of all weights and of the preprocessing of images."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(preprocessing, sort_keys=True).encode())
     for variable in model.variables:

@@ -33,7 +33,7 @@ class ServingError(Exception):
 
 
 class Found(NamedTuple):
-    """Detections in an image, or why there are none."""
+    """Detections in an image, or the reason why there are none."""
 
     boxes: np.ndarray  # float32 [n, 4], y1 x1 y2 x2 as fractions of the image
     scores: np.ndarray  # float32 [n], best first
@@ -122,7 +122,7 @@ class ServingClient:
 def request_inputs(
     images: Sequence[bytes], memory: np.ndarray | None = None
 ) -> tuple[str, dict[str, Any]]:
-    """The signature to ask, and its inputs as JSON has them."""
+    """The signature to call, and its inputs as JSON."""
     inputs: dict[str, Any] = {
         "encoded_images": [{"b64": base64.b64encode(image).decode()} for image in images]
     }
@@ -150,7 +150,7 @@ def read_detections(outputs: Mapping[str, np.ndarray]) -> list[Found]:
 
 
 def _message(error: urllib.error.HTTPError) -> str:
-    """What the server says is wrong."""
+    """The error message of the server."""
     text = error.read().decode("utf-8", "replace")
     try:
         return str(json.loads(text)["error"])

@@ -1,4 +1,4 @@
-"""What an exported detector can be asked, as functions of plain tensors.
+"""The functions of an exported detector, on plain tensors.
 
 Each is an attribute of the loaded SavedModel and a signature of the same name. Images are encoded,
 as many as one likes and of any size, unless said otherwise.
@@ -44,7 +44,7 @@ Tensors = dict[str, tf.Tensor]
 
 
 class ServedDetector(tf.Module):
-    """A detector with its preprocessing, its memory and what is known of it.
+    """A detector with its preprocessing, its memory and its description.
 
     Args:
         model: a built detector.

@@ -94,7 +94,7 @@ class Projection(tf_keras.layers.Layer):
 
 
 class ContextAttention(tf_keras.layers.Layer):
-    """One attention block: what a memory has to say to each box.
+    """One attention block: the context that a memory adds to each box.
 
     Where nothing in the memory is valid, it says exactly nothing: zeros.
 

@@ -5,7 +5,7 @@ import tf_keras
 
 
 class MaskedBatchNorm(tf_keras.layers.Layer):
-    """Batch normalisation over the rows that a mask says are there.
+    """Batch normalisation over the rows that a mask marks as valid.
 
     Padding changes nothing: not the statistics of the batch, not the moving ones, and where no row
     is valid the moving statistics stay as they are. Names of the weights are those of

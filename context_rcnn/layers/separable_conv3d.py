@@ -154,7 +154,7 @@ def max_pool_3d(frames: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
 
 
 def _fill(frames: tf.Tensor, valid: tf.Tensor, value: float) -> tf.Tensor:
-    """Puts a value in the place of what is not there; tf.where, since that may be NaN."""
+    """Replaces invalid frames by a value; with tf.where, since they may hold NaN."""
     return tf.where(valid[:, :, None, None, None], frames, tf.cast(value, frames.dtype))
 
 

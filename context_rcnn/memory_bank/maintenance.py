@@ -256,7 +256,7 @@ def coverage(bank: Bank) -> dict[str, dict[str, int]]:
 def nearest(
     bank: Bank, feature: np.ndarray, count: int, cameras: Iterable[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The entries most like a feature, by cosine similarity, most alike first.
+    """The entries that are most similar to a feature, by cosine similarity, best first.
 
     Args:
         bank: Bank to search.

@@ -1,4 +1,4 @@
-"""What a bank says about itself: `manifest.json`."""
+"""The description of a bank: `manifest.json`."""
 
 import dataclasses
 import hashlib
@@ -24,7 +24,7 @@ COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip")
 
 @dataclasses.dataclass(frozen=True)
 class BankInfo:
-    """What is true of a whole bank.
+    """Facts about a whole bank.
 
     Attributes:
         extractor_hash: Hash of the frozen extractor. Features of two extractors never mix.
@@ -51,7 +51,7 @@ class BankInfo:
 
 @dataclasses.dataclass(frozen=True)
 class SegmentPlace:
-    """Where a record lies: its frame as stored, possibly compressed."""
+    """Place of a record: its frame as stored, possibly compressed."""
 
     offset: int
     bytes: int

@@ -1,4 +1,4 @@
-"""The window: which part of its own camera's bank a keyframe sees.
+"""The window: the part of its own camera's bank that a keyframe sees.
 
 How far it reaches:
 
@@ -48,7 +48,7 @@ MAX_DIVERSE_CANDIDATES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class WindowOptions:
-    """What a keyframe sees; the module's text says it in full.
+    """Options of the window; the docstring of the module has the details.
 
     Attributes:
         horizon: Length of time that the window spans.

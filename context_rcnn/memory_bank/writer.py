@@ -1,4 +1,4 @@
-"""Writing banks, whole or not at all, with the same bytes for the same content.
+"""Writing banks, completely or not at all, with the same bytes for the same content.
 
 A rewrite becomes the bank in one step. New files are first written beside the old ones, as
 `<name>.next`. Then `manifest.json.next` appears: from here on the rewrite is certain, and what is

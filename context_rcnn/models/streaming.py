@@ -1,4 +1,4 @@
-"""Frame by frame: what a stream is given, what it gives, and what all streams do alike.
+"""Frame by frame: inputs and outputs of a stream, and the code that all streams share.
 
     state = stream.initial_state(rows)
     detections, state = stream.step(Frame(image, shape, row, valid), state)

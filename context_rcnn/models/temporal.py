@@ -1,4 +1,4 @@
-"""What a memory is to the rest of the house: one object, made from its settings, found by name.
+"""The interface of a memory: one object, made from its settings, found by name.
 
 Running, evaluating, exporting and compiling ask a `TemporalModel`, and no other file knows which
 one it is. `models/NAME` (a file or a folder, named as its settings in `configs/temporal/NAME.py`)
@@ -44,7 +44,7 @@ class BankFacts(NamedTuple):
 
 
 class TemporalModel:
-    """A detector without memory, `type: none`; those with one say what is different.
+    """A detector without memory, `type: none`; memories override what is different.
 
     Args:
         settings: settings of this memory, from `configs/temporal`; read, never written.
@@ -107,7 +107,7 @@ class TemporalModel:
         return {"clip_valid": tf.TensorSpec([None, frames], tf.bool)}
 
     def bound_to(self, bank: BankFacts | None) -> "TemporalModel":
-        """A copy whose settings say what has to be known of the bank; ValueError if it is another.
+        """A copy whose settings hold the facts about the bank; ValueError for another bank.
 
         Args:
             bank: None where none is joined.
@@ -135,7 +135,7 @@ class TemporalModel:
         return None
 
     def describe(self) -> dict[str, Any]:
-        """What an exported model says of its memory: see `docs/serving.md`."""
+        """The description of the memory in an exported model: see `docs/serving.md`."""
         return {"memory": None, "short_term_window": 0}
 
     @property
@@ -144,7 +144,7 @@ class TemporalModel:
         return ""
 
     def check_single_images(self, what: str) -> None:
-        """Raises a ValueError where it cannot be asked about single images, or frame by frame."""
+        """Raises a ValueError if it cannot detect in single images, or frame by frame."""
         if self.window > 1:
             raise ValueError(f"{self.name} looks at {self.window} frames at once, and {what}")
 

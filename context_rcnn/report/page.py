@@ -74,7 +74,7 @@ def write_report(
     options: ReportOptions,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> str:
-    """Writes the report whole or not at all; returns the path of its index.html.
+    """Writes the report completely or not at all; returns the path of its index.html.
 
     Args:
         options: Inputs of the page.

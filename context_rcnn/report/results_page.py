@@ -63,7 +63,7 @@ def write_results_report(
     options: ResultsOptions,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> str:
-    """Writes the page whole or not at all; returns the path of its index.html.
+    """Writes the page completely or not at all; returns the path of its index.html.
 
     Args:
         options: inputs of the page.

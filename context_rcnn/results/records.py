@@ -1,4 +1,4 @@
-"""What a line of a journal says: the header, an image, a detection; and how lines are read."""
+"""Lines of a journal: the header, an image with its detections; and how lines are read."""
 
 import dataclasses
 import datetime
@@ -111,7 +111,7 @@ class Header:
         ]
 
     def refuse_others(self, other: "Header", where: object, otherwise: str) -> None:
-        """Raises ValueError if what began with this header cannot go on with another.
+        """Raises ValueError if a run with this header cannot continue with another.
 
         Args:
             other: header of the run that wants to continue.

@@ -15,7 +15,7 @@ def detect_with_attention(
     *,
     top: int = 10,
 ) -> dict[str, tf.Tensor]:
-    """Detects, and says for each detection which entries of the bank it attends to.
+    """Detects, and returns for each detection the entries of the bank that it attends to.
 
     A detection's weights are those of the proposal that became it; heads and layers are averaged.
 

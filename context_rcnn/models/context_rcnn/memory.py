@@ -30,7 +30,7 @@ POSITIONS = ("features", "crops")
 
 
 class ContextMemory(tf_keras.layers.Layer):
-    """The box port of Context R-CNN (figure 3a): adds to each box what its memories say.
+    """The box port of Context R-CNN (figure 3a): adds to each box the context from its memories.
 
     What it reads of `memory`, every part of which may be missing:
 

@@ -1,4 +1,4 @@
-"""From what an extractor gives of an image to the entries that a memory bank stores."""
+"""From the output of an extractor to the entries that a memory bank stores."""
 
 from collections import Counter
 

@@ -235,7 +235,7 @@ def test_what_is_missing_is_said_before_anything_takes_long(photos, detect, fake
 
         results = Options(camtrap=CamtrapOptions(timezone="Z"))
         detect(photos, model, outputs={"camtrap_dp": tmp_path / "dp"}, results=results)
-    with pytest.raises(ValueError, match="top_k 4: .* the best 3 boxes"):
+    with pytest.raises(ValueError, match="top_k 4: .* at most 3 boxes"):
         detect(photos, model, top_k=4, name="x")
     without = fakes.FakeModel()
     without.description["extractor"] = None

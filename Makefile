@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test test-slow lint bench clean
 
 help:
-	@echo "make demo       the whole story on simulated cameras: memory or none (about 10 minutes)"
+	@echo "make demo       everything on simulated cameras, with and without a memory (about 10 minutes)"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the long tests: XLA, several processes, killed runs"
 	@echo "make lint       ruff"

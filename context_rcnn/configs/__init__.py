@@ -1,9 +1,9 @@
 """All settings, as dataclasses of tf-models-official; nothing here runs anything.
 
 model        the still-image detector
-temporal/    what a detector remembers: one file a memory, with its experiments
-data         what it learns from: examples, clips, the memory bank
-evaluation   how it is measured, and what is done to detections before
+temporal/    what a detector remembers: one file per memory, with its experiments
+data         the data for training and evaluation: examples, clips, the memory bank
+evaluation   numbers to measure, and post-processing before them
 detection    the detection task, the trainer, whole experiments
 schema       reads YAML, overrides and, by `pipeline_config`, the Object Detection API's files
 """

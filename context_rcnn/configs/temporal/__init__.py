@@ -1,8 +1,8 @@
-"""What a detector remembers: settings of one memory a file, found by its name.
+"""What a detector remembers: one file of settings per memory, found by its name.
 
-`NAME.py` holds the class `SETTINGS`, and `models/NAME` what is made of them. A memory of another
-package calls `models.temporal.register`; packages that are installed announce their module as an
-entry point of the group `PLUGINS`, and it is imported when the names of memories are first asked.
+`NAME.py` holds the class `SETTINGS`, and `models/NAME` the model built from them. A memory of
+another package calls `models.temporal.register`. Installed packages announce their module as an
+entry point of the group `PLUGINS`; it is imported when the names of memories are first needed.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ def register(name: str, settings: type[hyperparams.Config]) -> None:
 
 
 def registered() -> dict[str, type[hyperparams.Config]]:
-    """Classes of settings by the name of the memory."""
+    """Classes of settings, by the name of their memory."""
     _load_plugins()
     return _own() | _elsewhere
 
@@ -47,7 +47,7 @@ def _own() -> dict[str, type[hyperparams.Config]]:
 
 @dataclasses.dataclass
 class Temporal(hyperparams.OneOfConfig):
-    """What the detector remembers, and how: one group of settings for each memory there is.
+    """What the detector remembers, and how: one group of settings for each memory.
 
     Attributes:
         type: `none` (the still-image detector), or the name of a memory: `context_rcnn`, a baseline

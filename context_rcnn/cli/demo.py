@@ -17,6 +17,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from context_rcnn.cli import extras
+
 STAGES = ("single_frame", "context_rcnn")
 # Many cameras and a month of each in few images: a memory is learned from cameras, not from images.
 # Two species that look alike, because in minutes nothing rarer can be learned.
@@ -146,6 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--sample_1_of_n", type=int, default=2, help="of the images to evaluate on (default: 2)"
     )
     args = parser.parse_args(argv)
+    extras.require("train", "beam")
     folder = pathlib.Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()

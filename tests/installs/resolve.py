@@ -14,10 +14,12 @@ something does not resolve that should.
 """
 
 import argparse
+import ast
 import pathlib
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 ROOT = pathlib.Path(__file__).parents[2]
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -30,15 +32,16 @@ SYSTEMS = {
     "Linux, ARM": "aarch64-manylinux_2_28",
     "Ubuntu 22.04": "x86_64-manylinux_2_35",
 }
-# What is asked for, and the systems that have it; docs/install.md says why the others do not.
-_ALL = {"Windows", "macOS, Apple", "Linux", "Linux, ARM", "Ubuntu 22.04"}
+# What is asked for where, and if it can be had there; docs/install.md says why it cannot.
+_LINUX = {"Linux": True, "Linux, ARM": True}
+_UNIX = {"macOS, Apple": True, **_LINUX}
 TARGETS = {
-    "core": _ALL,
-    "[beam]": _ALL,
-    "[train,beam]": _ALL - {"Windows"},
-    "[all]": _ALL - {"Windows"},
-    "[gpu]": _ALL - {"Windows", "macOS, Apple"},
-    "[tpu]": {"Ubuntu 22.04"},
+    "core": {"Windows": True, "macOS, Intel": False, **_UNIX},
+    "[beam]": {"Windows": True, **_UNIX},
+    "[train,beam]": {"Windows": False, **_UNIX},
+    "[all]": {"Windows": False, **_UNIX},
+    "[gpu]": {"Windows": False, "macOS, Apple": False, **_LINUX},
+    "[tpu]": {"Ubuntu 22.04": True},
 }
 # Packages of [train] that have no wheels at all. They are Python alone, and build anywhere.
 SOURCE_ALONE = {"seqeval", "promise"}
@@ -51,31 +54,39 @@ def resolve(extra: str, system: str, python: str, *options: str) -> tuple[int, s
         The number of packages, 0 if there is none for it; and then the reason.
     """
     if extra == "[tpu]":
-        listed = subprocess.run(
-            ["bash", ROOT / "tpu/install.sh", "--list"], capture_output=True, text=True, check=True
-        ).stdout
-        found, complaint = _compile("-", system, python, "--no-deps", given=listed)
+        command = ["bash", ROOT / "tpu/install.sh", "--list"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        found, complaint = _compile(listed.splitlines(), system, python, "--no-deps")
     else:
-        names = extra.strip("[]").split(",") if extra != "core" else []
-        wanted = [f"--extra={name}" for name in names]
-        found, complaint = _compile("setup.py", system, python, *wanted, *options)
+        found, complaint = _compile(requirements(extra), system, python, *options)
     if complaint:
         return 0, complaint
     wheels = [line for line in found if line.partition("==")[0] not in SOURCE_ALONE]
-    _, complaint = _compile(
-        "-", system, python, "--no-deps", "--only-binary=:all:", given="\n".join(wheels)
-    )
+    _, complaint = _compile(wheels, system, python, "--no-deps", "--only-binary=:all:")
     return (0, complaint) if complaint else (len(found), "")
 
 
-def _compile(
-    source: str, system: str, python: str, *options: str, given: str = ""
-) -> tuple[list[str], str]:
+def requirements(extra: str) -> list[str]:
+    """The lines of setup.py for the core or `[extras]`, read without running it."""
+    tables = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse((ROOT / "setup.py").read_text()).body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") in ("CORE", "EXTRAS")
+    }
+    extras = tables["EXTRAS"]
+    names = extra.strip("[]").split(",") if extra != "core" else []
+    if names == ["all"]:
+        names = [name for name in extras if name != "gpu"]
+    return tables["CORE"] + [line for name in names for line in extras[name]]
+
+
+def _compile(lines: list[str], system: str, python: str, *options: str) -> tuple[list[str], str]:
     """Pins of a set of packages that fits together, or why there is none."""
     uv = pathlib.Path(sys.executable).with_name("uv")
-    command = [str(uv) if uv.exists() else "uv", "pip", "compile", source, "--quiet"]
+    command = [str(uv) if uv.exists() else "uv", "pip", "compile", "-", "--quiet"]
     command += ["--no-header", "--no-annotate", "--strip-extras", f"--python-version={python}"]
     command += [f"--python-platform={SYSTEMS[system]}", *options]
+    given = "\n".join(lines)
     done = subprocess.run(command, cwd=ROOT, input=given, capture_output=True, text=True)
     if done.returncode:
         return [], _reason(done.stderr)
@@ -94,27 +105,27 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--newest", action="store_true", help="without constraints.txt")
     parser.add_argument("--python", action="append", choices=PYTHONS, help="(default: all)")
-    parser.add_argument("--system", action="append", choices=SYSTEMS, help="(default: all)")
     parser.add_argument("--target", action="append", choices=TARGETS, help="(default: all)")
     args = parser.parse_args(argv)
     options = [] if args.newest else ["--constraint=constraints.txt"]
     pythons = args.python or PYTHONS
     surprises, reasons = [], {}
     print(f"{'':14} {'':14}" + "".join(f"{python:>8}" for python in pythons))
-    for target in args.target or TARGETS:
-        for system in args.system or SYSTEMS:
-            cells = []
-            for python in pythons:
-                count, complaint = resolve(target, system, python, *options)
-                cells.append(str(count or "-"))
-                if complaint:
-                    reasons.setdefault(complaint, []).append(f"{target} {system} {python}")
-                if bool(count) != (system in TARGETS[target]):
-                    surprises.append(f"{target} {system} {python}: {complaint or 'resolves'}")
-            print(f"{target:14} {system:14}" + "".join(f"{cell:>8}" for cell in cells), flush=True)
+    for target, system in ((t, s) for t in args.target or TARGETS for s in TARGETS[t]):
+        with ThreadPoolExecutor() as pool:  # they wait for the index most of the time
+            asked = [pool.submit(resolve, target, system, v, *options) for v in pythons]
+        row = ""
+        for python, answer in zip(pythons, asked, strict=True):
+            count, complaint = answer.result()
+            row += f"{count or '-':>8}"
+            if complaint:
+                reasons.setdefault(f"{target}, {system}: {complaint}", []).append(python)
+            if bool(count) != TARGETS[target][system]:
+                surprises.append(f"{target}, {system}, {python}: {complaint or 'resolves'}")
+        print(f"{target:14} {system:14}{row}", flush=True)
     print("\nNumbers count packages. Not to be had (-):")
-    for complaint, places in reasons.items():
-        print(f"  {complaint}: {'; '.join(places)}")
+    for complaint, found in reasons.items():
+        print(f"  {complaint} ({', '.join(found)})")
     for surprise in surprises:
         print(f"UNEXPECTED: {surprise}")
     return 1 if surprises else 0

@@ -55,6 +55,9 @@ NOT_CORE = [
     "tf_models_official",
 ]
 
+# What `context-rcnn[beam]`, an image for Beam's workers, does not have.
+NOT_BEAM = [name for name in NOT_CORE if name.startswith(("official", "orbit", "t"))]
+
 # Finders that do not find some packages, as if these were not installed.
 WITHOUT = """
 import importlib, json, sys
@@ -138,6 +141,22 @@ def test_the_core_imports_without_the_extras():
     done = without(IMPORT_ALL, names)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {}
+
+
+def test_beams_pipelines_import_without_training():
+    files = sorted((ROOT / "beam_pipelines").glob("[!_]*.py"))
+    assert len(files) > 5
+    done = without(IMPORT_ALL, [f"beam_pipelines.{file.stem}" for file in files], NOT_BEAM)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {}
+
+
+def test_the_core_never_touches_keras():
+    """`tf.keras` exists without Keras 2, and fails when something is taken from it."""
+    for name in modules():
+        path = ROOT / name.replace(".", "/")
+        path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        assert "tf.keras" not in path.read_text(encoding="utf-8"), name
 
 
 def test_verbs_say_which_extra_they_need():

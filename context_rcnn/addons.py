@@ -64,9 +64,7 @@ def _triplet_hard_loss(labels, embeddings, margin: float, soft: bool) -> tf.Tens
     exact = tf.cast(embeddings, tf.float32)
     distances = _distances(exact)
     same = tf.equal(labels[:, None], labels[None, :])
-    itself = tf.eye(tf.shape(exact)[0], dtype=tf.bool)
-    zero = tf.zeros_like(distances)
-    positive = tf.reduce_max(tf.where(same & ~itself, distances, zero), axis=1)
+    positive = tf.reduce_max(tf.where(same, distances, 0.0), axis=1)  # a row is 0 from itself
     farthest = tf.reduce_max(distances, axis=1, keepdims=True)
     negative = tf.reduce_min(tf.where(same, farthest, distances), axis=1)
     apart = positive - negative

@@ -1,9 +1,10 @@
-# Everything runs from a fresh clone with nothing but Python 3.11 and git installed.
+# Everything runs from a fresh clone with nothing but Python 3.11 and git installed; other Pythons,
+# 3.10 to 3.13, by `make PYTHON=python3.13 test`.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow lint bench clean
+.PHONY: help install demo test test-slow lint bench resolve constraints clean
 
 help:
 	@echo "make demo       everything on simulated cameras, with and without a memory (about 10 minutes)"
@@ -11,11 +12,13 @@ help:
 	@echo "make test-slow  the long tests: XLA, several processes, killed runs"
 	@echo "make lint       ruff"
 	@echo "make bench      side-by-side measurements"
+	@echo "make resolve    on which systems and Pythons the core and the extras can be installed"
+	@echo "make constraints  pins again what setup.py asks for, for all of them"
 
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]"
 	touch $@
 
 install: $(VENV)/.installed
@@ -41,6 +44,16 @@ bench: install
 	$(BIN)/python -m benchmarks.context
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.detect_scale
+
+resolve: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python tests/installs/resolve.py
+
+# Versions that are pinned already stay, where they fit.
+constraints: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile setup.py --extra all --universal --python-version 3.10 --strip-extras \
+		--no-annotate --no-header --quiet --output-file constraints.txt
 
 clean:
 	rm -rf demo build *.egg-info

@@ -157,7 +157,7 @@ def _validate(args: argparse.Namespace, rest: list[str]) -> int:
         progress=lambda images, total: tqdm(images, "validate", total, unit="image"),
     )
     if args.json:
-        with open(args.json, "w") as file:
+        with open(args.json, "w", encoding="utf-8") as file:
             file.write(report.to_json())
     print(report.to_text(), end="")
     return 0 if report.to_dict()["images_usable"] else 1

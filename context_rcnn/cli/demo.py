@@ -17,6 +17,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from context_rcnn.cli import extras
+
 STAGES = ("single_frame", "context_rcnn")
 # Many cameras, with a month of few images each: cameras teach the use of a memory, not images. Two
 # species that look alike, because a few minutes are not enough to learn rare ones.
@@ -169,6 +171,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="n, to evaluate on every n-th image only (default: 2)",
     )
     args = parser.parse_args(argv)
+    extras.require("train", "beam")
     folder = pathlib.Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()

@@ -40,9 +40,9 @@ class Converted:
     """The content of a pipeline config.
 
     Attributes:
-        experiment: whose settings are the base.
+        experiment: name of the experiment whose settings are the base.
         values: settings that override them.
-        notes: what differs, a sentence each.
+        notes: differences, one sentence each.
     """
 
     experiment: str

@@ -53,15 +53,15 @@ class Group:
     """A message whose fields are read by name, and which remembers the fields that were read.
 
     Attributes:
-        notes: what there is to say about its fields, shared with the messages in it.
+        notes: notes about its fields, shared with the messages in it.
     """
 
     def __init__(self, message: Message, notes: list[str], path: str = ""):
         """
         Args:
-            message: what is asked for.
-            notes: where notes go.
-            path: its full name.
+            message: fields of the message.
+            notes: list that gets the notes.
+            path: full name of the message.
         """
         self._message, self._path, self.notes = message, path, notes
         self._read: set[str] = set()

@@ -215,11 +215,11 @@ def training_batches(
         seed: seed of order and flips.
         shuffle_buffer_size: clips held while shuffling.
         flip_probability: probability of a flip, for each clip.
-        empty_fraction: share of clips with an empty keyframe; negative takes what there is.
+        empty_fraction: share of clips with an empty keyframe; negative keeps that of the data.
         clip: frames around each keyframe.
         shard: number of hosts, and which of them this is.
         shard_files: hosts read different files.
-        cache: keep the encoded examples in memory.
+        cache: whether the encoded examples stay in RAM.
     """
     hosts, host = shard
     files = list(files)

@@ -95,8 +95,8 @@ def build_resnet(
         model_id: the depth.
         kind: kind of the detector, one of `KINDS`.
         depth_multiplier: scales the channels; small ones make toy models.
-        freeze_batch_norm: use the moving statistics in training too, for fine-tuning on few images.
-        sync_batch_norm: share batch statistics between replicas.
+        freeze_batch_norm: whether training also uses the moving statistics, for fine-tuning.
+        sync_batch_norm: whether replicas share batch statistics.
         norm_momentum: momentum of the moving statistics.
         norm_epsilon: added to variances.
         regularizer: regularizer of the kernels.

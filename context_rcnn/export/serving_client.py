@@ -50,7 +50,7 @@ class ServingClient:
         version: version of the model; None takes the latest.
         batch_size: images a request. A server that makes batches itself wants 1, from several
             threads, which may share a client.
-        retries: how often a refused image is asked about again, alone: a server that makes batches
+        retries: how often a refused image is sent again, alone: a server that makes batches
             refuses all requests of one for the sake of one broken image.
         timeout: seconds to wait for an answer.
     """

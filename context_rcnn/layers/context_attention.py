@@ -39,7 +39,7 @@ class Projection(tf_keras.layers.Layer):
         unit_length: the released code's L2 normalisation of the output.
         initial_scale: strength of the output before training, 1 for the initialisation of Keras.
         regularizer: regularizer of the kernel.
-        sync_batch_norm: share batch statistics between replicas.
+        sync_batch_norm: whether replicas share batch statistics.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class ContextAttention(tf_keras.layers.Layer):
             memory: the result of `project`.
             visible: bool, broadcast to [batch, boxes, entries]: which entries a box may look at;
                 all valid ones by default.
-            training: use batch statistics (`released` only).
+            training: whether to use batch statistics (`released` only).
 
         Returns:
             What is added to each box [batch, boxes, output depth], zeros for invalid boxes, and

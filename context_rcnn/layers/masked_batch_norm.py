@@ -14,7 +14,7 @@ class MaskedBatchNorm(tf_keras.layers.Layer):
     Args:
         momentum: momentum of the moving statistics.
         epsilon: added to variances.
-        sync: share the statistics of a batch between replicas.
+        sync: whether replicas share the statistics of a batch.
         initial_gamma: initial value of the scale.
     """
 

@@ -92,12 +92,12 @@ class CameraOptions:
     """Which entries of a camera are stored.
 
     Attributes:
-        stride: Keep every so many-th frame, beginning with the first.
-        max_entries: Keep at most so many entries; None for all.
-        policy: How to keep the budget. "newest" keeps the last ones, those without a date going
-            first; "uniform" evenly spaced ones in order of time; "diverse" shares the budget among
-            stretches of time and keeps in each what lies far apart in feature space, so that it
-            stands for the whole month and all that was seen in it.
+        stride: n, to keep every n-th frame, beginning with the first.
+        max_entries: Largest number of entries to keep; None for all.
+        policy: Rule to choose them. "newest" keeps the last entries, and drops those without
+            a date first; "uniform" keeps evenly spaced ones in order of time; "diverse" shares the
+            budget among stretches of time and keeps in each the entries that are far apart in
+            feature space, so that they represent the whole month and all that was seen in it.
         bin_seconds: Length of a stretch; entries without a date are one stretch.
     """
 

@@ -54,7 +54,7 @@ class WindowOptions:
         horizon: Length of time that the window spans.
         calendar: Take the calendar's bin that the keyframe is in.
         causal: Take only what came before the keyframe.
-        include_keyframe: Keep the keyframe's own entries.
+        include_keyframe: Whether to keep the keyframe's own entries.
         policy: Rule to choose entries from a window that is too large.
     """
 

@@ -69,7 +69,7 @@ class SpeciesNetOptions:
     Attributes:
         root: put before the file names; SpeciesNet's own are absolute paths.
         country: three letters, ISO 3166-1.
-        admin1_region: such as a US state, two letters.
+        admin1_region: code of a region, such as a US state, two letters.
     """
 
     root: str = ""
@@ -82,14 +82,14 @@ class Options:
     """How results are written.
 
     Attributes:
-        min_score: detections below it are left out of every format. Keep it low: programs that
+        min_score: score below which detections are left out of every format. Keep it low: programs that
             show results have thresholds of their own.
-        typical_threshold: what MegaDetector's readers are recommended to show, and from which score
-            Camtrap DP has an observation; an image without any is blank there.
-        conservative_threshold: what they are recommended in order to miss as little as possible.
-        native_categories: MegaDetector's detection categories are the classes of the model, in
-            place of animal, person and vehicle with the classes as classifications.
-        datetimes: MegaDetector's images have a `datetime`.
+        typical_threshold: threshold recommended to MegaDetector's readers, and lowest score of an
+            observation in Camtrap DP; an image without any is blank there.
+        conservative_threshold: recommended threshold for missing as little as possible.
+        native_categories: whether MegaDetector's detection categories are the classes of the model,
+            in place of animal, person and vehicle with the classes as classifications.
+        datetimes: whether MegaDetector's images have a `datetime`.
         kinds: "animal", "human" or "vehicle" by class name, where the name does not say it.
         taxa: scientific name or SpeciesNet's seven parts by class name.
         completed: UTC, "2026-05-26T19:11:27Z"; by default when the journal was begun, so that a run

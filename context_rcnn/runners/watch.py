@@ -103,8 +103,8 @@ class Watcher:
     Args:
         model: an exported model.
         state_dir: folder of the state, new or begun by an earlier run of the same model.
-        settings: what else changes results.
-        most_cameras: whose memories are held at once; those of others wait on disk.
+        settings: other settings that change results.
+        most_cameras: number of cameras whose memories are in RAM; the others are on disk.
         save_every: images between two savings.
         sequence_gap: longest pause within a burst, in seconds.
 
@@ -298,7 +298,7 @@ class FolderFrames:
     Args:
         root: the folder.
         namer: names the camera of a path.
-        options: what images are accepted.
+        options: rules for the images that are accepted.
         poll: seconds between two looks.
         once: look once, and take what is there.
         clock: "exif", or "arrival" to date images without an EXIF date by when they are found.

@@ -40,11 +40,11 @@ class Animal:
     """One animal as a frame shows it.
 
     Attributes:
-      species: its name.
-      mask: its visible pixels, bool `[height, width]`.
+      species: name of the species.
+      mask: visible pixels, bool `[height, width]`.
       difficulty: why it is hard to recognise (a key of `habits.DIFFICULTIES`), or "partial" if it
         is clear but mostly out of the frame or behind something.
-      visible: share of it that is seen.
+      visible: share of the animal that is visible.
     """
 
     species: str

@@ -77,7 +77,7 @@ def simulate_camera_traps(
       pretrain_fraction: share of the other cameras, rounded down, that make the split "pretrain",
         for what must not have seen the cameras that a model learns from later.
       start: first day, ISO format.
-      images_per_folder: after so many files a camera opens its next overflow folder.
+      images_per_folder: number of files after which a camera opens its next overflow folder.
       overwrite: write even into a folder that holds other things; they are kept.
       progress: called as `progress(camera, frames_done, frames_total)` when a camera is done.
 

@@ -41,7 +41,7 @@ class Resident:
     """A species at home at a camera: how often it comes and the trail it takes.
 
     Attributes:
-      species: its name.
+      species: name of the species.
       weight: relative frequency of its visits.
       lengths: how long a passing animal appears at the left and the right end of its trail, as a
         fraction of the frame's width; this fixes where on the ground the trail runs.

@@ -22,7 +22,7 @@ class Moment:
     Attributes:
       hour: hour of the day, 0..24.
       weather: "clear", "cloudy", "fog", "rain" or "snow".
-      strength: how strong the weather is, 0..1.
+      strength: strength of the weather, 0..1.
       exposure: brightness the camera chose.
       wind: largest bend of plants in pixels.
     """

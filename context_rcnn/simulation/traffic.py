@@ -295,7 +295,7 @@ def draw_frame(
 
     Args:
       road: the place.
-      vehicles: who is on it, the farthest first.
+      vehicles: vehicles on the road, the farthest first.
       hour: hour of the day.
       weather: one of `roads.WEATHERS`.
       rng: random numbers of rain and sensor noise.

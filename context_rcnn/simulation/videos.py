@@ -84,7 +84,7 @@ def simulate_videos(
       seed: seed of all random choices.
       image_size: width and height of the frames.
       species: number of species.
-      animals: most animals of a video.
+      animals: largest number of animals in a video.
       clear_fraction: share of the time for which a coat shows.
       val_fraction: share of the videos held out for validation, rounded up.
       workers: processes to use.

@@ -35,7 +35,7 @@ class DetectionTask(Task):
         params: the settings.
         logging_dir: the folder of the run.
         class_names: instead of the label map that the settings name.
-        bank: what is known of the memory bank, instead of opening that of the settings.
+        bank: facts about the memory bank, instead of opening that of the settings.
         **options: of `Task`.
 
     Attributes:

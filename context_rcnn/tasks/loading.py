@@ -24,7 +24,7 @@ def load_run(model_dir: str, checkpoint: str = "") -> Trained:
 
     Args:
         model_dir: folder of the run, with its `params.yaml`.
-        checkpoint: by default the best checkpoint of the run, or else the latest.
+        checkpoint: checkpoint to load; by default the best of the run, or else the latest.
     """
     params = os.path.join(model_dir, "params.yaml")
     if not tf.io.gfile.exists(params):

@@ -216,8 +216,8 @@ class Runner(train_lib.OrbitExperimentRunner):
     """Runs a task in one of the modes.
 
     Args:
-        strategy: where to run.
-        task: what to run.
+        strategy: distribution strategy.
+        task: task to run.
         mode: one of `MODES`.
         params: the settings.
         model_dir: folder of the run: checkpoints, summaries, evaluations.
@@ -389,7 +389,7 @@ def run(
         checkpoint: in eval modes, a checkpoint or a folder of them other than `model_dir`.
         eval_timeout: in `continuous_eval`, seconds to wait for a checkpoint before the end.
         save_summary: write TensorBoard files.
-        strategy: where to run; by default what `config.runtime` describes.
+        strategy: distribution strategy; by default what `config.runtime` describes.
     """
     if "train" in mode and config.trainer.train_steps < 1:
         raise ValueError("trainer.train_steps must be at least 1 (flag --num_train_steps)")

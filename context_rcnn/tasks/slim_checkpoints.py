@@ -35,8 +35,8 @@ def convert(
 
     Args:
         checkpoint: prefix of its checkpoint, `.../model.ckpt`.
-        pipeline_config: its `pipeline.config`.
-        label_map: its classes.
+        pipeline_config: `pipeline.config` of the model.
+        label_map: label map of the model.
         model_dir: folder to write; it must not hold a run.
         overrides: settings in place of the config's, as `schema.load_experiment` takes them.
 

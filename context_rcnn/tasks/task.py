@@ -18,7 +18,7 @@ class Task(base_task.Task):
         logging_dir: the folder of the run; evaluations are written below it.
         jit_compile: compile forward and backward pass with XLA.
         is_chief: whether this process writes files and shows progress.
-        start_step: where training goes on; a resumed run draws another order of the examples.
+        start_step: step at which training continues; a resumed run draws another order.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Task(base_task.Task):
 
         Args:
             params: settings of the input.
-            field: its name in the settings.
+            field: name of the input in the settings.
         """
         return params.input_path
 

@@ -50,7 +50,7 @@ class ContextMemory(tf_keras.layers.Layer):
     Args:
         config: settings of Context R-CNN.
         regularizer: regularizer of the projections.
-        sync_batch_norm: share batch statistics between replicas.
+        sync_batch_norm: whether replicas share batch statistics.
     """
 
     def __init__(
@@ -149,8 +149,8 @@ class ContextMemory(tf_keras.layers.Layer):
         Args:
             features: A, [images, boxes, height, width, depth].
             proposals: proposals of the images.
-            memory: see the class.
-            training: use batch statistics (`released`).
+            memory: the memory, as the class describes it.
+            training: whether to use batch statistics (`released`).
             with_weights: also return the attention weights, `short_term` and `long_term`,
                 [images, boxes, entries] each.
         """

@@ -67,7 +67,7 @@ def detect(
         settings: settings of the memory.
         root: folder of the images.
         memories: the result of `memory_of_cameras`.
-        images: what images are accepted.
+        images: rules for the images that are accepted.
         batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.

@@ -63,11 +63,11 @@ def explain(
 
     Args:
         chosen: images.
-        model: that detects.
-        bank: its memory.
+        model: model to run.
+        bank: memory of the model.
         settings: settings of the memory.
         root: folder of the images.
-        images: what images are accepted.
+        images: rules for the images that are accepted.
         batch_size: rows of each call.
         threshold: score of the detections that are written.
         bar: shows how far this is.

@@ -63,12 +63,12 @@ def remember(
 
     Args:
         table: table of the run.
-        model: with the extractor.
+        model: model with the extractor.
         info: facts about the bank.
         root: folder of the images.
-        folder: where bank and parts lie.
-        frames: which boxes of an image are stored.
-        images: what images are accepted.
+        folder: folder of the bank and its parts.
+        frames: rules for the boxes of an image that are stored.
+        images: rules for the images that are accepted.
         batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.

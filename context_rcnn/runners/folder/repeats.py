@@ -46,13 +46,13 @@ class Place:
     """A suspicious place: where boxes of a camera come back.
 
     Attributes:
-        camera: that sees it.
+        camera: camera that sees the place.
         class_id: class of the boxes.
         box: the first one, y1 x1 y2 x2.
-        images: in which it was seen.
+        images: images in which it was seen.
         first, last: when, as far as known.
         best_file: image with the highest score there,
-        best_box, best_score: and that detection.
+        best_box, best_score: box and score of its best detection.
         members: all detections there, as (file, place among the detections of the image).
     """
 
@@ -119,7 +119,7 @@ def judge_places(
 
     Args:
         table: table of the run.
-        options: which places are suspicious.
+        options: rules that make a place suspicious.
         judge: says of each place of a camera whether it is background.
 
     Returns:

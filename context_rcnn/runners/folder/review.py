@@ -74,7 +74,7 @@ def judge(
     Args:
         places: places of this run.
         folder: folder of the pictures.
-        class_names: by id.
+        class_names: names of the classes by id.
         least_iou: overlap from which a place is the one that was shown.
     """
     shown: dict[tuple[str, str], list[Shown]] = collections.defaultdict(list)

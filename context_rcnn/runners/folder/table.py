@@ -85,7 +85,7 @@ class ImageTable:
     One process uses a table at a time.
 
     Attributes:
-        header: what the results are made with, and when the first run began.
+        header: settings of the results, and the time at which the first run began.
 
     Raises:
         ValueError: If the file is no such table, is in use, or was begun with another model or
@@ -255,7 +255,7 @@ class ImageTable:
 
         Args:
             which: a condition, such as `READABLE`.
-            camera: only its images.
+            camera: camera whose images are meant.
         """
         if camera is None:
             return self._read(which, ("camera", "time", "file"), ("", _EARLIEST, ""))

@@ -39,12 +39,12 @@ class Video:
     """A video that was found.
 
     Attributes:
-        name: as results have it, relative to the root.
-        path: as the folder has it; the same unless results cannot hold it.
+        name: name in the results, relative to the root.
+        path: path in the folder; the same unless results cannot hold it.
         is_file: whether it is a file, not a folder of frames.
         frames: images of a folder, 0 for a file that was not opened yet.
         key: a hash of the path, and of size and date of change of all its files.
-        seconds: its length, None if unknown.
+        seconds: length of the video, None if unknown.
     """
 
     name: str

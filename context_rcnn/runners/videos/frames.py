@@ -86,7 +86,7 @@ class VideoFile:
     Args:
         video: which.
         root: folder that its path starts from.
-        images: what frames are accepted.
+        images: rules for the frames that are accepted.
         fps: frames to take of each second, None for all.
         aside: folder to put the frames in, before the first one is given; None for a model that
             asks for none from anywhere.

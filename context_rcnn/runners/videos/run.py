@@ -53,9 +53,9 @@ def detect_folder_of_videos(
     """Detects in all videos of a folder, going on where an earlier run was stopped.
 
     Args:
-        options: what and how.
+        options: options of the run.
         model: an exported model.
-        say: takes what there is to say.
+        say: function that gets the messages.
         created: when the results were made, as the first run of a state keeps it; by default now.
 
     Returns:

@@ -30,7 +30,7 @@ class VideoState:
 
     Args:
         folder: folder of the state.
-        header: what the results are made with, and when the first run began.
+        header: settings of the results, and the time at which the first run began.
         restart: forget what is there.
 
     Raises:

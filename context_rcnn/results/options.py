@@ -82,8 +82,8 @@ class Options:
     """How results are written.
 
     Attributes:
-        min_score: score below which detections are left out of every format. Keep it low: programs that
-            show results have thresholds of their own.
+        min_score: score below which detections are left out of every format. Keep it low: programs
+            that show results have thresholds of their own.
         typical_threshold: threshold recommended to MegaDetector's readers, and lowest score of an
             observation in Camtrap DP; an image without any is blank there.
         conservative_threshold: recommended threshold for missing as little as possible.

@@ -10,7 +10,7 @@ help:
 	@echo "make demo       everything on simulated cameras, with and without a memory (about 10 minutes)"
 	@echo "make test       the fast tests"
 	@echo "make test-slow  the long tests: XLA, several processes, killed runs"
-	@echo "make lint       ruff"
+	@echo "make lint       ruff and mypy"
 	@echo "make bench      side-by-side measurements"
 	@echo "make resolve    on which systems and Pythons the core and the extras can be installed"
 	@echo "make constraints  pins again what setup.py asks for, for all of them"
@@ -35,6 +35,7 @@ test-slow: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: install
 	$(BIN)/python -m benchmarks.run

@@ -42,14 +42,14 @@ _LOADING = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
-    """What becomes of the boxes that the extractor gives.
+    """Rules for the boxes that the extractor returns.
 
     Attributes:
         extractor: Folder of the SavedModel.
         output_dir: Folder of the bank.
-        info: What is true of the whole bank.
-        frames: Which boxes of a frame are stored.
-        cameras: Which entries of a camera are stored.
+        info: Facts about the whole bank.
+        frames: Rules for the boxes of a frame that are stored.
+        cameras: Rules for the entries of a camera that are stored.
         labelled_only: Leave out images that are labelled empty or not labelled: an oracle.
         num_shards: Files of the bank.
         batch_size: Images a call of the extractor.

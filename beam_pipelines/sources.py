@@ -33,7 +33,7 @@ class Photograph:
     """An image for the extractor.
 
     Attributes:
-        image_id, camera: Its names.
+        image_id, camera: Names of the image and its camera.
         seconds: Wall-clock seconds since 1970, None if unknown.
         labelled: Whether somebody says that an object is there.
         encoded: The image file.
@@ -50,8 +50,8 @@ class Piece(Protocol):
     """Some of the images.
 
     Attributes:
-        name: By which pieces are sorted: of an image that two have, the first is kept.
-        title: For people.
+        name: Name by which pieces are sorted: if two have an image, the first is kept.
+        title: Title for people.
         key: Hash of all that decides what `read` gives.
     """
 

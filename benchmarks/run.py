@@ -31,12 +31,13 @@ def measure_archive(say) -> None:
         start = time.perf_counter()
         frames = simulate_camera_traps(f"{folder}/traps", cameras=6, days=20)["frames"]
         say(
-            "simulated camera-trap frames a second, 160x120", frames / (time.perf_counter() - start)
+            "simulated camera-trap frames per second, 160x120",
+            frames / (time.perf_counter() - start),
         )
         start = time.perf_counter()
         summary = simulate_traffic(f"{folder}/roads", cameras=4, days=1, clips_per_day=2)
         say(
-            "simulated traffic frames a second, 352x240",
+            "simulated traffic frames per second, 352x240",
             summary["frames"] / (time.perf_counter() - start),
         )
         options = ArchiveOptions(
@@ -44,7 +45,7 @@ def measure_archive(say) -> None:
         )
         start = time.perf_counter()
         validate_archive(options)
-        say("validated images a second, one thread", frames / (time.perf_counter() - start))
+        say("validated images per second, one thread", frames / (time.perf_counter() - start))
 
         def write(name, *flags):
             create_examples.create_examples(

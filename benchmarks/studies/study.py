@@ -37,9 +37,9 @@ class Study:
     """One seed: a folder in which commands are run once.
 
     Args:
-        folder: of the study.
-        seed: of everything.
-        args: what `parser_of` parses, and more.
+        folder: folder of the study.
+        seed: seed of all random choices.
+        args: arguments that `parser_of` parses, and more.
     """
 
     def __init__(self, folder: pathlib.Path, seed: int, args: argparse.Namespace):
@@ -70,8 +70,8 @@ def parser_of(doc: str, output_dir: str) -> argparse.ArgumentParser:
     """The flags that all studies have.
 
     Args:
-        doc: of the module.
-        output_dir: where results go by default.
+        doc: docstring of the module.
+        output_dir: default folder of the results.
     """
     parser = argparse.ArgumentParser(
         description=doc.splitlines()[0],
@@ -123,7 +123,7 @@ def as_markdown(
 
     Args:
         tables: rows by title.
-        results: of each seed.
+        results: results of each seed.
         single: the row that others are compared with.
         measures: columns, from metrics to a number or None; mAP@.5 and the gain come first.
         paper: title of the column with the paper's numbers.

@@ -37,7 +37,7 @@ _UNSET = "PATH_TO_BE_CONFIGURED"
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a pipeline config says.
+    """The content of a pipeline config.
 
     Attributes:
         experiment: whose settings are the base.

@@ -50,7 +50,7 @@ class Message:
 
 
 class Group:
-    """A message whose fields are asked for by name, and which remembers what was asked for.
+    """A message whose fields are read by name, and which remembers the fields that were read.
 
     Attributes:
         notes: what there is to say about its fields, shared with the messages in it.

@@ -46,7 +46,7 @@ class ArchiveOptions(_Sources):
         megadetector_splits: Splits that get such boxes; evaluation keeps to human ones.
         splits_file: Cameras by split; without it cameras are split by hash.
         val_fraction: Share of cameras for validation when split by hash.
-        seed: Of the hash.
+        seed: Seed of the hash.
         label_map: Label map file; without it ids follow the order of the source's categories.
         camera_regex: Names the camera by a group `camera` searched in the path.
         camera_csv: Names the camera by a table of files or folders.
@@ -102,7 +102,7 @@ class SplitArchive:
 
     Attributes:
         records: Records of each split, by camera and time.
-        failures: What the readers and the splits left out.
+        failures: Everything that the readers and the splits left out.
         splits: The splits used.
         label_map: Class ids by name, from 1.
         images_listed: Images the source names; equals records plus lost images.

@@ -32,7 +32,7 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # restart markers ca
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """What is accepted and what is changed.
+    """Rules for the images that are accepted, and for their conversion.
 
     Attributes:
         max_megapixels: Larger images are refused before they are decoded.
@@ -62,7 +62,7 @@ class CheckedImage:
 
     Attributes:
         encoded: The JPEG file.
-        width, height: Its size.
+        width, height: Size of the image.
         upright_size: (width, height) after EXIF rotation, before any reduction.
         orientation: EXIF orientation of the original file, 1 to 8.
         changes: Why it was encoded anew ("rotated", "reduced", ...); empty if it was not.

@@ -17,7 +17,7 @@ class Splits:
 
     Attributes:
         cameras: Cameras of each split.
-        source: Where the splits come from; for people.
+        source: Origin of the splits, for people.
     """
 
     cameras: Mapping[str, Collection[str]]

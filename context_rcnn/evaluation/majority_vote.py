@@ -56,7 +56,7 @@ def majority_vote(
 
     Args:
         images: evaluated images; `burst` and `place` say which are neighbours.
-        detections: by image key.
+        detections: detections by image key.
         options: the paper's window by default.
 
     Returns:

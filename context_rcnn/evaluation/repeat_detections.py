@@ -40,8 +40,8 @@ class RepeatDetectionOptions:
     """Which detections are near-identical, and how many are too many.
 
     Attributes:
-        iou: Overlap with a location's first box, from 0.5 to 1.
-        min_occurrences: Images that make a location suspicious; less on small sets.
+        iou: Lowest IoU with the first box of a location, from 0.5 to 1.
+        min_occurrences: Number of images that make a location suspicious; less on small sets.
         min_score: Detections below this score take no part.
         min_area: Nor do boxes that are smaller than this share of the image,
         max_area: nor larger ones: a large box in the same place may well be an animal at rest.
@@ -73,7 +73,7 @@ class RepeatDetectionOptions:
 
 
 class Repeats(NamedTuple):
-    """The detections that are suspect, in the order that they were given in."""
+    """The suspicious detections, in the order of the input."""
 
     group: np.ndarray  # int64 [detections], number of the suspicious location, -1 where not suspect
     images: np.ndarray  # int64 [detections], images that the location was seen in, 0 where not
@@ -85,7 +85,7 @@ class Repeats(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """How many suspicious locations there are."""
+        """Number of suspicious locations."""
         return int(self.group.max(initial=-1)) + 1
 
 
@@ -102,8 +102,8 @@ def find_repeat_detections(
     Time and memory grow with the number of detections, not with its square.
 
     Args:
-        cameras: of each detection, in any order.
-        images: of each detection.
+        cameras: camera of each detection, in any order.
+        images: image of each detection.
         boxes: [detections, 4], normalised y1 x1 y2 x2.
         scores: [detections].
         classes: [detections].

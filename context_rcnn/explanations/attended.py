@@ -30,15 +30,15 @@ from context_rcnn.tasks.inputs import make_join
 
 
 class Explainer:
-    """A trained Context R-CNN that says what it looks at.
+    """A trained Context R-CNN that also returns what it looks at.
 
     Args:
         model_dir: folder of its run.
-        checkpoint: by default the best of the run, or else the latest.
+        checkpoint: checkpoint to use; by default the best of the run, or else the latest.
         input_path: examples to explain; by default the run's validation data.
         top: entries a detection.
-        min_score: of detections.
-        min_weight: of entries.
+        min_score: lowest score of a detection.
+        min_weight: lowest weight of an entry.
     """
 
     def __init__(

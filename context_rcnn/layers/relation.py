@@ -44,13 +44,13 @@ class RelationModule(tf_keras.layers.Layer):
     A box that sees no reference keeps its features, exactly.
 
     Args:
-        depth: of the features.
+        depth: depth of the features.
         heads: M; each relates through depth / heads channels.
         location: boxes and frame numbers take part in the weights.
         timed: whether the frame numbers do.
         variant: `paper`, or as the `released` code computes it.
         max_frames: frames further apart than this are as far apart as this.
-        regularizer: of all kernels.
+        regularizer: regularizer of all kernels.
     """
 
     def __init__(

@@ -24,8 +24,8 @@ class ConvNorm(tf_keras.layers.Layer):
         filters: channels of the output.
         space: side of the kernel in space.
         time: length of the kernel in time; one of the two must be 1.
-        regularizer: of the kernel.
-        norm_momentum, norm_epsilon, sync_batch_norm: of the batch norm.
+        regularizer: regularizer of the kernel.
+        norm_momentum, norm_epsilon, sync_batch_norm: settings of the batch norm.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ def max_pool_3d(frames: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
 
 
 def _fill(frames: tf.Tensor, valid: tf.Tensor, value: float) -> tf.Tensor:
-    """Puts a value in the place of what is not there; tf.where, since that may be NaN."""
+    """Replaces invalid frames by a value; with tf.where, since they may hold NaN."""
     return tf.where(valid[:, :, None, None, None], frames, tf.cast(value, frames.dtype))
 
 

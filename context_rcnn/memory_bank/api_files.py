@@ -59,13 +59,13 @@ def export_examples(
     """Writes examples files again, under their names, with the memory the old tools look for.
 
     Args:
-        folder: Of the bank.
+        folder: Folder of the bank.
         files: Examples files; their names must differ.
         output_dir: Folder to write to.
         kind: "embedding", each image's own entries, or "context", a copy of its camera's bank.
-        options: What a copy holds; None for the calendar month, as the old tool has it.
-        max_entries: At most so many in a copy.
-        variant: Of the encoding.
+        options: Window that a copy holds; None for the calendar month, as in the old tool.
+        max_entries: Largest number of entries in a copy.
+        variant: Variant of the encoding.
         progress: Called after each image.
 
     Returns:
@@ -129,12 +129,12 @@ def import_examples(
 
     Args:
         files: Examples files.
-        folder: Of the bank; one that is there is replaced.
-        kind: What to read, of `KINDS`; None for what the first example has.
-        extractor_hash: Of the extractor that made them, so that the bank is known to it.
+        folder: Folder of the bank; an earlier bank is replaced.
+        kind: Kind of memory to read, of `KINDS`; None for that of the first example.
+        extractor_hash: Hash of the extractor that made the features, to recognise the bank later.
         dtype: Storage dtype.
         num_shards: Files of the bank.
-        variant: Of the encoding in the examples.
+        variant: Variant of the encoding in the examples.
         images_dir: Folder to write the images of sequence examples to, as examples, under the
             names of the files; empty writes none.
         unboxed_are_empty: See `api_sequences.images`.

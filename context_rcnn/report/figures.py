@@ -126,7 +126,7 @@ def false_positives(
     """False positives per 1000 empty images at given recalls, log scale (compare figure 7).
 
     Args:
-        runs: By name of the run, by recall ("0.5"); None where the recall is out of reach.
+        runs: Numbers by name of the run and recall ("0.5"); None if the recall is out of reach.
         palette: light or dark.
     """
     recalls = sorted({recall for row in runs.values() for recall in row}, key=float)
@@ -216,8 +216,8 @@ def precision_recall(
     """Precision over recall at IoU .5, a small chart a class.
 
     Args:
-        curves: By class, by name of the run: precision at `recalls`, None where not defined.
-        recalls: From 0 to 1.
+        curves: Precision at `recalls`, by class and name of the run; None if not defined.
+        recalls: Recalls from 0 to 1.
         palette: light or dark.
     """
     columns = min(4, max(len(curves), 1))

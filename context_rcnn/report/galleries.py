@@ -27,9 +27,9 @@ class Picture:
     """An image with boxes over it, and what stands under it.
 
     Attributes:
-        image_id: Of the image; looked up in the album when the page is made.
+        image_id: Id of the image, which the album looks up when the page is made.
         boxes: Each with `kind` (truth, memory, baseline), percentages and a `label`.
-        alt: What is seen, for those who do not see it.
+        alt: Description for people who cannot see the image.
         lines: Caption, most important first.
     """
 
@@ -161,7 +161,7 @@ def panel(keyframe: Keyframe, verdict: str, others: Sequence[dict[str, Any]]) ->
     """A keyframe, the memories its best detection attends to, and when they were.
 
     Args:
-        keyframe: with a detection that attends to something.
+        keyframe: keyframe with a detection that attends to something.
         verdict: a few words on that detection.
         others: boxes to be seen besides it.
     """

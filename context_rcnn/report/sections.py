@@ -17,7 +17,7 @@ class Both:
 
     Attributes:
         memory: The run with memory.
-        measured: Its numbers, on the common images.
+        measured: Numbers of the run, on the common images.
         baseline, baseline_measured, pairing: None without a baseline.
         comparison: None without a baseline, or where there is no recall that both reach.
     """

@@ -96,7 +96,7 @@ def require(
     cameras: Mapping[str, CameraSpan],
     leave_out: Callable[[str, str], None],
 ) -> tuple[CameraClock, Deployments]:
-    """What the standard requires and images do not tell; `leave_out` as in `read_deployments`.
+    """Facts that the standard requires and images lack; `leave_out` as in `read_deployments`.
 
     Raises:
         ValueError: If time zone or deployments are missing or wrong.

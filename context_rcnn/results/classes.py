@@ -25,10 +25,10 @@ class Taxon:
     """A class in the tree of life.
 
     Attributes:
-        identifier: of SpeciesNet, "" if unknown.
+        identifier: id in SpeciesNet, "" if unknown.
         ranks: class, order, family, genus and species epithet in lower case, "" where unknown.
-        common_name: what people call it.
-        scientific_name: what `ranks` come to, or what was given in their place.
+        common_name: common name.
+        scientific_name: scientific name that follows from `ranks`, or that was given instead.
     """
 
     identifier: str

@@ -151,7 +151,7 @@ class _Video:
 
 @dataclasses.dataclass(frozen=True)
 class MegaDetectorResults:
-    """What a file says: class names by id of our own, and images, frames of videos among them."""
+    """The content of a file: class names by new ids, and images, including frames of videos."""
 
     label_map: dict[int, str]
     images: list[ImageResult]

@@ -71,10 +71,10 @@ class Index:
     """What has to be known of all images before the first one is written.
 
     Attributes:
-        images: with a usable file name, each once.
+        images: images with a usable file name, each once.
         superseded: lines that a later line of the same image replaces.
-        cameras: by name; "" for images without a camera.
-        bursts: their times.
+        cameras: cameras by name; "" for images without a camera.
+        bursts: times of the bursts.
     """
 
     images: int = 0

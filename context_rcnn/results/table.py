@@ -1,4 +1,4 @@
-"""A CSV table, one row a detection; images without any have a row, too.
+"""A CSV table, one row per detection; images without any have a row, too.
 
 Names come from folders that anybody may have filled, and spreadsheets run what starts like a
 formula: such a text gets an apostrophe in front, which spreadsheets take for "this is text" and

@@ -284,7 +284,7 @@ class Watcher:
             return _Memory(state, int(state.pop(_FRAMES)))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{path}: {error}; delete this file, and the camera's memory is made anew"
+                f"{path}: {error}; delete this file to start the camera's memory again"
             ) from error
 
 

@@ -65,7 +65,7 @@ def simulate_camera_traps(
       output_dir: folder to write; an earlier simulation in it is replaced.
       cameras: number of cameras, each at its own place.
       days: length of the study.
-      seed: of everything that is random.
+      seed: seed of all random choices.
       image_size: width and height of the photographs.
       triggers_per_day: how often a camera's sensor fires on average; each time it takes a burst of
         frames, one a second.

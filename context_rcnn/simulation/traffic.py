@@ -76,7 +76,7 @@ def simulate_traffic(
       clips_per_day: clips of a camera on a day, each in an hour of its own.
       frames_per_clip: frames of a clip.
       frame_interval: seconds between frames.
-      seed: of everything that is random.
+      seed: seed of all random choices.
       image_size: width and height of the frames.
       vehicles_per_frame: mean number of annotated vehicles.
       bus_period: seconds between two passes of a camera's bus.
@@ -298,7 +298,7 @@ def draw_frame(
       vehicles: who is on it, the farthest first.
       hour: hour of the day.
       weather: one of `roads.WEATHERS`.
-      rng: of rain and sensor noise.
+      rng: random numbers of rain and sensor noise.
 
     Returns:
       The frame `[height, width, 3]` uint8, and the vehicles that show enough of themselves with

@@ -79,8 +79,9 @@ def simulate_videos(
     Args:
       output_dir: folder to write; an earlier simulation in it is replaced.
       videos: number of videos, each of its own place.
-      frames: of a video on average; the shortest has half, the longest one and a half times that.
-      seed: of everything that is random.
+      frames: average number of frames in a video; the shortest has half of it, the longest 1.5
+          times as many.
+      seed: seed of all random choices.
       image_size: width and height of the frames.
       species: number of species.
       animals: most animals of a video.

@@ -252,13 +252,13 @@ class DetectionTask(Task):
 
         Args:
             inputs: the batch.
-            frames: of its clips.
+            frames: number of frames in its clips.
         """
         spec = self.temporal.memory_spec(frames)
         return {name: inputs[name] for name in spec if name in inputs}
 
     def dummy_inputs(self, batch_size: int) -> dict[str, tf.Tensor]:
-        """A batch of so many clips, with one box an image."""
+        """A batch of so many clips, with one box per image."""
         params, frames = self.task_config, self.training_frames().frames
         images, size = batch_size * frames, tuple(params.model.image_size)
         spec = self.temporal.memory_spec(frames)

@@ -21,7 +21,7 @@ class StreamRunner:
     """Takes videos through a stream, step after step. Each replica has a state of its own.
 
     Args:
-        stream: of the model.
+        stream: stream of the model.
         jit_compile: compile the step with XLA.
     """
 
@@ -80,7 +80,7 @@ class Evaluator:
         params: how.
         class_names: names by id.
         folder: the run's folder, below which results are written; None where they are not.
-        spacing: of the frames of a clip.
+        spacing: spacing of the frames of a clip.
         show_progress: whether to show a bar.
     """
 
@@ -125,9 +125,9 @@ class Evaluator:
         """Measures, writes the results below `evaluation/`, and returns the scalars.
 
         Args:
-            collected: of all steps.
+            collected: values of all steps.
             images: the labels.
-            step: of the model.
+            step: step of the model.
             input_path: the images' files, to draw from.
         """
         detections, bar = collected

@@ -3,7 +3,7 @@
     python -m context_rcnn.tasks.speed --config_file=configs/simulation/faster_rcnn.yaml
 
 Prints JSON: seconds until the first step (TensorFlow, building, tracing), seconds a step, and
-images a second. No data are read, so what reading them costs is not in it.
+images per second. No data are read, so what reading them costs is not in it.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Context R-CNN as the rest of the house knows it."""
+"""The interface of Context R-CNN to the rest of the package."""
 
 import copy
 from collections.abc import Mapping

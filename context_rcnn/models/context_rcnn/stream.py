@@ -39,19 +39,19 @@ class ContextStream(RowStream):
 
     Args:
         detector: a Context R-CNN (`models.context_rcnn`).
-        extract: from a frame to `features`, `boxes`, `scores`, best first: the frozen extractor.
+        extract: the frozen extractor: from a frame to `features`, `boxes`, `scores`, best first.
             None where there is no long-term memory.
-        capacity: entries that a camera's memory holds.
-        top_k: best boxes of a frame that are remembered.
-        score_threshold: of boxes that are remembered; 0 keeps the best one of empty frames too.
-        horizon: how far back a frame sees: `minute`, ..., `month`, or `any`.
-        calendar: back to the beginning of the calendar's bin instead.
+        capacity: number of entries that the memory of a camera holds.
+        top_k: number of boxes remembered per frame, best first.
+        score_threshold: lowest score of a remembered box; 0 also keeps the best of empty frames.
+        horizon: time that a frame looks back: `minute`, ..., `month`, or `any`.
+        calendar: whether a frame looks back to the beginning of the calendar's bin instead.
         include_keyframe: whether a frame sees its own entries.
-        eviction: what makes room: the `oldest` entry, or the one most `similar` to the new one, so
-            that what is always there does not drive out the rest.
-        recent_frames: earlier frames of the burst for short-term attention; None takes as many as
-            the detector's window has besides the keyframe.
-        variant: of the entries' encoding of place and time.
+        eviction: entry that is replaced: the `oldest`, or the one most `similar` to the new one, so
+            that things that are always there do not replace everything else.
+        recent_frames: number of earlier frames of the burst for short-term attention; None for the
+            number of frames in the detector's window besides the keyframe.
+        variant: encoding of place and time in the entries.
     """
 
     inputs = ("seconds",)

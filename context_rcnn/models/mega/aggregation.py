@@ -5,7 +5,7 @@ The sections of the paper, in its order:
     3.1  the relation module: `layers.relation`; the pools L and G, and what is kept of a frame
     3.2  global-local aggregation, equations 3 to 6, and with the long range memory, 7 and 8:
          `GlobalLocalAggregation`
-    4.2  the detector: conv5 on the whole map, one vector a box, `build_mega`
+    4.2  the detector: conv5 on the whole map, one vector per box, `build_mega`
     4.3  training on a few frames of a video: `MegaDetector`
 
 Algorithm 1, which goes through a video frame by frame, is `stream`. Where the released code
@@ -44,8 +44,8 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
     """Section 3.2: boxes of a keyframe, enhanced by those of other frames.
 
     Args:
-        depth: of the box features.
-        heads: of the relation modules.
+        depth: depth of the box features.
+        heads: number of heads in a relation module.
         global_modules: N_g.
         local_modules: N_l.
         kept_boxes: boxes of a reference frame that go on after the first local module, the best.
@@ -53,7 +53,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             section 4.5.
         variant: `paper` or `released`.
         max_frames: see `RelationModule`.
-        regularizer: of all kernels.
+        regularizer: regularizer of all kernels.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             key: boxes of the keyframe, enhanced, to be detected; None where only the levels are
                 wanted.
             local: boxes of the reference frames, enhanced, frame after frame, best first.
-            frames: of `local`.
+            frames: number of frames in `local`.
             memory: M^0, M^1, ...: one pool a level.
 
         Returns:
@@ -207,7 +207,7 @@ class MegaDetector(TwoStageDetector):
 
     The images of a clip are a keyframe, then frames from near it, from before them, and from
     anywhere in the video, as many of each as `clip` says. Only the keyframe teaches: what is
-    returned has one row a clip.
+    returned has one row per clip.
 
     What it reads of `memory`:
 

@@ -17,7 +17,7 @@ def ahead(
     Threads are enough to read and decode images: both let other threads run meanwhile.
 
     Args:
-        function: of an item; an exception is raised where its result would be.
+        function: function of an item; an exception is raised where its result would be.
         items: taken in the thread of the caller.
         workers: threads.
         most: items that are worked on or wait for their turn; 0 for four a thread.

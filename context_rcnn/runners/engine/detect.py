@@ -25,9 +25,9 @@ def detect_batch(
     """Detects in images of one camera; what cannot be used becomes a failure.
 
     Args:
-        model: that detects.
-        memory: of the camera, None for none.
-        batch: at most `batch_size` images.
+        model: model to run.
+        memory: memory of the camera, None for none.
+        batch: images, at most `batch_size`.
         batch_size: rows of each call.
     """
     usable = [p for p in batch if p.encoded]

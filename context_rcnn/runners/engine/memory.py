@@ -2,9 +2,9 @@
 
 An image sees the window of its own camera's bank that it would see in training. Windows of images
 that follow each other are nearly the same, so a batch gets the union of its windows, and each image
-is told which entries count for it. Entries are projected once a camera, a block of neighbours at a
-time; blocks that have not been used for long are forgotten, so a camera may have any number of
-entries.
+has a mask of the entries that count for it. Entries are projected once per camera, a block of
+neighbours at a time. Blocks that have not been used for long are forgotten, so a camera may have
+any number of entries.
 """
 
 import collections
@@ -28,9 +28,9 @@ class CameraMemory:
 
     Args:
         model: projects entries.
-        bank: of the camera.
-        settings: as the model was trained.
-        cache_bytes: for projected blocks; those of one batch are always kept.
+        bank: bank of the camera.
+        settings: settings that the model was trained with.
+        cache_bytes: RAM for projected blocks; those of one batch are always kept.
     """
 
     def __init__(

@@ -22,9 +22,9 @@ class Model(Protocol):
 
     Attributes:
         description: the export's model.json.
-        class_names: by id.
+        class_names: names of the classes by id.
         has_memory: whether it attends to a memory bank.
-        extractor_hash: of the extractor that fills it, "" without one.
+        extractor_hash: hash of the extractor that fills it, "" without one.
     """
 
     @property
@@ -65,7 +65,7 @@ def header_of(
     """What a journal says about the model that made it.
 
     Args:
-        model: that was run.
+        model: model that was run.
         settings: everything else that changes results.
         memory: whether its memory was used.
         created: when the journal was begun; by default now.
@@ -89,8 +89,8 @@ def check_takes_images(model: Model, otherwise: str = "") -> None:
     """
     if model.description.get("video"):
         raise ValueError(
-            "this model remembers videos frame by frame: `context-rcnn videos` takes them through "
-            f"it{otherwise}"
+            "this model works on videos frame by frame: run it with `context-rcnn videos`"
+            f"{otherwise}"
         )
 
 
@@ -99,11 +99,11 @@ class MemorySettings:
     """The memory that a model was trained with.
 
     Attributes:
-        window: which part of a camera's bank an image sees.
-        max_entries: of a window.
-        variant: of the entries' encoding of place and time.
-        depth: of the stored features.
-        source: which tensor of the extractor they are.
+        window: window of a camera's bank that an image sees.
+        max_entries: largest number of entries in a window.
+        variant: encoding of place and time in the entries.
+        depth: depth of the stored features.
+        source: tensor of the extractor that the features come from.
     """
 
     window: WindowOptions
@@ -160,7 +160,7 @@ def run(
         call: the method.
         encoded: images, at most `batch_size`.
         batch_size: rows of each call.
-        keys, values, valid: of a memory, with one row of `valid` an image.
+        keys, values, valid: tensors of a memory, with one row of `valid` per image.
     """
     fill = [min(i, len(encoded) - 1) for i in range(batch_size)]
     rows = [encoded[i] for i in fill]

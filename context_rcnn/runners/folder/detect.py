@@ -61,14 +61,14 @@ def detect(
     """Fills in the detections of all readable images.
 
     Args:
-        table: of the run.
-        model: that detects.
-        bank: its memory, None for none.
-        settings: of the memory.
+        table: table of the run.
+        model: model to run.
+        bank: memory of the model, None for none.
+        settings: settings of the memory.
         root: folder of the images.
-        memories: from `memory_of_cameras`.
+        memories: the result of `memory_of_cameras`.
         images: what images are accepted.
-        batch_size: images a call of the model.
+        batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.
     """

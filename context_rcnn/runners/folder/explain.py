@@ -65,7 +65,7 @@ def explain(
         chosen: images.
         model: that detects.
         bank: its memory.
-        settings: of the memory.
+        settings: settings of the memory.
         root: folder of the images.
         images: what images are accepted.
         batch_size: rows of each call.

@@ -62,14 +62,14 @@ def remember(
     """Brings the bank up to date with the table, and opens it.
 
     Args:
-        table: of the run.
+        table: table of the run.
         model: with the extractor.
-        info: of the bank.
+        info: facts about the bank.
         root: folder of the images.
         folder: where bank and parts lie.
         frames: which boxes of an image are stored.
         images: what images are accepted.
-        batch_size: images a call of the model.
+        batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.
     """

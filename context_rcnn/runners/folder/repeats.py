@@ -47,7 +47,7 @@ class Place:
 
     Attributes:
         camera: that sees it.
-        class_id: of the boxes.
+        class_id: class of the boxes.
         box: the first one, y1 x1 y2 x2.
         images: in which it was seen.
         first, last: when, as far as known.
@@ -118,7 +118,7 @@ def judge_places(
     """Makes suspects of the detections in places that are background, and of no others.
 
     Args:
-        table: of the run.
+        table: table of the run.
         options: which places are suspicious.
         judge: says of each place of a camera whether it is background.
 

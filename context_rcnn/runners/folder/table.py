@@ -105,7 +105,7 @@ class ImageTable:
             self._base.close()
             raise ValueError(
                 f"{path}: {error}; is another run using it? If not, delete the folder "
-                f"{self._path.parent} to begin anew"
+                f"{self._path.parent} to start from the beginning"
             ) from error
         except BaseException:
             self._base.close()
@@ -120,8 +120,8 @@ class ImageTable:
         (version,) = self._base.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             raise ValueError(
-                f"{self._path} is of version {version}, this program reads {_VERSION}: begin anew "
-                "with --restart"
+                f"{self._path} is of version {version}, this program reads {_VERSION}: start "
+                "from the beginning with --restart"
             )
         earlier = Header.from_json(self.fact("header"))
         earlier.refuse_others(header, self._path.parent, OTHERWISE)

@@ -161,8 +161,8 @@ class _Row:
             return None
         if not self._left:
             raise ValueError(
-                f"{self.opened.video.name}: the model gave nothing for frame {self._taken} and "
-                "those after it; it needs a longer delay than its description says"
+                f"{self.opened.video.name}: the model returned nothing for frame {self._taken} "
+                "and the frames after it; it needs a longer delay than its description says"
             )
         self._left -= 1
         return _Step(ended=True)

@@ -82,11 +82,11 @@ def detect_folder_of_videos(
     if len(undone) < len(videos):
         say(f"{len(videos) - len(undone):,} videos were done before")
     if others := passed_over(notes):
-        say(f"passed over: {others}")
+        say(f"ignored: {others}")
     if model.has_memory:
         say("the model's memory of cameras is not used: videos have none")
     if options.dry_run:
-        say("This was a dry run. Without --dry_run the videos are detected.")
+        say("This was a dry run. Run the command without --dry_run to detect in the videos.")
         return None
 
     if gone := state.forget_changed(videos):

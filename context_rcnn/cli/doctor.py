@@ -1,4 +1,4 @@
-"""Looks at the installation: versions, devices, what is missing, and what to do about it."""
+"""Checks the installation: versions, devices, missing parts, and what to do about them."""
 
 import argparse
 import os
@@ -13,9 +13,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Adds the verb of this file."""
     doctor = verbs.add_parser(
         "doctor",
-        help="versions, devices, what is missing and what to do",
-        description="Shows what is installed of the core and of each extra, and tries TensorFlow "
-        "on every device. An extra that is not installed is no problem.",
+        help="check the installation: versions, devices, missing parts",
+        description="Shows which parts of the core and of each extra are installed, and tries "
+        "TensorFlow on every device. A missing extra is no problem.",
     )
     doctor.set_defaults(run=lambda args, rest: main())
 
@@ -54,7 +54,7 @@ def _core() -> list[str]:
 
 
 def _extras() -> dict[str, bool]:
-    """Prints what there is of each extra; returns which ones are whole."""
+    """Prints the installed parts of each extra; returns which extras are complete."""
     whole = {}
     print("extras:")
     for name, extra in extras.EXTRAS.items():
@@ -110,11 +110,11 @@ def _tensorflow() -> list[str]:
 
 
 def _training() -> list[str]:
-    """Loads what training stands on."""
+    """Loads the libraries that training needs."""
     from context_rcnn import addons
 
     if addons.load() is None:
-        print("  tensorflow-addons is not installed: functions of our own stand in")
+        print("  tensorflow-addons is not installed: functions of this package replace it")
     try:
         import official.vision  # noqa: F401
     except Exception as error:  # it loads half a hundred libraries, which raise anything

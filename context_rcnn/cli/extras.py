@@ -1,4 +1,4 @@
-"""What is installed beside the core, and what to say where it is missing.
+"""The extras beside the core, and messages for those that are missing.
 
 The core is what an exported model needs. `setup.py` has the same names in `CORE` and `EXTRAS`, with
 their versions. A verb imports what it needs when it runs; `main` turns the import that fails into a
@@ -12,7 +12,7 @@ import sys
 
 PAGE = "docs/install.md"
 
-# Distributions of the core, and what each is for.
+# Distributions of the core, and the purpose of each.
 CORE = {
     "tensorflow": "everything",
     "numpy": "everything",
@@ -31,13 +31,13 @@ SAME = {"tensorflow": ("tensorflow-tpu", "tensorflow-cpu")}
 
 @dataclasses.dataclass(frozen=True)
 class Extra:
-    """What `pip install "context-rcnn[NAME]"` adds.
+    """The additions of `pip install "context-rcnn[NAME]"`.
 
     Attributes:
-        gives: what works with it.
-        modules: the distribution of each module that is imported from it.
-        windows: whether it can be installed on Windows.
-        command: how it is installed, where that is not by pip.
+        gives: verbs or features that need the extra.
+        modules: distribution of each module that is imported from the extra.
+        windows: whether the extra can be installed on Windows.
+        command: instructions for installing it, if not by pip.
     """
 
     gives: str

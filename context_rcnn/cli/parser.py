@@ -1,4 +1,4 @@
-"""The command `context-rcnn VERB`: its parser, and what happens to its errors."""
+"""The command `context-rcnn VERB`: its parser, and the handling of errors."""
 
 import argparse
 import sys
@@ -11,25 +11,25 @@ from context_rcnn.cli import bank, data, demo, detect, doctor, extras, report, t
 VERBS = (detect, videos, report, data, train, bank, demo, doctor)
 
 EPILOG = """\
-with a model that somebody made:
+with a model:
   context-rcnn detect photos --model leopards --report page
   context-rcnn videos clips --model leopards
 
-the road from photographs to a trained detector:
-  context-rcnn simulate camera-traps archive       or have an archive of your own
-  context-rcnn validate --input_folder=photos      what is in it, and what is damaged
+from photographs to a trained detector:
+  context-rcnn simulate camera-traps archive       or use your own archive
+  context-rcnn validate --input_folder=photos      list contents and damage
   context-rcnn examples --input_json=archive/camera_traps.json --image_root=archive/images \\
       --splits_file=archive/splits.json --output_dir=examples
   context-rcnn train --model_dir=runs/first \\
       --pipeline_config_path=configs/simulation/faster_rcnn.yaml --params_override=\\
       task.train_data.input_path='examples/train-*',task.validation_data.input_path='examples/val-*'
 
-and to its memory:
+from the detector to its memory:
   context-rcnn extractor --model_dir=runs/first --output_dir=extractor
   context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank
   context-rcnn bank inspect bank
 
-and, when a detector has been trained with it, to a model:
+from a detector trained with this memory to a model:
   context-rcnn report --evaluation=runs/memory --baseline=runs/first --output_dir=report
   context-rcnn export --model_dir=runs/memory --extractor=extractor --output_dir=leopards
 
@@ -41,7 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the command and its verbs."""
     parser = argparse.ArgumentParser(
         prog="context-rcnn",
-        description="Detectors that remember, for cameras that never move.",
+        description="Detectors that remember, for cameras that never move and for videos.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command. Returns 0, 1 where nothing usable was found, or 2 for unusable input.
 
-    A verb of an extra that is not installed also ends with 2, and says what installs it.
+    A verb whose extra is not installed also ends with 2, and names the command that installs it.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()

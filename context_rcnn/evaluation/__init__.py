@@ -1,4 +1,4 @@
-"""How good is a detector: COCO's numbers by pycocotools, false positives on empty images, pictures.
+"""How good a detector is: COCO's numbers by pycocotools, false positives on empty images, pictures.
 
 Everything here works on plain arrays and files, and knows no model.
 """

@@ -1,1 +1,1 @@
-"""What a detection drew on: `attention` of a model, and `attended`, that of a run as JSON lines."""
+"""What detections attend to: `attention` of a model, and `attended`, JSON lines for a run."""

@@ -1,8 +1,8 @@
 """Models as SavedModels that need TensorFlow alone.
 
 export          from a training run to a model folder
-signatures      what an exported model can be asked
-steps           what it does frame by frame
+signatures      the functions of an exported model
+steps           its functions for work frame by frame
 extractor       the frozen extractor, which fills memory banks
 exported        an exported model on NumPy arrays
 detection_api   the Object Detection API's inputs and outputs

@@ -1,5 +1,5 @@
-"""One mechanism a file, as plain Keras layers that know nothing of detectors.
+"""One mechanism per file, as plain Keras layers that know nothing of detectors.
 
-Shapes are static where XLA needs them, masks hold in training too, and nothing of ours but other
-layers is imported here.
+Shapes are static where XLA needs them, masks also hold in training, and layers import nothing of
+this package but other layers.
 """

@@ -2,7 +2,7 @@
 
 From storing to using:
 
-    entries          the entries of one camera in memory
+    entries          the entries of one camera in RAM
     encoding         where and when an entry was seen, as nine floats
     tensor_encoding  the same for tensors, where a memory grows inside a compiled model
     sampling         ways to choose k of n: evenly spaced, far apart, a budget shared out
@@ -10,16 +10,16 @@ From storing to using:
     features         storage dtypes of features
     wire             tf.Example and TFRecord as bytes, without TensorFlow
     records          a run of a camera's entries as one record
-    manifest         what a bank says about itself
-    files            what writing asks of a storage
-    writer           banks are written whole or not at all, and recovered
+    manifest         the description of a bank
+    files            the file operations that writing needs
+    writer           writing banks, completely or not at all, and recovering them
     store            reading, in place where the file allows it
-    maintenance      verify, merge, prune, delete, look into a bank
+    maintenance      verify, merge, prune, delete and inspect a bank
     window           the part of a camera's bank that belongs to a keyframe
     join             windows as tensors, in tf.data
     buffers          memory for windows
     api_compat       to and from the Object Detection API's examples
-    api_sequences    its sequence examples, taken apart
+    api_sequences    its sequence examples
     api_files        the same for whole files
 
 A bank is a folder with `manifest.json` and `bank-00000-of-00016.tfrecord`, ... Each camera lies in

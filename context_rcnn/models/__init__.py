@@ -1,4 +1,4 @@
 """One file per paper: how its mechanisms, from `layers`, meet the detector's ports.
 
-`build.build_model` makes the model that the settings ask for.
+`temporal.make` makes the memory that the settings name, `temporal.build` the detector with it.
 """

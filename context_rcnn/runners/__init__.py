@@ -1,5 +1,5 @@
-"""Exported models at work on one machine: `folder`, `videos`, and `watch` for images as they come.
+"""Runs of exported models on one machine: `folder`, `videos`, and `watch` for arriving images.
 
-`engine` is what they share, with the Beam job too; none of them imports another. Nothing here knows
-how a model was made; it is asked by `export.exported`.
+They share `engine` with each other and with the Beam job; none of them imports another. Nothing
+here knows how a model was made; `export.exported` runs it.
 """

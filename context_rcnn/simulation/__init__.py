@@ -3,20 +3,20 @@
 What lives here: the drawing of camera traps (`simulate_camera_traps`, COCO Camera Traps layout), of
 traffic cameras (`simulate_traffic`, CityCam layout) and of videos (`simulate_videos`, the layout of
 ImageNet VID) with NumPy and Pillow. The scenes are toys,
-but they hold what makes memory worth having: look-alikes that one frame cannot tell apart and other
+but they contain what makes a memory useful: look-alikes that one frame cannot tell apart and other
 frames of the same camera can, still things that look like animals, habits, herds and timetables.
 
 What does not: reading those layouts. Files made here are read by the readers for the real data.
 
 Modules, from the outside in:
   camera_traps   a study: plans, writes, counts
-  habits         who lives where, and when the cameras fire
+  habits         which animals live where, and when the cameras fire
   bursts         the frames of one camera trap and the truth about them
   places, scenes, light  painting a place; seeing it; the light, weather and sensor of a moment
   species, sprites  the animals; how they are drawn
   videos         animals that walk through videos: writes, counts
   traffic        a set of traffic cameras: writes, counts
-  traffic_flow   who is on the road when
+  traffic_flow   which vehicles are on the road, and when
   roads, vehicles   the road as the camera sees it; what drives there
   citycam, writers  XML and regions; folders, photographs, JSON
   jobs, arguments, canvas  workers; checks; small image operations

@@ -1,6 +1,6 @@
-"""What is learned, one file a task, and the loop around it.
+"""What is learned, one file per task, and the loop around it.
 
-    task        what `running`, `loading` and the compile check ask of a task
+    task        what `running`, `loading` and the compile check need from a task
     detection   detectors, with a memory or without; `inputs` and `evaluator` are its parts
     running     the loop: train, evaluate, resume; one device, many, or many machines
     loading     a trained model from the folder of its run

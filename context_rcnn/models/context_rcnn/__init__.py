@@ -2,9 +2,9 @@
 
 memory     the paper: the box port and its attention to memories
 stream     live cameras, frame by frame, with a memory that grows
-attention  which entries of the bank a detection attended to
+attention  the entries of the bank that a detection attends to
 slim       the attention of the Object Detection API's TensorFlow 1 checkpoints
-model      what the rest of the house asks of it
+model      its interface to the rest of the package
 """
 
 from context_rcnn.models.context_rcnn.model import MODEL

@@ -2,7 +2,7 @@
 
 aggregation  the paper: the box port, and training on a few frames of a video
 stream       its Algorithm 1, frame by frame
-model        what the rest of the house asks of it
+model        its interface to the rest of the package
 """
 
 from context_rcnn.models.mega.model import MODEL

@@ -3,14 +3,15 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow lint bench clean
+.PHONY: help install demo test test-slow test-kernels lint bench clean
 
 help:
-	@echo "make demo       the whole story on simulated cameras: memory or none (about 10 minutes)"
-	@echo "make test       the fast tests"
-	@echo "make test-slow  the long tests: XLA, several processes, killed runs"
-	@echo "make lint       ruff"
-	@echo "make bench      side-by-side measurements"
+	@echo "make demo          the whole story on simulated cameras: memory or none (about 10 minutes)"
+	@echo "make test          the fast tests"
+	@echo "make test-slow     the long tests: XLA, several processes, killed runs"
+	@echo "make test-kernels  the numeric tests, as other processors compute"
+	@echo "make lint          ruff"
+	@echo "make bench         side-by-side measurements"
 
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -24,10 +25,13 @@ demo: install
 	$(BIN)/python -m context_rcnn.cli demo --output_dir demo
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow -q
+
+test-kernels: install
+	$(BIN)/python -m tests.kernels
 
 lint: install
 	$(BIN)/ruff check .

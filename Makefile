@@ -1,22 +1,25 @@
-# Everything runs from a fresh clone with nothing but Python 3.11 and git installed.
+# Everything runs from a fresh clone with nothing but Python 3.11 and git installed; other Pythons,
+# 3.10 to 3.13, by `make PYTHON=python3.13 test`.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow test-kernels lint bench clean
+.PHONY: help install demo test test-slow test-kernels lint bench resolve constraints clean
 
 help:
-	@echo "make demo          the whole story on simulated cameras: memory or none (about 10 minutes)"
+	@echo "make demo          everything on simulated cameras, with and without a memory (about 10 minutes)"
 	@echo "make test          the fast tests"
 	@echo "make test-slow     the long tests: XLA, several processes, killed runs"
-	@echo "make test-kernels  the numeric tests, as other processors compute"
+	@echo "make test-kernels  the numeric tests again, as other processors compute"
 	@echo "make lint          ruff"
 	@echo "make bench         side-by-side measurements"
+	@echo "make resolve       on which systems and Pythons the core and the extras can be installed"
+	@echo "make constraints   pins again what setup.py asks for, for all of them"
 
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[all]"
 	touch $@
 
 install: $(VENV)/.installed
@@ -45,6 +48,16 @@ bench: install
 	$(BIN)/python -m benchmarks.context
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.detect_scale
+
+resolve: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/python tests/installs/resolve.py
+
+# Versions that are pinned already stay, where they fit.
+constraints: install
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile setup.py --extra all --universal --python-version 3.10 --strip-extras \
+		--no-annotate --no-header --quiet --output-file constraints.txt
 
 clean:
 	rm -rf demo build *.egg-info

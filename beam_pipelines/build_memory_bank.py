@@ -1,9 +1,8 @@
-"""Builds the memory bank of every camera: a frozen extractor over images, stored once a camera.
+"""Builds the memory bank of every camera: runs a frozen extractor over images.
 
-The images are those of examples files, or of an archive as it lies: a folder of photographs, COCO
-Camera Traps JSON, CityCam. The same command goes on after a crash, and after images were added:
-what has not changed is neither run through the extractor nor written again. Equal inputs give equal
-bytes with any number of workers.
+The images come from examples files or from an archive: a folder of photographs, COCO Camera Traps
+JSON, CityCam. Run the same command again after a crash, or after adding images: it extracts and
+writes only what has changed. Equal inputs give equal bytes with any number of workers.
 """
 
 import argparse
@@ -51,7 +50,7 @@ from context_rcnn.memory_bank.curation import (
     FrameOptions,
     curate,
 )
-from context_rcnn.memory_bank.features import DTYPES
+from context_rcnn.memory_bank.features import DTYPES, StorageDtype
 from context_rcnn.memory_bank.files import TEMP_MARK
 from context_rcnn.memory_bank.maintenance import merged_camera
 from context_rcnn.memory_bank.manifest import (
@@ -60,6 +59,7 @@ from context_rcnn.memory_bank.manifest import (
     PROGRESS,
     BankInfo,
     CameraInfo,
+    Compression,
     Manifest,
     read_manifest,
     shard_name,
@@ -73,13 +73,13 @@ _LOG = logging.getLogger(__name__)
 
 _EPILOG = """\
 examples:
-  A folder of photographs, one folder a camera, as it lies:
+  A folder of photographs, one folder per camera:
     context-rcnn remember --input_folder=photos --extractor=extractor --output_dir=bank
 
-  The paper's Snapshot Serengeti bank: the best box of every frame, empty frames too:
+  The paper's bank of Snapshot Serengeti: the best box of every frame, also of empty frames:
     context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank
 
-  Traffic: eight boxes a frame. A month and more under a budget, keeping what differs:
+  Traffic: eight boxes per frame. Long periods: a limited number of entries, as diverse as possible:
     context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank --top_k=8
     context-rcnn remember --examples=examples --extractor=extractor --output_dir=bank \\
         --max_entries=8500 --policy=diverse
@@ -175,11 +175,7 @@ class Finish(beam.DoFn):
             for shard in shards
             for name, fields in shard["cameras"].items()
         }
-        lines = [
-            line
-            for part in parts
-            for line in read_text(FileSystems.join(part.part.folder, FAILURES)).splitlines()
-        ]
+        lines = [line for part in parts for line in _failures_of(part.part)]
         lines += [line for shard in shards for line in shard["failures"]]
         failures = reader_failures(folder) + [Failure.from_json(line) for line in lines]
         sizes = tuple(shard["bytes"] for shard in shards)
@@ -248,8 +244,8 @@ def build_memory_bank(
     frames: FrameOptions | None = None,
     cameras: CameraOptions | None = None,
     labelled_only: bool = False,
-    dtype: str = "float16",
-    compression: str = "none",
+    dtype: StorageDtype = "float16",
+    compression: Compression = "none",
     num_shards: int = 16,
     batch_size: int = 8,
     overwrite: bool = False,
@@ -263,12 +259,12 @@ def build_memory_bank(
         extractor: Folder of a saved extractor.
         output_dir: Folder of the bank. This, examples and extractor may be on any storage that
             Beam knows.
-        images: What images of an archive are accepted, and how they are changed.
-        frames: Which boxes of a frame are stored; the best one by default.
-        cameras: Which entries of a camera are stored; all by default.
+        images: Rules for the images of an archive that are accepted, and for their conversion.
+        frames: Rules for the boxes of a frame that are stored; by default the best one.
+        cameras: Rules for the entries of a camera that are stored; by default all.
         labelled_only: Only images labelled with an object.
         dtype: Storage dtype of the features.
-        compression: Of the records.
+        compression: Compression of the records.
         num_shards: Files of the bank.
         batch_size: Images a call of the extractor.
         overwrite: Replace a bank of another extractor.
@@ -297,9 +293,9 @@ def build_memory_bank(
         num_shards,
         batch_size,
     )
-    files, found = files_of(output_dir), []
-    if isinstance(source, str):
-        pieces = examples_files(source)
+    files = files_of(output_dir)
+    found: list[Failure] = []
+    pieces: Sequence[Piece] = examples_files(source) if isinstance(source, str) else []
     bank_writer.recover(output_dir, files)
     if files.size(FileSystems.join(output_dir, FILE_NAME)) is not None and not overwrite:
         made_by = read_manifest(output_dir, files).info.extractor_hash
@@ -318,6 +314,15 @@ def build_memory_bank(
     with beam.Pipeline(options=pipeline_options) as pipeline:
         _ = pipeline | "Parts" >> beam.Create(parts) | "Build" >> BuildMemoryBank(options)
     return read_manifest(output_dir, files)
+
+
+def _failures_of(part: Part) -> list[str]:
+    """The lines of a part's failures."""
+    path = FileSystems.join(part.folder, FAILURES)
+    text = read_text(path)
+    if text is None:
+        raise ValueError(f"{path} is gone; run the same command again, which makes the part anew")
+    return text.splitlines()
 
 
 def _in_two_pieces(image_id: str, camera: str) -> Failure:
@@ -343,39 +348,73 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--extractor", required=True, help="folder of a saved extractor")
     parser.add_argument("--output_dir", required=True, help="folder of the bank")
     frames = parser.add_argument_group("which boxes of a frame are stored")
-    frames.add_argument("--top_k", type=int, default=1, help="best boxes a frame (default: 1)")
-    frames.add_argument("--bottom_k", type=int, default=0, help="and worst ones (default: 0)")
     frames.add_argument(
-        "--score_threshold", type=float, default=0.0, help="best boxes score at least this"
+        "--top_k", type=int, default=1, help="number of best boxes per frame (default: 1)"
     )
     frames.add_argument(
-        "--drop_empty", action="store_true", help="nothing of frames without a box at the threshold"
+        "--bottom_k", type=int, default=0, help="number of worst boxes per frame (default: 0)"
+    )
+    frames.add_argument(
+        "--score_threshold",
+        type=float,
+        default=0.0,
+        help="lowest score of the best boxes (default: 0)",
+    )
+    frames.add_argument(
+        "--drop_empty",
+        action="store_true",
+        help="store nothing of frames without a box at --score_threshold",
     )
     frames.add_argument(
         "--positives",
         choices=["all", "score", "label"],
         default="all",
         help="frames to store: all, those with a box at --positive_score, or those labelled with "
-        "an object (default: all; the paper found the empty ones useful)",
+        "an object (default: all, because the paper found empty frames useful)",
     )
-    frames.add_argument("--positive_score", type=float, default=0.7, help="(default: 0.7)")
+    frames.add_argument(
+        "--positive_score",
+        type=float,
+        default=0.7,
+        help="lowest score of a box with `--positives score` (default: 0.7)",
+    )
     cameras = parser.add_argument_group("which entries of a camera are stored")
-    cameras.add_argument("--stride", type=int, default=1, help="every n-th frame (default: 1)")
-    cameras.add_argument("--max_entries", type=int, help="a camera's budget (default: none)")
+    cameras.add_argument(
+        "--stride", type=int, default=1, help="n, to store every n-th frame (default: 1)"
+    )
+    cameras.add_argument(
+        "--max_entries", type=int, help="largest number of entries per camera (default: no limit)"
+    )
     cameras.add_argument(
         "--policy",
         choices=POLICIES,
         default="diverse",
-        help="how a budget is kept (default: diverse: what stands for the whole time)",
+        help="rule to choose the entries that stay within --max_entries (default: diverse, which "
+        "represents the whole time best)",
     )
     bank = parser.add_argument_group("the bank")
-    bank.add_argument("--dtype", choices=list(DTYPES), default="float16", help="(default: float16)")
     bank.add_argument(
-        "--compression", choices=COMPRESSIONS, default="none", help="gzip cannot be mapped"
+        "--dtype",
+        choices=list(DTYPES),
+        default="float16",
+        help="type of the stored features (default: float16)",
     )
-    bank.add_argument("--num_shards", type=int, default=16, help="files (default: 16)")
-    bank.add_argument("--batch_size", type=int, default=8, help="images a call (default: 8)")
-    bank.add_argument("--overwrite", action="store_true", help="replace another extractor's bank")
+    bank.add_argument(
+        "--compression",
+        choices=COMPRESSIONS,
+        default="none",
+        help="compression of the files; gzip files cannot be mapped into memory (default: none)",
+    )
+    bank.add_argument("--num_shards", type=int, default=16, help="number of files (default: 16)")
+    bank.add_argument(
+        "--batch_size",
+        type=int,
+        default=8,
+        help="number of images per call of the extractor (default: 8)",
+    )
+    bank.add_argument(
+        "--overwrite", action="store_true", help="replace a bank of another extractor"
+    )
     flags.add_archive_flags(parser)
     return parser
 
@@ -423,7 +462,7 @@ def format_bank(manifest: Manifest, output_dir: str) -> str:
         for name, info in manifest.cameras.items()
     ]
     if len(rows) > 40:
-        rows = [*rows[:40], f"... and {len(rows) - 40} cameras more"]
+        rows = [*rows[:40], f"... and {len(rows) - 40} more cameras"]
     dropped = ", ".join(f"{k} {v}" for k, v in totals["dropped"].items()) or "nothing"
     return "\n".join(
         [
@@ -432,7 +471,7 @@ def format_bank(manifest: Manifest, output_dir: str) -> str:
             "",
             f"{totals['entries']} entries of {totals['images']} images and {totals['cameras']} "
             f"cameras, {totals['bytes'] / 1e6:.1f} MB; left out: {dropped}",
-            f"what could not be used is named in {FileSystems.join(output_dir, FAILURES)}",
+            f"{FileSystems.join(output_dir, FAILURES)} lists everything that could not be used",
         ]
     )
 

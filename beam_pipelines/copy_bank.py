@@ -12,7 +12,7 @@ from context_rcnn.memory_bank.manifest import FILE_NAME, Manifest, read_manifest
 def copy_bank(
     source: str, target: str, progress: Callable[[Iterable], Iterable] = iter
 ) -> Manifest:
-    """Makes `target` the bank that `source` is, whole or not at all.
+    """Copies the bank `source` to `target`, completely or not at all.
 
     Files that are the same already, by the hashes of their cameras, are not copied again.
     """

@@ -1,7 +1,7 @@
 """Writes a camera archive as sharded TFRecords of tf.Example.
 
-Every image that is left out is named in failures.jsonl, every run counts in manifest.json. The
-same command goes on after a crash, and gives the same bytes with any number of workers.
+failures.jsonl lists every image that is left out, and manifest.json has the counts. After a crash,
+run the same command again: it continues. Any number of workers writes the same bytes.
 """
 
 import argparse
@@ -42,7 +42,7 @@ _LOG = logging.getLogger("beam_pipelines.create_examples")
 
 _EPILOG = """\
 examples:
-  A folder of camera-trap images, one folder a camera, no labels:
+  A folder of camera-trap images, one folder per camera, no labels:
     python -m beam_pipelines.create_examples --input_folder=photos --output_dir=examples
 
   COCO Camera Traps annotations with the published split, images reduced to 1024 pixels:
@@ -50,7 +50,7 @@ examples:
       --input_json=caltech.json --image_root=photos --splits_file=splits.json \\
       --max_side=1024 --output_dir=examples
 
-  Boxes for image-level labels from MegaDetector, two workers:
+  MegaDetector boxes for images that have only a label, two workers:
     python -m beam_pipelines.create_examples \\
       --input_json=snapshot.json --image_root=photos --megadetector_json=md.json \\
       --output_dir=examples --direct_num_workers=2 --direct_running_mode=multi_threading
@@ -126,9 +126,9 @@ class CreateExamples(beam.PTransform):
     ):
         """
         Args:
-            output_dir: Where the plan lies and the shards go.
-            archive: What the plan was made from.
-            image_options: What images are accepted.
+            output_dir: Folder of the plan and the shards.
+            archive: Archive that the plan was made from.
+            image_options: Rules for the images that are accepted.
             options: All options, to be kept in the manifest.
         """
         super().__init__()
@@ -207,8 +207,8 @@ def create_examples(
     to one folder at the same time.
 
     Args:
-        archive_options: Where the archive is and how to read it.
-        image_options: What images are accepted, and how they are changed.
+        archive_options: Place of the archive, and options for reading it.
+        image_options: Rules for the images that are accepted, and for their conversion.
         output_dir: Folder to write to, on any file system Beam knows.
         num_shards: Shards of each split; None to choose by size.
         shard_megabytes: Size of a shard to aim at.
@@ -264,19 +264,22 @@ def build_parser() -> argparse.ArgumentParser:
     )
     flags.add_archive_flags(parser)
     output = parser.add_argument_group("output")
-    output.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write to")
+    output.add_argument("--output_dir", required=True, metavar="DIR", help="folder to write")
     output.add_argument(
-        "--num_shards", type=int, metavar="N", help="shards of each split; default: by size"
+        "--num_shards",
+        type=int,
+        metavar="N",
+        help="number of shards per split (default: from --shard_megabytes)",
     )
     output.add_argument(
         "--shard_megabytes",
         type=float,
         metavar="MB",
         default=shards.DEFAULT_SHARD_MEGABYTES,
-        help="size of a shard to aim at (default: %(default)s)",
+        help="approximate size of a shard (default: %(default)s)",
     )
     output.add_argument(
-        "--overwrite", action="store_true", help="write complete shards again as well"
+        "--overwrite", action="store_true", help="write all shards again, also complete ones"
     )
     return parser
 

@@ -1,9 +1,10 @@
 """Detects in an archive with an exported model, each image with the memory of its own camera.
 
-What `context-rcnn detect` does to a folder on one machine, on many. The bank is built before, by
-the same extractor (`context-rcnn remember`). Results are journals, one for some hundred images of a
-camera; `context-rcnn results` writes them in any format. The same command goes on after a crash,
-and after images were added: a journal whose images, model and memory have not changed is kept.
+It does on many machines what `context-rcnn detect` does in a folder on one. First build the bank
+with the same extractor (`context-rcnn remember`). The results are journals, one for some hundred
+images of a camera; `context-rcnn results` writes them in any format. Run the same command again
+after a crash, or after adding images: it keeps the journals whose images, model and memory have not
+changed.
 """
 
 import argparse
@@ -48,13 +49,13 @@ _LOADING = threading.Lock()
 
 _EPILOG = """\
 examples:
-  A folder of photographs, one folder a camera, as it lies:
+  A folder of photographs, one folder per camera:
     context-rcnn remember --input_folder=photos --extractor=extractor --output_dir=bank
     python -m beam_pipelines.detect --input_folder=photos --model=export --bank=bank \\
         --output_dir=found
     context-rcnn results found -o results.json
 
-  A model without a long-term memory, or one that is not to use it:
+  A model without a long-term memory, or one that should not use it:
     python -m beam_pipelines.detect --input_folder=photos --model=export --no_memory \\
         --output_dir=found
 
@@ -66,14 +67,14 @@ workers. docs/scaling.md has the commands for each runner.
 
 @dataclasses.dataclass(frozen=True)
 class DetectOptions:
-    """What every step needs to know.
+    """Settings of every step.
 
     Attributes:
-        model: folder of the export.
+        model: folder of the exported model.
         bank: folder of the memory bank, "" for none.
-        output_dir: of the journals.
-        header: of every journal, as JSON.
-        batch_size: images a call of the model.
+        output_dir: folder of the journals.
+        header: header of every journal, as JSON.
+        batch_size: number of images per call of the model.
     """
 
     model: str
@@ -141,11 +142,11 @@ def detect_archive(
     """Detects in all images of an archive; counts images, failed ones and those without a memory.
 
     Args:
-        source: Where the archive is and how to read it.
+        source: Place of the archive, and options for reading it.
         model: Folder of an exported model.
         bank: Folder of the bank of its memory; "" to detect in single images.
         output_dir: Folder of the journals.
-        images: What images are accepted, and how they are changed.
+        images: Rules for the images that are accepted, and for their conversion.
         batch_size: Images a call of the model.
         pipeline_args: Flags for Beam.
 
@@ -252,7 +253,7 @@ def _write_names(names: list[str], path: str) -> None:
 
 
 def _journal_name(piece: ArchivePiece, memory: str, options: DetectOptions) -> str:
-    """A name that changes with all that decides what is in the journal."""
+    """A name that changes with everything that changes the content of the journal."""
     key = repr((piece.name, piece.key, memory, options.header, options.batch_size))
     return f"journal-{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}.jsonl"
 
@@ -285,10 +286,17 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--model", required=True, help="folder of an exported model")
     memory = parser.add_mutually_exclusive_group(required=True)
-    memory.add_argument("--bank", default="", help="folder of the bank of the model's memory")
-    memory.add_argument("--no_memory", action="store_true", help="detect in single images")
+    memory.add_argument("--bank", default="", help="folder of the memory bank")
+    memory.add_argument(
+        "--no_memory", action="store_true", help="detect in single images, without a memory"
+    )
     parser.add_argument("--output_dir", required=True, help="folder of the journals")
-    parser.add_argument("--batch_size", type=int, default=4, help="images a call (default: 4)")
+    parser.add_argument(
+        "--batch_size",
+        type=int,
+        default=4,
+        help="number of images per call of the model (default: 4)",
+    )
     flags.add_archive_flags(parser)
     return parser
 
@@ -308,10 +316,10 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
         batch_size=args.batch_size,
         pipeline_args=pipeline_args,
     )
-    print(f"{counts['images']:,} images, {counts['failed']:,} that could not be used")
+    print(f"{counts['images']:,} images, of which {counts['failed']:,} could not be used")
     if counts["cameras_without_memory"]:
         print(f"{counts['cameras_without_memory']:,} cameras are not in the bank")
-    print(f"what could not be used is named in {os.path.join(args.output_dir, FAILURES)}")
+    print(f"{os.path.join(args.output_dir, FAILURES)} lists everything that could not be used")
     print(f"next: context-rcnn results {args.output_dir} -o results.json")
     return 0 if counts["images"] > counts["failed"] else 1
 

@@ -24,7 +24,7 @@ from apache_beam.metrics import Metrics
 from beam_pipelines.files import at_hand_for_good, files_of, read_text, upload, write_text
 from beam_pipelines.running import Progress
 from beam_pipelines.sources import Photograph, Piece
-from context_rcnn.data.failures import Failure, Reason, to_jsonl
+from context_rcnn.data.failures import Failure, Lost, Reason, to_jsonl
 from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions
 from context_rcnn.memory_bank.entries import Entries, concatenate
@@ -42,14 +42,14 @@ _LOADING = threading.Lock()
 
 @dataclasses.dataclass(frozen=True)
 class BuildOptions:
-    """What becomes of the boxes that the extractor gives.
+    """Rules for the boxes that the extractor returns.
 
     Attributes:
         extractor: Folder of the SavedModel.
         output_dir: Folder of the bank.
-        info: What is true of the whole bank.
-        frames: Which boxes of a frame are stored.
-        cameras: Which entries of a camera are stored.
+        info: Facts about the whole bank.
+        frames: Rules for the boxes of a frame that are stored.
+        cameras: Rules for the entries of a camera that are stored.
         labelled_only: Leave out images that are labelled empty or not labelled: an oracle.
         num_shards: Files of the bank.
         batch_size: Images a call of the extractor.
@@ -119,8 +119,10 @@ class ExtractPart(beam.DoFn):
 
     def _extract(self, part: Part, folder: str) -> list[Failure]:
         """Writes the part to a local folder; returns what could not be used."""
-        options, failures = self._options, []
-        collected, dropped = defaultdict(list), defaultdict(Counter)
+        options = self._options
+        failures: list[Failure] = []
+        collected: dict[str, list[Entries]] = defaultdict(list)
+        dropped: dict[str, Counter] = defaultdict(Counter)
         progress = Progress(part.piece.title, _LOG)
         photographs = _usable(part.piece, failures)
         while batch := list(itertools.islice(photographs, options.batch_size)):
@@ -185,7 +187,7 @@ def _run(extractor: str, batch: list[Photograph]) -> list[Outputs | FileError]:
     return run(extract, [photograph.encoded for photograph in batch], len(batch))
 
 
-def _failure(photograph: Photograph, reason: Reason, detail: str, lost: str = "image") -> Failure:
+def _failure(photograph: Photograph, reason: Reason, detail: str, lost: Lost = "image") -> Failure:
     return Failure(
         STAGE, reason, detail, image_id=photograph.image_id, camera=photograph.camera, lost=lost
     )

@@ -1,4 +1,4 @@
-"""Files on any storage that Beam knows: whole or not there, and fetched to where they are mapped.
+"""Files on any storage that Beam knows: written completely or not at all, and copied to the disk.
 
 A path with a scheme (gs://, s3://, hdfs://) goes through Beam's file systems, any other to the
 disk. Little is asked of them: a rename need be neither one step nor able to replace a file.

@@ -17,8 +17,8 @@ def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
     """Beam's options, on the embedded runner unless another is named.
 
     Raises:
-        ValueError: For flags that Beam does not know either; it would pass over them in silence.
-            For a runner that is known to lose data in silence.
+        ValueError: For flags that Beam does not know either; it would ignore them silently.
+            For a runner that is known to lose data silently.
     """
     options = PipelineOptions(list(pipeline_args))
     known = options.get_all_options(drop_default=True)
@@ -29,7 +29,7 @@ def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
     if "dask" in str(known.get("runner", "")).lower():
         raise ValueError(
             f"--runner={known['runner']}: Beam's Dask runner drops steps and repeats keys without "
-            "an error; take FnApiRunner with --direct_num_workers, or Flink, Spark, Dataflow"
+            "an error; use FnApiRunner with --direct_num_workers, or Flink, Spark, Dataflow"
         )
     if "runner" not in known:
         options = PipelineOptions(list(pipeline_args), runner=DEFAULT_RUNNER)
@@ -44,7 +44,7 @@ def run_command(
     """Parses the flags of a pipeline and runs it; the flags it does not know are Beam's.
 
     Returns:
-        What `run` returns, or 2 for unusable input, which is told in one line.
+        The result of `run`, or 2 for unusable input, with a message of one line.
     """
     logging.basicConfig()
     log = logging.getLogger(__package__)

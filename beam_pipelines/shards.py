@@ -39,7 +39,7 @@ class Shard:
 
     Attributes:
         split: Split it belongs to.
-        index, count: Its place among the shards of the split.
+        index, count: Place of the shard in the split, and number of shards.
         fingerprint: Hash of everything that decides its content.
     """
 

@@ -33,7 +33,7 @@ class Photograph:
     """An image for the extractor.
 
     Attributes:
-        image_id, camera: Its names.
+        image_id, camera: Names of the image and its camera.
         seconds: Wall-clock seconds since 1970, None if unknown.
         labelled: Whether somebody says that an object is there.
         encoded: The image file.
@@ -50,14 +50,19 @@ class Piece(Protocol):
     """Some of the images.
 
     Attributes:
-        name: By which pieces are sorted: of an image that two have, the first is kept.
-        title: For people.
+        name: Name by which pieces are sorted: if two have an image, the first is kept.
+        title: Title for people.
         key: Hash of all that decides what `read` gives.
     """
 
-    name: str
-    title: str
-    key: str
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def key(self) -> str: ...
 
     def read(self) -> Iterator[Photograph | Failure]:
         """The images in their order, and what is to be said of those that cannot be used."""
@@ -137,7 +142,7 @@ class ArchivePiece:
                 )
 
 
-def examples_files(examples: str) -> list[Piece]:
+def examples_files(examples: str) -> list[ExamplesFile]:
     """The examples files of a folder, or of comma-separated patterns.
 
     Raises:
@@ -162,7 +167,7 @@ def examples_files(examples: str) -> list[Piece]:
 
 def plan_archive(
     archive_options: ArchiveOptions, image_options: ImageOptions, output_dir: str
-) -> tuple[list[Piece], SplitArchive]:
+) -> tuple[list[ArchivePiece], SplitArchive]:
     """Plans the pieces of an archive, each of one camera, so that a new image concerns few.
 
     Writes the plan to the folder of the bank. Cameras of all splits are in it.
@@ -173,7 +178,7 @@ def plan_archive(
         for record in members:
             by_camera[record.camera].append(record)
     settings = json.dumps(dataclasses.asdict(image_options), sort_keys=True)
-    pieces: list[Piece] = []
+    pieces: list[ArchivePiece] = []
     for camera in sorted(by_camera):
         members = sorted(by_camera[camera], key=time_order)
         planned = shards.make_plan(

@@ -34,7 +34,7 @@ LIMIT = 14_000_000_000
 
 
 def write_archive(folder: str, frames: int) -> None:
-    """Simulated photographs and, for each number of frames a camera, annotations of the first."""
+    """Simulated photographs and, for each number of frames per camera, annotations of the first."""
     from context_rcnn.simulation import simulate_camera_traps
 
     simulate_camera_traps(folder, cameras=CAMERAS, days=frames // 6 + 5, image_size=(320, 240))

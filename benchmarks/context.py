@@ -3,7 +3,7 @@ r"""What a memory costs: the single-frame detector next to Context R-CNN, in tur
     python -m benchmarks.context
     python -m benchmarks.context --model_id=50 --image_size=320 --proposals=100
 
-For each size of the bank: `projected` has keys and values computed before, once a camera; `plain`
+For each size of the bank: `projected` has keys and values computed before, once per camera; `plain`
 projects the bank for every image, as training does and as the released code does in inference too.
 Writes what it prints to benchmarks/results/context_<model>_<size>.txt.
 """

@@ -31,12 +31,13 @@ def measure_archive(say) -> None:
         start = time.perf_counter()
         frames = simulate_camera_traps(f"{folder}/traps", cameras=6, days=20)["frames"]
         say(
-            "simulated camera-trap frames a second, 160x120", frames / (time.perf_counter() - start)
+            "simulated camera-trap frames per second, 160x120",
+            frames / (time.perf_counter() - start),
         )
         start = time.perf_counter()
         summary = simulate_traffic(f"{folder}/roads", cameras=4, days=1, clips_per_day=2)
         say(
-            "simulated traffic frames a second, 352x240",
+            "simulated traffic frames per second, 352x240",
             summary["frames"] / (time.perf_counter() - start),
         )
         options = ArchiveOptions(
@@ -44,7 +45,7 @@ def measure_archive(say) -> None:
         )
         start = time.perf_counter()
         validate_archive(options)
-        say("validated images a second, one thread", frames / (time.perf_counter() - start))
+        say("validated images per second, one thread", frames / (time.perf_counter() - start))
 
         def write(name, *flags):
             create_examples.create_examples(
@@ -67,11 +68,10 @@ def measure_detector(say, experiment: str, batch_size: int) -> None:
     import tf_keras
 
     from context_rcnn.configs import schema
-    from context_rcnn.tasks.detection import DetectionTask
+    from context_rcnn.tasks.task import task_class
 
-    names = {i: str(i) for i in range(1, 9)}
     config = schema.load_experiment(experiment)
-    task = DetectionTask(config.task, class_names=names)
+    task = task_class(config.task).without_data(config.task, num_classes=8)
     model = task.build_model()
     optimizer = tf_keras.optimizers.SGD(1e-4, momentum=0.9)
     optimizer.build(model.trainable_variables)
@@ -79,7 +79,7 @@ def measure_detector(say, experiment: str, batch_size: int) -> None:
     functions = {}
     for how, jit in (("plain", False), ("XLA", True)):
         step = tf.function(
-            lambda x: task.train_step(x, model, optimizer)["total_loss"], jit_compile=jit
+            lambda x: task.train_step(x, model, optimizer)[task.loss], jit_compile=jit
         )
         detect = tf.function(lambda x: task.validation_step(x, model)["scores"], jit_compile=jit)
         functions[f"{how} training"] = lambda step=step: step(inputs).numpy()

@@ -5,12 +5,12 @@ r"""Exports a trained detector as a SavedModel, with the Object Detection API's 
         --output_directory=export --extractor=extractor
 
 A detector with a memory takes it as the side inputs `context_features` and `valid_context_size`,
-which may be left out. They can be given fixed sizes, as with the old tool:
+which callers may leave out. As with the old tool, their sizes can be fixed:
 
     --use_side_inputs --side_input_shapes=1,2000,2057/1 --side_input_types=float,int \
         --side_input_names=context_features,valid_context_size
 
-docs/serving.md tells what an export holds and how it is asked.
+docs/serving.md describes the export and how to call it.
 """
 
 import os
@@ -24,7 +24,7 @@ import context_rcnn  # noqa: F401  (chooses Keras 2 before TensorFlow loads)
 flags.DEFINE_string(
     "input_type",
     "image_tensor",
-    "What `serving_default` takes: image_tensor (uint8 [batch, height, width, 3]), "
+    "Input of `serving_default`: image_tensor (uint8 [batch, height, width, 3]), "
     "float_image_tensor (the same as floats in 0..255), encoded_image_string_tensor (JPEG, PNG, "
     "...), or tf_example (serialized, with or without a memory in them).",
 )
@@ -37,7 +37,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "trained_checkpoint_dir",
     None,
-    "Folder of a run, whose best checkpoint is taken or else its latest; or a checkpoint.",
+    "Folder of a run, whose best or else latest checkpoint is exported; or a checkpoint.",
 )
 flags.DEFINE_string("output_directory", None, "Folder to write.")
 flags.DEFINE_string("config_override", "", "Settings, as a.b=1,a.c=2 or as YAML.")
@@ -49,18 +49,21 @@ flags.DEFINE_bool(
 flags.DEFINE_string(
     "side_input_shapes",
     "",
-    "Shapes of the side inputs, separated by /, -1 for any size: 1,2000,2057/1. By default any "
-    "batch and any number of entries. If the number of entries is fixed, a memory must be given.",
+    "Shapes of the side inputs, separated by /, -1 for any size: 1,2000,2057/1. The default is any "
+    "batch size and any number of entries. If the number of entries is fixed, callers must pass a "
+    "memory.",
 )
-flags.DEFINE_string("side_input_types", "", "Their types: float,int.")
+flags.DEFINE_string("side_input_types", "", "Types of the side inputs: float,int.")
 flags.DEFINE_string(
-    "side_input_names", "", "Their names: context_features,valid_context_size, in any order."
+    "side_input_names",
+    "",
+    "Names of the side inputs, in any order: context_features,valid_context_size.",
 )
 # Ours.
 flags.DEFINE_string(
     "extractor",
     "",
-    "Folder of the extractor that made the memory bank; for the signatures extract and step.",
+    "Folder of the extractor that made the memory bank; the signatures extract and step need it.",
 )
 
 FLAGS = flags.FLAGS

@@ -1,19 +1,19 @@
 r"""Trains and evaluates detectors, with the Object Detection API's flags and tf-models-official's.
 
-Train, evaluating now and then (the same command resumes after a crash or a kill):
+Train, with an evaluation from time to time (after a crash or a kill, the same command resumes):
 
     python -m context_rcnn.model_main_tf2 \
         --pipeline_config_path=configs/simulation/faster_rcnn.yaml --model_dir=runs/first
 
-Evaluate once and stop, or evaluate every checkpoint another process writes:
+Evaluate once and stop, or evaluate every checkpoint that another process writes:
 
     python -m context_rcnn.model_main_tf2 --mode=eval --model_dir=runs/first \
         --config_file=runs/first/params.yaml
     python -m context_rcnn.model_main_tf2 --model_dir=runs/eval --checkpoint_dir=runs/first \
         --config_file=runs/first/params.yaml --eval_timeout=3600
 
-A setting is taken from the experiment, then from the config files in their order, then from
---params_override, then from the flags below. docs/architecture.md explains the settings.
+Settings come from the experiment, the config files in their order, --params_override and the flags
+below; later ones override earlier ones. docs/architecture.md explains the settings.
 """
 
 import os
@@ -27,37 +27,47 @@ import context_rcnn  # noqa: F401  (chooses Keras 2 before TensorFlow loads)
 flags.DEFINE_string(
     "pipeline_config_path",
     None,
-    "File with the settings: YAML, see configs/, or a pipeline.config of the Object Detection API.",
+    "File with the settings: YAML (see configs/) or a pipeline.config of the Object Detection API.",
 )
 flags.DEFINE_string("model_dir", None, "Folder of the run: checkpoints, summaries, evaluations.")
-flags.DEFINE_integer("num_train_steps", None, "Train to this step (trainer.train_steps).")
+flags.DEFINE_integer(
+    "num_train_steps", None, "Step at which the training ends (trainer.train_steps)."
+)
 flags.DEFINE_string(
     "checkpoint_dir",
     None,
-    "Evaluate the checkpoints of this folder (or this one checkpoint) instead of training.",
+    "Folder whose checkpoints are evaluated (or one checkpoint), instead of training.",
 )
 flags.DEFINE_integer(
-    "eval_timeout", 3600, "Seconds that continuous evaluation waits for a checkpoint, then ends."
+    "eval_timeout",
+    3600,
+    "Seconds that continuous evaluation waits for the next checkpoint before it ends.",
 )
 flags.DEFINE_bool("eval_on_train_data", False, "Evaluate on the training data.")
-flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "Evaluate every n-th image only.")
+flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "n, to evaluate every n-th image only.")
 flags.DEFINE_bool("use_tpu", False, "Train on a TPU.")
-flags.DEFINE_string("tpu_name", None, "Name or address of the TPU; empty is the local one.")
-flags.DEFINE_integer("num_workers", 1, "Above 1: several machines, described to each by TF_CONFIG.")
-flags.DEFINE_integer("checkpoint_every_n", None, "Steps between checkpoints.")
+flags.DEFINE_string("tpu_name", None, "Name or address of the TPU; empty for the local TPU.")
+flags.DEFINE_integer(
+    "num_workers", 1, "Number of machines; if above 1, TF_CONFIG describes them on each machine."
+)
+flags.DEFINE_integer("checkpoint_every_n", None, "Number of steps between checkpoints.")
 flags.DEFINE_bool("record_summaries", True, "Write TensorBoard files.")
 # tf-models-official's.
-flags.DEFINE_string("experiment", "", "Name of an experiment; may stand in the YAML file instead.")
-flags.DEFINE_multi_string("config_file", [], "YAML file; may be repeated, later ones override.")
+flags.DEFINE_string("experiment", "", "Name of an experiment, unless the YAML file has it.")
+flags.DEFINE_multi_string(
+    "config_file",
+    [],
+    "YAML file with settings; may be repeated, later files override earlier ones.",
+)
 flags.DEFINE_string("params_override", "", "Settings, as a.b=1,a.c=2 or as YAML.")
 flags.DEFINE_enum(
     "mode",
     None,
     ["train", "eval", "train_and_eval", "continuous_eval"],
-    "What to do. By default train_and_eval where there is validation data, else train; with "
-    "--checkpoint_dir continuous_eval.",
+    "Work to do. The default is train_and_eval if there is validation data, else train; with "
+    "--checkpoint_dir it is continuous_eval.",
 )
-flags.DEFINE_string("tpu", None, "The same as --tpu_name, and implies --use_tpu.")
+flags.DEFINE_string("tpu", None, "Name or address of the TPU, as --tpu_name; implies --use_tpu.")
 
 FLAGS = flags.FLAGS
 

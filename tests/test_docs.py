@@ -8,9 +8,11 @@ import re
 import shlex
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 
 from beam_pipelines.running import make_pipeline_options
-from context_rcnn import cli
+from context_rcnn import cli, model_main_tf2
 
 ROOT = pathlib.Path(__file__).parents[1]
 BEAM_VERBS = {"examples": "create_examples", "remember": "build_memory_bank"}
@@ -34,7 +36,7 @@ def documented():
 
 def test_the_pages_have_commands():
     verbs = {words[0] for _, _, words in documented()}
-    assert {"detect", "results", "watch", "report", "export", "bank", "remember"} <= verbs
+    assert {"detect", "results", "watch", "report", "export", "bank", "remember", "train"} <= verbs
 
 
 @pytest.mark.parametrize("page, module, words", documented(), ids=str)
@@ -42,7 +44,9 @@ def test_the_commands_of_the_pages_are_understood(page, module, words):
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            if module:
+            if words[0] == "train":
+                understood_by_train(words)
+            elif module:
                 pipeline = importlib.import_module(f"beam_pipelines.{module}")
                 _, for_beam = pipeline.build_parser().parse_known_args(words[1:])
                 make_pipeline_options(for_beam)
@@ -51,6 +55,22 @@ def test_the_commands_of_the_pages_are_understood(page, module, words):
                 assert not unknown
     except SystemExit:
         pytest.fail(complaint.getvalue())
+
+
+def understood_by_train(words):
+    """Parses the flags of `train`, which are absl's, and the settings where no file is needed."""
+    with flagsaver.flagsaver():
+        flags.FLAGS([word.removesuffix(",...") for word in words])
+        if not flags.FLAGS.config_file and not flags.FLAGS.pipeline_config_path:
+            model_main_tf2.configure()
+
+
+@pytest.mark.parametrize(
+    "wrong", ["--model_folder=runs", "--params_override=task.memory.bnk=bank,..."]
+)
+def test_wrong_flags_and_settings_of_train_are_noticed(wrong):
+    with pytest.raises((flags.Error, ValueError)):
+        understood_by_train(["train", "--experiment=context_rcnn_c4", wrong])
 
 
 def test_the_page_of_scaling_has_every_runner():

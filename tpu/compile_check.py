@@ -20,12 +20,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__.splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--experiment", default="", help="name of an experiment")
-    parser.add_argument("--config_file", action="append", default=[], help="YAML file")
+    parser.add_argument(
+        "--config_file",
+        action="append",
+        default=[],
+        help="YAML file with settings; may be repeated",
+    )
     parser.add_argument("--params_override", default="", help="settings, as a.b=1,a.c=2")
     parser.add_argument(
-        "--batch_size", type=int, default=2, help="images (or clips) of one replica (default: 2)"
+        "--batch_size",
+        type=int,
+        default=2,
+        help="number of images (or clips) per replica (default: 2)",
     )
-    parser.add_argument("--num_classes", type=int, default=10, help="(default: 10)")
+    parser.add_argument(
+        "--num_classes", type=int, default=10, help="number of classes (default: 10)"
+    )
     args = parser.parse_args(argv)
 
     import tensorflow as tf
@@ -48,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     task.start_evaluation(model)
     failed = 0
     for name, function, batch in (
-        ("training step", lambda x: task.train_step(x, model, optimizer)["total_loss"], inputs),
-        ("inference", lambda x: task.validation_step(x, model)["scores"], evaluated),
+        ("training step", lambda x: task.train_step(x, model, optimizer), inputs),
+        ("inference", lambda x: task.validation_step(x, model), evaluated),
     ):
         start = time.monotonic()
         try:

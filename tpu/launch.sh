@@ -21,8 +21,8 @@ at=("$name" "--zone=$zone")
 git -C "$here" archive --format=tar.gz --output=/tmp/context-rcnn.tar.gz HEAD
 "${vm[@]}" scp /tmp/context-rcnn.tar.gz "${at[0]}:" "${at[1]}" --worker=all
 "${vm[@]}" ssh "${at[@]}" --worker=all --command="
-  mkdir -p context-rcnn && tar xzf context-rcnn.tar.gz -C context-rcnn && cd context-rcnn &&
-  python3 -m pip install --quiet --constraint constraints.txt '.[tpu]'"
+  mkdir -p context-rcnn && tar xzf context-rcnn.tar.gz -C context-rcnn &&
+  context-rcnn/tpu/install.sh"
 "${vm[@]}" ssh "${at[@]}" --worker=all --command="
   cd context-rcnn && tmux new-session -d -s train \
   \"python3 -m context_rcnn.model_main_tf2 --use_tpu --config_file=$config \

@@ -1,3 +1,1 @@
-"""The papers' tables on simulated data: `table1` (Context R-CNN), `mega`; `study`, what they
-share.
-"""
+"""The papers' tables on simulated data: `table1` (Context R-CNN) and `mega`, made of `study`."""

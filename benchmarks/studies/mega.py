@@ -9,20 +9,12 @@ too, and is evaluated on videos that none has seen. What is finished is not run 
 <output_dir>/tables.json and, with --write_docs, puts the tables into docs/results.md.
 """
 
-import argparse
 import dataclasses
 import json
 import pathlib
 
-from benchmarks.studies.study import (
-    ROOT,
-    cli,
-    metrics_of,
-    run_once,
-    spread,
-    train_command,
-    write_docs,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import ROOT, cli
 
 SPEEDS = ("slow", "medium", "fast")
 
@@ -101,26 +93,20 @@ TABLES = {
 }
 
 
-class Study:
+class VideoStudy(study.Study):
     """One seed: its videos, its detector and its rows."""
-
-    def __init__(self, folder: pathlib.Path, seed: int, args: argparse.Namespace):
-        self.folder, self.seed, self.args = folder / f"videos-{seed}", seed, args
-        self.folder.mkdir(parents=True, exist_ok=True)
 
     def prepare(self) -> None:
         """Simulates the videos, writes examples and trains the single-frame detector."""
         archive, args = self.folder / "archive", self.args
         simulate = ["simulate", "videos", archive, f"--videos={args.videos}"]
         simulate += [f"--frames={args.frames}", f"--seed={self.seed}", "--workers=2", "--overwrite"]
-        run_once(self.folder, "simulate", cli(*simulate), archive / "simulation.json")
+        self.run("simulate", cli(*simulate), archive / "simulation.json")
         splits = self.folder / "splits.json"
         splits.write_text(json.dumps(split_videos(archive)))
         flags = [f"--imagenet_vid_root={archive}", f"--splits_file={splits}"]
         flags += [f"--output_dir={self.folder}/examples"]
-        run_once(
-            self.folder, "examples", cli("examples", *flags), self.folder / "examples/manifest.json"
-        )
+        self.run("examples", cli("examples", *flags), self.folder / "examples/manifest.json")
         settings = ["task.init_checkpoint=''", *SINGLE.settings]
         self._train("detector", SINGLE.flags, self.args.detector_steps, settings, "pretrain")
 
@@ -132,9 +118,6 @@ class Study:
             flags += [f"--checkpoint_dir={self.folder}/rows/{row.weights}", "--mode=eval"]
         return self._train(f"rows/{row.name}", flags, self.args.steps, settings, "train")
 
-    def metrics(self, name: str, steps: int) -> pathlib.Path:
-        return metrics_of(self.folder / name, steps)
-
     def _train(
         self, name: str, flags: list[str], steps: int, settings: list[str], split: str
     ) -> dict:
@@ -144,9 +127,7 @@ class Study:
             f"task.validation_data.input_path={examples}/val-*",
             "task.train_data.global_batch_size=16",  # keyframes, of all rows
         ]
-        command = train_command(self.folder / name, flags, steps, self.seed, inputs + settings)
-        run_once(self.folder, name, command, self.metrics(name, steps))
-        return json.loads(self.metrics(name, steps).read_text())
+        return self.train(name, flags, steps, inputs + settings)
 
 
 def split_videos(archive: pathlib.Path) -> dict[str, list[str]]:
@@ -158,74 +139,32 @@ def split_videos(archive: pathlib.Path) -> dict[str, list[str]]:
     return {"pretrain": train[:third], "train": train[third:], "val": val}
 
 
-def run_study(study: Study, only: set[str]) -> dict[str, dict]:
+def run_study(videos: VideoStudy, only: set[str]) -> study.Results:
     """Runs the rows; returns metrics by row name."""
-    rows = {row.name: row for members in TABLES.values() for row in members}
-    rows = {name: row for name, row in rows.items() if not only or name in only}
-    if study.args.finished:
-        files = {name: study.metrics(f"rows/{name}", study.args.steps) for name in rows}
-        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
-    study.prepare()
-    return {name: study.row(row) for name, row in rows.items()}
-
-
-def as_markdown(results: list[dict[str, dict]]) -> str:
-    """The tables as far as they were run, with mean and standard deviation over seeds."""
-    lines = []
-    for title, rows in TABLES.items():
-        ran = [row for row in rows if any(row.name in result for result in results)]
-        if len(ran) < 2:
-            continue
-        names = ["mAP@.5", "over single frame", *SPEEDS, "seeds", "paper, on ImageNet VID"]
-        lines += ["", f"### {title}", "", f"| | {' | '.join(names)} |"]
-        lines += ["|---" * (len(names) + 1) + "|"]
-        for row in ran:
-            found = [result for result in results if row.name in result]
-            metrics = [result[row.name] for result in found]
-            gains = [
-                100 * (result[row.name]["mAP@.5"] - result[SINGLE.name]["mAP@.5"])
-                for result in found
-                if SINGLE.name in result
-            ]
-            cells = [row.title, spread([100 * m["mAP@.5"] for m in metrics])]
-            cells.append("" if row is SINGLE else spread(gains, "+"))
-            cells += [spread([100 * m["by_speed"][s]["mAP@.5"] for m in metrics]) for s in SPEEDS]
-            lines.append(f"| {' | '.join([*cells, str(len(found)), row.paper])} |")
-    return "\n".join(lines) + "\n"
+    rows = study.chosen(TABLES, only)
+    if videos.args.finished:
+        return videos.finished(list(rows))
+    videos.prepare()
+    return {name: videos.row(row) for name, row in rows.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--output_dir", default="video_tables", type=pathlib.Path)
-    parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
-    parser.add_argument("--first_seed", type=int, default=0, help="(default: 0)")
-    parser.add_argument(
-        "--finished", action="store_true", help="tell of the rows that were run, and run none"
-    )
-    parser.add_argument("--only", default="", help="names of rows, separated by commas")
-    parser.add_argument("--videos", type=int, default=600, help="(default: 600)")
-    parser.add_argument("--frames", type=int, default=16, help="of a video (default: 16)")
-    parser.add_argument("--detector_steps", type=int, default=900, help="(default: 900)")
-    parser.add_argument("--steps", type=int, default=500, help="of each row (default: 500)")
-    parser.add_argument("--write_docs", action="store_true", help="put the tables in the docs")
-    args = parser.parse_args()
-    args.output_dir = args.output_dir.resolve()
-    only = {name for name in args.only.split(",") if name}
-    known = {row.name for rows in TABLES.values() for row in rows}
-    if only - known:
-        parser.error(f"--only: no such row: {', '.join(sorted(only - known))}; there are {known}")
+    parser = study.parser_of(__doc__, "video_tables")
+    parser.add_argument("--videos", type=int, default=600, help="number of videos (default: 600)")
+    parser.add_argument("--frames", type=int, default=16, help="frames of a video (default: 16)")
+    args, only = study.parse(parser, TABLES)
+    measures = {
+        speed: lambda metrics, speed=speed: 100 * metrics["by_speed"][speed]["mAP@.5"]
+        for speed in SPEEDS
+    }
     results, text = [], ""
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        results.append(run_study(Study(args.output_dir, seed, args), only))
+        results.append(run_study(VideoStudy(args.output_dir / f"videos-{seed}", seed, args), only))
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = as_markdown(results)
+        text = study.as_markdown(TABLES, results, SINGLE, measures, "paper, on ImageNet VID")
         print(text, flush=True)
     if args.write_docs:
-        write_docs(text, "video tables")
+        study.write_docs(text, "video tables")
 
 
 if __name__ == "__main__":

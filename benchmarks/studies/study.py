@@ -1,15 +1,156 @@
-"""What studies on simulated data have in common: commands run once, spreads, tables in the docs."""
+"""What studies on simulated data have in common: seeds, rows, commands run once, tables."""
 
+import argparse
+import json
 import pathlib
 import shlex
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
-ROOT = pathlib.Path(__file__).parents[1]
+ROOT = pathlib.Path(__file__).parents[2]
 DOCS = ROOT / "docs" / "results.md"
 RATE = "trainer.optimizer_config.learning_rate.stepwise"
+
+
+class Row(Protocol):
+    """A row of a table: what it is called, in files and for people, and what the paper has."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def title(self) -> str: ...
+
+    @property
+    def paper(self) -> str: ...
+
+
+Tables = Mapping[str, Sequence[Any]]  # rows by the title of their table
+Results = Mapping[str, dict]  # metrics by the name of the row
+
+
+class Study:
+    """One seed: a folder in which commands are run once.
+
+    Args:
+        folder: folder of the study.
+        seed: seed of all random choices.
+        args: arguments that `parser_of` parses, and more.
+    """
+
+    def __init__(self, folder: pathlib.Path, seed: int, args: argparse.Namespace):
+        self.folder, self.seed, self.args = folder, seed, args
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def run(self, name: str, command: list, product: pathlib.Path) -> None:
+        """Runs a command whose product is not there yet."""
+        run_once(self.folder, name, command, product)
+
+    def metrics(self, name: str, steps: int) -> pathlib.Path:
+        """The file of a run's last evaluation."""
+        return self.folder / name / "evaluation" / f"step-{steps}" / "metrics.json"
+
+    def train(self, name: str, flags: list[str], steps: int, settings: list[str]) -> dict:
+        """Trains and evaluates a run once; returns its metrics."""
+        command = train_command(self.folder / name, flags, steps, self.seed, settings)
+        self.run(name, command, self.metrics(name, steps))
+        return json.loads(self.metrics(name, steps).read_text())
+
+    def finished(self, names: Sequence[str]) -> Results:
+        """Metrics of the rows that were run."""
+        files = {name: self.metrics(f"rows/{name}", self.args.steps) for name in names}
+        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+
+
+def parser_of(doc: str, output_dir: str) -> argparse.ArgumentParser:
+    """The flags that all studies have.
+
+    Args:
+        doc: docstring of the module.
+        output_dir: default folder of the results.
+    """
+    parser = argparse.ArgumentParser(
+        description=doc.splitlines()[0],
+        epilog=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--output_dir", default=output_dir, type=pathlib.Path, help="folder to write"
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
+    parser.add_argument("--first_seed", type=int, default=0, help="first seed (default: 0)")
+    parser.add_argument(
+        "--finished", action="store_true", help="show the rows that were run, and run none"
+    )
+    parser.add_argument("--only", default="", help="names of rows to run, separated by commas")
+    parser.add_argument(
+        "--detector_steps", type=int, default=900, help="steps of the first detector (default: 900)"
+    )
+    parser.add_argument("--steps", type=int, default=500, help="steps of each row (default: 500)")
+    parser.add_argument("--write_docs", action="store_true", help="put the tables in the docs")
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, *tables: Tables) -> tuple[argparse.Namespace, set[str]]:
+    """Parses the command line; also returns the names of the rows that are asked for."""
+    args = parser.parse_args()
+    args.output_dir = args.output_dir.resolve()
+    only = {name for name in args.only.split(",") if name}
+    known = {row.name for table in tables for rows in table.values() for row in rows}
+    if only - known:
+        parser.error(f"--only: no such row: {', '.join(sorted(only - known))}; there are {known}")
+    return args, only
+
+
+def chosen(tables: Tables, only: set[str]) -> dict[str, Any]:
+    """The rows that are asked for by name, each once."""
+    rows = {row.name: row for members in tables.values() for row in members}
+    return {name: row for name, row in rows.items() if not only or name in only}
+
+
+def as_markdown(
+    tables: Tables,
+    results: Sequence[Results],
+    single: Row,
+    measures: Mapping[str, Callable[[dict], float | None]],
+    paper: str,
+) -> str:
+    """The tables as far as they were run, with mean and standard deviation over seeds.
+
+    Args:
+        tables: rows by title.
+        results: results of each seed.
+        single: the row that others are compared with.
+        measures: columns, from metrics to a number or None; mAP@.5 and the gain come first.
+        paper: title of the column with the paper's numbers.
+    """
+    lines = []
+    for title, rows in tables.items():
+        ran = [row for row in rows if any(row.name in result for result in results)]
+        if len(ran) < 2:
+            continue
+        names = ["mAP@.5", "over single frame", *measures, "seeds", paper]
+        lines += ["", f"### {title}", "", f"| | {' | '.join(names)} |"]
+        lines += ["|---" * (len(names) + 1) + "|"]
+        for row in ran:
+            found = [result for result in results if row.name in result]
+            metrics = [result[row.name] for result in found]
+            gains = [
+                100 * (result[row.name]["mAP@.5"] - result[single.name]["mAP@.5"])
+                for result in found
+                if single.name in result
+            ]
+            cells = [row.title, spread([100 * m["mAP@.5"] for m in metrics])]
+            cells.append("" if row.name == single.name else spread(gains, "+"))
+            for measure in measures.values():
+                values = [value for m in metrics if (value := measure(m)) is not None]
+                cells.append(spread(values))
+            lines.append(f"| {' | '.join([*cells, str(len(found)), row.paper])} |")
+    return "\n".join(lines) + "\n"
 
 
 def cli(*args) -> list:
@@ -50,11 +191,6 @@ def train_command(
     command = [sys.executable, "-m", "context_rcnn.model_main_tf2", *flags]
     command += [f"--model_dir={model_dir}", f"--num_train_steps={steps}"]
     return [*command, f"--params_override={','.join(overrides)}"]
-
-
-def metrics_of(model_dir: pathlib.Path, steps: int) -> pathlib.Path:
-    """The file of a run's last evaluation."""
-    return model_dir / "evaluation" / f"step-{steps}" / "metrics.json"
 
 
 def spread(values: list[float], sign: str = "") -> str:

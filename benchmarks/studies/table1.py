@@ -17,20 +17,10 @@ import json
 import pathlib
 import shutil
 
-from benchmarks.studies.study import (
-    DOCS,
-    ROOT,
-    cli,
-    metrics_of,
-    run_once,
-    spread,
-    train_command,
-    write_docs,
-)
+from benchmarks.studies import study
+from benchmarks.studies.study import DOCS, ROOT, cli
 from context_rcnn.data.readers import citycam
 from context_rcnn.report import figures
-
-MEASURES = ("mAP@.5", "AR@1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,13 +115,12 @@ CAPTIONS = {
 TIMES = {"one day": "horizon_day", "one week": "horizon_week", "one month": "lt_attention"}
 
 
-class Study:
+class CameraStudy(study.Study):
     """One seed on one kind of cameras: its archive, detector, banks and rows."""
 
     def __init__(self, folder: pathlib.Path, kind: str, seed: int, args: argparse.Namespace):
-        self.folder = folder / f"{kind}-{seed}"
-        self.kind, self.seed, self.args = kind, seed, args
-        self.folder.mkdir(parents=True, exist_ok=True)
+        super().__init__(folder / f"{kind}-{seed}", seed, args)
+        self.kind = kind
 
     def prepare(self) -> None:
         """Simulates the cameras, writes examples and trains the single-frame detector."""
@@ -142,7 +131,7 @@ class Study:
             else [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}", *GLANCES]
         )
         simulate = ["simulate", self.kind, archive, *size, f"--seed={self.seed}", "--workers=2"]
-        self._run("simulate", cli(*simulate, "--overwrite"), archive / "simulation.json")
+        self.run("simulate", cli(*simulate, "--overwrite"), archive / "simulation.json")
         flags = (
             [f"--input_json={archive}/camera_traps.json", f"--image_root={archive}/images"]
             if self.kind == "camera-traps"
@@ -152,7 +141,7 @@ class Study:
         if not splits.exists():
             splits.write_text(json.dumps(traffic_splits(archive)))
         flags += [f"--splits_file={splits}", f"--output_dir={self.folder}/examples"]
-        self._run("examples", cli("examples", *flags), self.folder / "examples/manifest.json")
+        self.run("examples", cli("examples", *flags), self.folder / "examples/manifest.json")
         self._train(
             "detector",
             [f"--pipeline_config_path={ROOT}/configs/simulation/faster_rcnn.yaml"],
@@ -165,7 +154,7 @@ class Study:
         folder = self.folder / "extractor"
         flags = ["--max_boxes=8" if self.kind == "traffic" else "--max_boxes=1"]
         flags += [f"--model_dir={self.folder}/detector", f"--output_dir={folder}"]
-        self._run("extractor", cli("extractor", *flags), folder / "extractor.json")
+        self.run("extractor", cli("extractor", *flags), folder / "extractor.json")
         return folder
 
     def bank(self, name: str, extractor: pathlib.Path) -> pathlib.Path:
@@ -173,7 +162,7 @@ class Study:
         folder, whole = self.folder / f"bank_{name}", self.folder / "bank_one_box"
         if name in CONVERTED:
             merge = cli("bank", "merge", folder, whole, f"--dtype={name}")
-            self._run(f"bank_{name}", merge, folder / "manifest.json")
+            self.run(f"bank_{name}", merge, folder / "manifest.json")
             return folder
         if name in ("half", "quarter") and whole.exists() and not folder.exists():
             shutil.copytree(whole, folder)  # what was extracted is not extracted again
@@ -181,7 +170,7 @@ class Study:
         examples = ",".join(f"{self.folder}/examples/{split}-*" for split in ("train", "val"))
         flags = [f"--examples={examples}", f"--extractor={extractor}"]
         flags += [f"--output_dir={folder}", *BANKS[name]]
-        self._run(f"bank_{name}", cli("remember", *flags), folder / "manifest.json")
+        self.run(f"bank_{name}", cli("remember", *flags), folder / "manifest.json")
         return folder
 
     def row(self, row: Row, bank: pathlib.Path | None) -> dict:
@@ -202,7 +191,7 @@ class Study:
         """Seconds between keyframes and the memories that a row's detector attends to most."""
         found = self.folder / "rows" / row / "explained.jsonl"
         flags = [f"--model_dir={found.parent}", f"--output={found}", "--count=500", "--top=50"]
-        self._run(f"explain_{row}", cli("explain", *flags), found)
+        self.run(f"explain_{row}", cli("explain", *flags), found)
         images = [json.loads(line) for line in found.read_text().splitlines()]
         return [
             entry["seconds_apart"]
@@ -223,15 +212,7 @@ class Study:
             "task.model.boxes.samples=16",
             *(settings or []),
         ]
-        command = train_command(self.folder / name, flags, steps, self.seed, overrides)
-        self._run(name, command, self.metrics(name, steps))
-        return json.loads(self.metrics(name, steps).read_text())
-
-    def metrics(self, name: str, steps: int) -> pathlib.Path:
-        return metrics_of(self.folder / name, steps)
-
-    def _run(self, name: str, command: list, product: pathlib.Path) -> None:
-        run_once(self.folder, name, command, product)
+        return self.train(name, flags, steps, overrides)
 
 
 def traffic_splits(archive: pathlib.Path) -> dict[str, list[str]]:
@@ -242,27 +223,29 @@ def traffic_splits(archive: pathlib.Path) -> dict[str, list[str]]:
     return {"pretrain": train[:half], "train": train[half:], "val": sorted(own["test"])}
 
 
-def run_study(study: Study, tables: dict[str, list[Row]], only: set[str], elsewhere) -> dict:
+def run_study(
+    cameras: CameraStudy, tables: dict[str, list[Row]], only: set[str], elsewhere
+) -> study.Results:
     """Runs the rows of these tables; returns metrics by row name."""
-    rows = {row.name: row for members in tables.values() for row in members}
-    rows = {name: row for name, row in rows.items() if not only or name in only}
-    if study.args.finished:
-        files = {name: study.metrics(f"rows/{name}", study.args.steps) for name in rows}
-        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    rows = study.chosen(tables, only)
+    if cameras.args.finished:
+        return cameras.finished(list(rows))
     if not rows:
         return {}
-    study.prepare()
+    cameras.prepare()
     results = {}
     for name, row in rows.items():
         bank = None
         if row.bank:
-            extractor = elsewhere() if row.bank == "elsewhere" else study.extractor()
-            bank = study.bank(row.bank, extractor)
-        results[name] = study.row(row, bank)
+            extractor = elsewhere() if row.bank == "elsewhere" else cameras.extractor()
+            bank = cameras.bank(row.bank, extractor)
+        results[name] = cameras.row(row, bank)
     return results
 
 
-def draw(study: Study, results: dict[str, dict], folder: pathlib.Path) -> list[pathlib.Path]:
+def draw(
+    cameras: CameraStudy, results: dict[str, dict], folder: pathlib.Path
+) -> list[pathlib.Path]:
     """The paper's figures 5, 6 and 7 of one seed, as far as their rows were run."""
     folder.mkdir(parents=True, exist_ok=True)
     single, month = results.get(SINGLE.name), results.get(MONTH.name)
@@ -279,7 +262,7 @@ def draw(study: Study, results: dict[str, dict], folder: pathlib.Path) -> list[p
     if runs:
         charts["empties"] = figures.false_positives(runs)
     times = {
-        title: study.time_differences(name) for title, name in TIMES.items() if name in results
+        title: cameras.time_differences(name) for title, name in TIMES.items() if name in results
     }
     if times:
         charts["times"] = figures.time_differences(times)
@@ -288,87 +271,54 @@ def draw(study: Study, results: dict[str, dict], folder: pathlib.Path) -> list[p
     return [folder / f"{name}.svg" for name in charts]
 
 
-def as_markdown(tables: dict[str, list[Row]], results: list[dict]) -> str:
-    """The tables as far as they were run, with mean and standard deviation over seeds."""
-    lines = []
-    for title, rows in tables.items():
-        ran = [row for row in rows if any(row.name in result for result in results)]
-        if len(ran) < 2:
-            continue
-        names = ["mAP@.5", "over single frame", "AR@1", "false positives", "seeds"]
-        lines += ["", f"### {title}", "", f"| | {' | '.join(names)} | paper, on real cameras |"]
-        lines += ["|---" * (len(names) + 2) + "|"]
-        for row in ran:
-            found = [result[row.name] for result in results if row.name in result]
-            ap, ar = (spread([100 * metrics[key] for metrics in found]) for key in MEASURES)
-            gains = [
-                100 * (result[row.name]["mAP@.5"] - result[SINGLE.name]["mAP@.5"])
-                for result in results
-                if row.name in result and SINGLE.name in result
-            ]
-            gain = "" if row.name == SINGLE.name else spread(gains, "+")
-            false = spread([count for m in found if (count := false_positives(m)) is not None])
-            cells = [row.title, ap, gain, ar, false, str(len(found)), row.paper]
-            lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
-
-
 def false_positives(metrics: dict) -> float | None:
     """Of 1000 empty images, at the score that finds half of the objects."""
     row = metrics["false_positives_per_1000_empty_images"].get("0.5")
     return row and row["detections"]
 
 
+def as_markdown(results: dict[str, list[study.Results]]) -> str:
+    """All tables as far as they were run."""
+    measures = {"AR@1": lambda metrics: 100 * metrics["AR@1"], "false positives": false_positives}
+    return "".join(
+        study.as_markdown(tables, results[kind], SINGLE, measures, "paper, on real cameras")
+        for kind, tables in (("camera-traps", TRAPS), ("traffic", TRAFFIC))
+    )
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--output_dir", default="tables", type=pathlib.Path)
-    parser.add_argument("--seeds", type=int, default=3, help="how many (default: 3)")
-    parser.add_argument("--first_seed", type=int, default=0, help="(default: 0)")
-    parser.add_argument(
-        "--finished", action="store_true", help="tell of the rows that were run, and run none"
-    )
-    parser.add_argument("--only", default="", help="names of rows, separated by commas")
+    parser = study.parser_of(__doc__, "tables")
     parser.add_argument("--cameras", type=int, default=300, help="camera traps (default: 300)")
-    parser.add_argument("--days", type=int, default=30, help="(default: 30)")
-    parser.add_argument("--traffic_cameras", type=int, default=200, help="(default: 200)")
-    parser.add_argument("--traffic_days", type=int, default=6, help="(default: 6)")
-    parser.add_argument("--detector_steps", type=int, default=900, help="(default: 900)")
-    parser.add_argument("--steps", type=int, default=500, help="of each row (default: 500)")
+    parser.add_argument("--days", type=int, default=30, help="days of camera traps (default: 30)")
     parser.add_argument(
-        "--kinds", default="camera-traps,traffic", help="of cameras (default: %(default)s)"
+        "--traffic_cameras", type=int, default=200, help="traffic cameras (default: 200)"
     )
-    parser.add_argument("--write_docs", action="store_true", help="put the tables in the docs")
-    args = parser.parse_args()
-    args.output_dir = args.output_dir.resolve()
-    only = {name for name in args.only.split(",") if name}
-    known = {row.name for tables in (TRAPS, TRAFFIC) for rows in tables.values() for row in rows}
-    if only - known:
-        parser.error(f"--only: no such row: {', '.join(sorted(only - known))}; there are {known}")
+    parser.add_argument(
+        "--traffic_days", type=int, default=6, help="days of traffic cameras (default: 6)"
+    )
+    parser.add_argument(
+        "--kinds", default="camera-traps,traffic", help="kinds of cameras (default: %(default)s)"
+    )
+    args, only = study.parse(parser, TRAPS, TRAFFIC)
     results = {"camera-traps": [], "traffic": []}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        traffic = Study(args.output_dir, "traffic", seed, args)
+        traffic = CameraStudy(args.output_dir, "traffic", seed, args)
 
         def elsewhere(traffic=traffic):
             traffic.prepare()
             return traffic.extractor()
 
-        traps = Study(args.output_dir, "camera-traps", seed, args)
+        traps = CameraStudy(args.output_dir, "camera-traps", seed, args)
         if "camera-traps" in args.kinds:
             results["camera-traps"].append(run_study(traps, TRAPS, only, elsewhere))
         if "traffic" in args.kinds:
             results["traffic"].append(run_study(traffic, TRAFFIC, only, elsewhere))
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = as_markdown(TRAPS, results["camera-traps"]) + as_markdown(
-            TRAFFIC, results["traffic"]
-        )
+        text = as_markdown(results)
         print(text, flush=True)
     folder = DOCS.parent / "figures" if args.write_docs else args.output_dir / "figures"
     drawn = draw(
-        Study(args.output_dir, "camera-traps", args.first_seed, args),
+        CameraStudy(args.output_dir, "camera-traps", args.first_seed, args),
         results["camera-traps"][0],
         folder,
     )
@@ -377,7 +327,7 @@ def main() -> None:
             f"\n![{CAPTIONS[path.stem]}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*\n"
             for path in drawn
         )
-        write_docs(text, "tables")
+        study.write_docs(text, "tables")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`context-rcnn remember` and `bank ...`: making memory banks, and looking after them."""
+"""`context-rcnn remember` and `bank ...`: memory banks, from building to deleting."""
 
 import argparse
 import json
@@ -16,8 +16,8 @@ def _add_bank(verbs: argparse._SubParsersAction) -> None:
     bank = verbs.add_parser(
         "bank",
         help="inspect, verify, merge, prune, delete from, copy, export and import memory banks",
-        description="Looks into memory banks and after them. What changes a bank happens whole or "
-        "not at all, and may be given again after a crash.",
+        description="Inspects and changes memory banks. A change happens completely or not at all; "
+        "after a crash, run the same command again.",
     )
     actions = bank.add_subparsers(title="actions", metavar="ACTION", required=True)
 
@@ -26,124 +26,142 @@ def _add_bank(verbs: argparse._SubParsersAction) -> None:
         parser.set_defaults(run=run)
         return parser
 
-    inspect = add("inspect", _inspect, "counts, time ranges and what was left out, by camera")
-    inspect.add_argument("folder", help="of the bank")
-    inspect.add_argument("--days", action="store_true", help="also the entries of every day")
-    inspect.add_argument("--plot", metavar="FILE", help="picture of entries by camera and day")
+    inspect = add("inspect", _inspect, "print counts, time ranges and what was left out, by camera")
+    inspect.add_argument("folder", help="folder of the bank")
+    inspect.add_argument("--days", action="store_true", help="also print the entries of every day")
+    inspect.add_argument(
+        "--plot", metavar="FILE", help="file for a picture of the entries by camera and day"
+    )
     inspect.add_argument("--json", action="store_true", help="print JSON")
 
-    nearest = add("nearest", _nearest, "the entries most like a given one")
-    nearest.add_argument("folder", help="of the bank")
+    nearest = add("nearest", _nearest, "list the entries that are most similar to an entry")
+    nearest.add_argument("folder", help="folder of the bank")
     nearest.add_argument("--camera", required=True, help="camera of the entry to compare with")
-    nearest.add_argument("--image_id", required=True, help="its image")
-    nearest.add_argument("--rank", type=int, default=0, help="its place in the image (default: 0)")
-    nearest.add_argument("--count", type=int, default=10, help="(default: 10)")
-    nearest.add_argument("--all_cameras", action="store_true", help="not in its own camera only")
+    nearest.add_argument("--image_id", required=True, help="image of the entry to compare with")
+    nearest.add_argument(
+        "--rank", type=int, default=0, help="place of the entry in its image (default: 0)"
+    )
+    nearest.add_argument(
+        "--count", type=int, default=10, help="number of entries to list (default: 10)"
+    )
+    nearest.add_argument(
+        "--all_cameras", action="store_true", help="search all cameras, not only that of the entry"
+    )
 
     verify = add("verify", _verify, "read everything and compare it with the manifest")
-    verify.add_argument("folder", help="of the bank")
+    verify.add_argument("folder", help="folder of the bank")
 
-    merge = add("merge", _merge, "write one bank of several of the same extractor")
-    merge.add_argument("folder", help="of the new bank")
-    merge.add_argument("sources", nargs="+", help="folders of banks; one will do, to convert it")
+    merge = add("merge", _merge, "write several banks of the same extractor as one bank")
+    merge.add_argument("folder", help="folder of the new bank")
+    merge.add_argument("sources", nargs="+", help="folders of banks; a single one is converted")
     merge.add_argument(
         "--dtype",
         choices=["float16", "bfloat16", "float32", "int8"],
-        help="of the new bank (default: that of the sources)",
+        help="type of the features in the new bank (default: that of the sources)",
     )
 
-    prune = add("prune", _prune, "bring every camera within a budget")
-    prune.add_argument("folder", help="of the bank")
-    prune.add_argument("--max_entries", type=int, required=True, help="a camera's budget")
+    prune = add("prune", _prune, "limit the number of entries of every camera")
+    prune.add_argument("folder", help="folder of the bank")
+    prune.add_argument(
+        "--max_entries", type=int, required=True, help="largest number of entries per camera"
+    )
     prune.add_argument(
         "--policy",
         default="diverse",
         choices=["newest", "uniform", "diverse"],
-        help="what stays: the newest, evenly spaced ones, or what stands for the whole time "
-        "(default: diverse)",
+        help="entries that stay: the newest, evenly spaced ones, or those that represent the whole "
+        "time best (default: diverse)",
     )
 
     delete = add(
         "delete",
         _delete,
-        "remove cameras or times for good, their bytes too: for retention and privacy",
+        "delete cameras or times for good, including their bytes: for retention and privacy",
     )
-    delete.add_argument("folder", help="of the bank")
-    delete.add_argument("--camera", action="append", help="only this camera; may be repeated")
-    delete.add_argument("--first", metavar="DATE", help="from this time on (2022-12-31 09:52:50)")
-    delete.add_argument("--last", metavar="DATE", help="up to this time, included")
-    delete.add_argument("--undated", action="store_true", help="also entries without a date")
+    delete.add_argument("folder", help="folder of the bank")
+    delete.add_argument(
+        "--camera", action="append", help="delete only from this camera; may be repeated"
+    )
+    delete.add_argument(
+        "--first", metavar="DATE", help="first time to delete, such as 2022-12-31 09:52:50"
+    )
+    delete.add_argument("--last", metavar="DATE", help="last time to delete")
+    delete.add_argument("--undated", action="store_true", help="also delete entries without a date")
 
-    copy = add("copy", _copy, "get a bank from another storage (gs://, hdfs://), or put it there")
+    copy = add("copy", _copy, "copy a bank from another storage (gs://, hdfs://), or to it")
     copy.add_argument("source", help="folder of the bank")
-    copy.add_argument("folder", help="to write to; a bank in it is replaced")
+    copy.add_argument("folder", help="folder to write; a bank in it is replaced")
 
     export = add(
         "export",
         _export,
         "write examples with the memory that the Object Detection API's Context R-CNN reads",
     )
-    export.add_argument("folder", help="of the bank")
+    export.add_argument("folder", help="folder of the bank")
     export.add_argument("--examples", required=True, help="folder of examples, or a file pattern")
     export.add_argument("--output_dir", required=True, help="folder to write")
     export.add_argument(
         "--kind",
         choices=["embedding", "context"],
         default="context",
-        help="each image's own entries (image/embedding), or a copy of its camera's bank "
-        "(image/context_features) (default: context)",
+        help="memory in each example: the image's own entries (image/embedding), or a copy of its "
+        "camera's bank (image/context_features) (default: context)",
     )
     export.add_argument(
-        "--max_entries", type=int, default=2000, help="at most so many in a copy (default: 2000)"
+        "--max_entries",
+        type=int,
+        default=2000,
+        help="largest number of entries in a copy (default: 2000)",
     )
     export.add_argument(
         "--horizon",
         choices=["minute", "hour", "day", "week", "month", "any"],
         default="month",
-        help="what a copy holds: the image's own calendar month, ... (default: month)",
+        help="time covered by a copy: the calendar month, ... of the image (default: month)",
     )
     _add_encoding(export)
 
     imports = add(
         "import",
         _import,
-        "make a bank of the memory in the Object Detection API's examples or sequence examples",
+        "make a bank from the memory in the Object Detection API's examples or sequence examples",
     )
-    imports.add_argument("folder", help="of the new bank; a bank in it is replaced")
+    imports.add_argument("folder", help="folder of the new bank; a bank in it is replaced")
     imports.add_argument("--examples", required=True, help="folder of examples, or a file pattern")
     imports.add_argument(
         "--kind",
         choices=["embedding", "context"],
-        help="read image/embedding or image/context_features (default: what is there)",
+        help="memory to read, image/embedding or image/context_features (default: what is there)",
     )
     imports.add_argument(
         "--extractor_hash",
         default="imported",
-        help="of the extractor that made the features, if it is one of ours (default: imported)",
+        help="hash of the extractor that made the features, if this package made it "
+        "(default: imported)",
     )
     imports.add_argument(
         "--dtype",
         choices=["float16", "bfloat16", "float32", "int8"],
         default="float16",
-        help="(default: float16)",
+        help="type of the features in the bank (default: float16)",
     )
-    imports.add_argument("--num_shards", type=int, default=16, help="files (default: 16)")
+    imports.add_argument("--num_shards", type=int, default=16, help="number of files (default: 16)")
     imports.add_argument(
         "--images",
         metavar="FOLDER",
         default="",
-        help="also write the images and labels in sequence examples there, as examples to train on",
+        help="folder for the images and labels of sequence examples, as examples to train on",
     )
     imports.add_argument(
         "--unboxed_are_empty",
         action="store_true",
-        help="images without boxes are known to be empty, and teach what is background; sequence "
-        "examples do not say it of them",
+        help="use images without boxes as empty images, which teach what background is; sequence "
+        "examples do not say whether they are empty",
     )
     _add_encoding(imports)
 
     recover = add("recover", _recover, "finish or undo a change that was interrupted")
-    recover.add_argument("folder", help="of the bank")
+    recover.add_argument("folder", help="folder of the bank")
 
 
 def _add_encoding(parser: argparse.ArgumentParser) -> None:
@@ -151,7 +169,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
         "--encoding",
         choices=["released", "paper"],
         default="released",
-        help="of place and time in the examples (default: released, that of the old tool)",
+        help="encoding of place and time in the examples (default: released, that of the old tool)",
     )
 
 
@@ -318,7 +336,7 @@ def _tell(counts: dict[str, int], folder: str) -> int:
     from context_rcnn.memory_bank.api_files import FAILURES
 
     print(", ".join(f"{name} {count}" for name, count in counts.items()) or "no images")
-    print(f"what could not be used is named in {folder}/{FAILURES}")
+    print(f"{folder}/{FAILURES} lists everything that could not be used")
     return 0 if counts["images"] else 1
 
 
@@ -354,7 +372,7 @@ def _add_remember(verbs: argparse._SubParsersAction) -> None:
     verbs.add_parser(
         "remember",
         add_help=False,
-        help="build or update memory banks, by Beam (`context-rcnn remember --help`)",
+        help="build or update memory banks, with Beam (`context-rcnn remember --help`)",
     ).set_defaults(run=_remember, passes_flags_on=True)
 
 

@@ -2,6 +2,8 @@
 
 import argparse
 import json
+from collections.abc import Callable
+from typing import Any
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -30,11 +32,15 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
     kinds = simulate.add_subparsers(title="kinds", metavar="KIND", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("output_dir", help="folder to write")
-    common.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     common.add_argument(
-        "--image_size", type=_size, help="WIDTHxHEIGHT (default: 160x120; traffic 352x240)"
+        "--seed", type=int, default=0, help="seed of all random choices (default: 0)"
     )
-    common.add_argument("--workers", type=int, default=1, help="processes to use (default: 1)")
+    common.add_argument(
+        "--image_size",
+        type=_size,
+        help="size of the images, WIDTHxHEIGHT (default: 160x120; traffic 352x240)",
+    )
+    common.add_argument("--workers", type=int, default=1, help="number of processes (default: 1)")
     common.add_argument(
         "--overwrite", action="store_true", help="write even into a folder that holds other things"
     )
@@ -45,33 +51,51 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
         "camera-traps", parents=[common, study], help="animals on a trail, for months"
     )
     traps.add_argument(
-        "--triggers_per_day", type=float, help="bursts a camera and day (default: 4)"
+        "--triggers_per_day", type=float, help="number of bursts per camera and day (default: 4)"
     )
-    traps.add_argument("--empty_fraction", type=float, help="triggered by wind alone (default: .7)")
+    traps.add_argument(
+        "--empty_fraction", type=float, help="share of bursts triggered by wind (default: .7)"
+    )
     traps.add_argument("--species", type=int, help="number of species (default: 8)")
-    traps.add_argument("--max_burst", type=int, help="frames of the longest burst (default: 10)")
+    traps.add_argument(
+        "--max_burst", type=int, help="length of the longest burst, in frames (default: 10)"
+    )
     traps.add_argument(
         "--pretrain_fraction",
         type=float,
-        help="share of the training cameras that make a split `pretrain` (default: 0)",
+        help="share of the training cameras that go to a split `pretrain` (default: 0)",
     )
     traps.set_defaults(run=_simulate, kind="camera-traps")
     traffic = kinds.add_parser("traffic", parents=[common, study], help="vehicles on a road")
-    traffic.add_argument("--clips_per_day", type=int, help="clips a camera and day (default: 4)")
-    traffic.add_argument("--frames_per_clip", type=int, help="frames of a clip (default: 30)")
-    traffic.add_argument("--frame_interval", type=float, help="seconds between them (default: 1)")
-    traffic.add_argument("--vehicles_per_frame", type=float, help="on average (default: 14)")
     traffic.add_argument(
-        "--dirt", action="store_true", help="repeat the known faults of the published archive"
+        "--clips_per_day", type=int, help="number of clips per camera and day (default: 4)"
+    )
+    traffic.add_argument(
+        "--frames_per_clip", type=int, help="number of frames in a clip (default: 30)"
+    )
+    traffic.add_argument(
+        "--frame_interval", type=float, help="seconds between two frames (default: 1)"
+    )
+    traffic.add_argument(
+        "--vehicles_per_frame", type=float, help="average number of vehicles (default: 14)"
+    )
+    traffic.add_argument(
+        "--dirt", action="store_true", help="imitate the known faults of the published archive"
     )
     traffic.set_defaults(run=_simulate, kind="traffic")
     videos = kinds.add_parser("videos", parents=[common], help="animals in videos")
     videos.add_argument("--videos", type=int, help="number of videos (default: 40)")
-    videos.add_argument("--frames", type=int, help="of a video, on average (default: 40)")
-    videos.add_argument("--species", type=int, help="number of species (default: 4)")
-    videos.add_argument("--animals", type=int, help="most animals of a video (default: 2)")
     videos.add_argument(
-        "--clear_fraction", type=float, help="time for which a coat shows (default: .35)"
+        "--frames", type=int, help="average number of frames in a video (default: 40)"
+    )
+    videos.add_argument("--species", type=int, help="number of species (default: 4)")
+    videos.add_argument(
+        "--animals", type=int, help="largest number of animals in a video (default: 2)"
+    )
+    videos.add_argument(
+        "--clear_fraction",
+        type=float,
+        help="share of the time in which the coat of an animal can be seen (default: .35)",
     )
     videos.set_defaults(run=_simulate, kind="videos")
 
@@ -82,18 +106,18 @@ def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
     from context_rcnn import simulation
 
     options = {k: v for k, v in vars(args).items() if v is not None and k not in ("run", "kind")}
-    function = {
+    simulators: dict[str, Callable[..., Any]] = {
         "camera-traps": simulation.simulate_camera_traps,
         "traffic": simulation.simulate_traffic,
         "videos": simulation.simulate_videos,
-    }[args.kind]
+    }
     with tqdm(desc="simulate", unit="frame") as bar:
 
         def progress(camera: str, done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        summary = function(**options, progress=progress)
+        summary = simulators[args.kind](**options, progress=progress)
     print(json.dumps(summary, indent=1))
     return 0
 
@@ -103,16 +127,18 @@ def _add_validate(verbs: argparse._SubParsersAction) -> None:
 
     validate = verbs.add_parser(
         "validate",
-        help="look at a whole archive as `examples` would, without writing",
-        description="Opens every image and checks every label. Prints what there is by camera, and "
-        "each reason for which something cannot be used.",
+        help="check a whole archive as `examples` would, without writing",
+        description="Opens every image and checks every label. Prints the counts by camera, and "
+        "each reason why something cannot be used.",
     )
     flags.add_archive_flags(validate)
     validate.add_argument_group("instead of an archive").add_argument(
-        "--examples", metavar="PATTERN", help="read all records of TFRecord files of examples"
+        "--examples", metavar="PATTERN", help="TFRecord files of examples, to read all records of"
     )
-    validate.add_argument("--workers", type=int, default=2, help="threads to use (default: 2)")
-    validate.add_argument("--json", metavar="FILE", help="also write the report as JSON")
+    validate.add_argument("--workers", type=int, default=2, help="number of threads (default: 2)")
+    validate.add_argument(
+        "--json", metavar="FILE", help="file for the report as JSON, in addition to the text"
+    )
     validate.set_defaults(run=_validate)
 
 
@@ -131,7 +157,7 @@ def _validate(args: argparse.Namespace, rest: list[str]) -> int:
         progress=lambda images, total: tqdm(images, "validate", total, unit="image"),
     )
     if args.json:
-        with open(args.json, "w") as file:
+        with open(args.json, "w", encoding="utf-8") as file:
             file.write(report.to_json())
     print(report.to_text(), end="")
     return 0 if report.to_dict()["images_usable"] else 1
@@ -156,7 +182,7 @@ def _add_examples(verbs: argparse._SubParsersAction) -> None:
     verbs.add_parser(
         "examples",
         add_help=False,
-        help="write an archive as TFRecords, by Beam (`context-rcnn examples --help`)",
+        help="write an archive as TFRecords, with Beam (`context-rcnn examples --help`)",
     ).set_defaults(run=_examples, passes_flags_on=True)
 
 

@@ -1,8 +1,8 @@
-"""The whole story in a few minutes, on simulated cameras.
+"""Everything in a few minutes, on simulated cameras: from archive to report.
 
-Cameras, examples, a single-frame detector, its memory bank, Context R-CNN, both measured on cameras
-they have never seen, and a page that shows the difference. Runs the commands that a user would
-type, and prints them. Run it with `make demo`, or:
+The demo makes cameras, examples, a single-frame detector, its memory bank and Context R-CNN. It
+measures both detectors on cameras that they have never seen, and writes a page that shows the
+difference. It prints and runs the commands that a user would type. Run it with `make demo`, or:
 
     python -m context_rcnn.cli.demo --output_dir=demo
 """
@@ -17,9 +17,11 @@ import sys
 import time
 from collections.abc import Sequence
 
+from context_rcnn.cli import extras
+
 STAGES = ("single_frame", "context_rcnn")
-# Many cameras and a month of each in few images: a memory is learned from cameras, not from images.
-# Two species that look alike, because in minutes nothing rarer can be learned.
+# Many cameras, with a month of few images each: cameras teach the use of a memory, not images. Two
+# species that look alike, because a few minutes are not enough to learn rare ones.
 SIMULATION = ["--triggers_per_day=0.9", "--empty_fraction=0.5", "--max_burst=1", "--species=2"]
 SIMULATION += ["--pretrain_fraction=0.3"]
 
@@ -27,8 +29,8 @@ SIMULATION += ["--pretrain_fraction=0.3"]
 def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, list[str]]]:
     """The demo's steps: what each is for, and its command.
 
-    The extractor must not know the cameras that the memory is learned from: of images it was
-    trained on its features say more than they will ever say of a new camera.
+    The extractor must not be trained on the cameras that teach the use of the memory: features of
+    training images are more informative than features of new cameras will ever be.
     """
     python, archive, examples = sys.executable, folder / "archive", folder / "examples"
     cli = [python, "-m", "context_rcnn.cli"]
@@ -58,7 +60,7 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
             + [f"--days={args.days}", f"--seed={args.seed}", "--workers=2", *SIMULATION],
         ),
         (
-            "Write them as examples, by Apache Beam",
+            "Write them as examples, with Apache Beam",
             [*cli, "examples", f"--input_json={archive}/camera_traps.json"]
             + [f"--image_root={archive}/images", f"--splits_file={archive}/splits.json"]
             + [f"--output_dir={examples}"],
@@ -77,12 +79,12 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
             + ["--mode=train"],
         ),
         (
-            "Freeze it as the extractor of memories",
+            "Freeze it as the extractor",
             [*cli, "extractor", f"--model_dir={pretrained}", f"--output_dir={folder}/extractor"]
             + ["--max_boxes=1"],
         ),
         (
-            "Remember the best box of every image of the other cameras, by Apache Beam",
+            "Fill a memory bank with the best box of every image of the other cameras, with Beam",
             [*cli, "remember", f"--extractor={folder}/extractor", f"--output_dir={folder}/bank"]
             + [f"--examples={examples}/train-*.tfrecord,{examples}/val-*.tfrecord"],
         ),
@@ -97,7 +99,7 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
             ),
         ),
         (
-            "Train Context R-CNN on the same cameras with their memory, and evaluate it alike",
+            "Train Context R-CNN on the same cameras with their memory, and evaluate it too",
             train(
                 [args.context_config],
                 context,
@@ -107,12 +109,12 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
             ),
         ),
         (
-            "Ask it what it looks at",
+            "Write what its detections look at",
             [*cli, "explain", f"--model_dir={context}", f"--output={folder}/explanations.jsonl"]
             + ["--count=100", "--top=50"],
         ),
         (
-            "Show it",
+            "Write the report",
             [*cli, "report", f"--evaluation={context}", f"--baseline={single}"]
             + [f"--explanations={folder}/explanations.jsonl", f"--examples={examples}/*.tfrecord"]
             + [f"--output_dir={folder}/report", "--title=Simulated cameras that remember"],
@@ -125,7 +127,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verbs.add_parser(
         "demo",
         add_help=False,
-        help="the whole story on simulated cameras, in minutes (`context-rcnn demo --help`)",
+        help="run everything on simulated cameras, in minutes (`context-rcnn demo --help`)",
     ).set_defaults(run=lambda args, rest: main(rest), passes_flags_on=True)
 
 
@@ -133,19 +135,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo. Returns the exit status of the first step that fails, or 0."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", default="demo", help="folder to write (default: demo)")
-    parser.add_argument("--cameras", type=int, default=240, help="(default: 240)")
-    parser.add_argument("--days", type=int, default=30, help="(default: 30)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything (default: 0)")
-    parser.add_argument("--config", default="configs/simulation/faster_rcnn.yaml", metavar="FILE")
-    parser.add_argument("--train_steps", type=int, default=350, help="(default: 350)")
+    parser.add_argument("--cameras", type=int, default=240, help="number of cameras (default: 240)")
+    parser.add_argument("--days", type=int, default=30, help="length of the study (default: 30)")
     parser.add_argument(
-        "--context_config", default="configs/simulation/context_rcnn.yaml", metavar="FILE"
+        "--seed", type=int, default=0, help="seed of all random choices (default: 0)"
     )
-    parser.add_argument("--context_steps", type=int, default=420, help="(default: 420)")
     parser.add_argument(
-        "--sample_1_of_n", type=int, default=2, help="of the images to evaluate on (default: 2)"
+        "--config",
+        default="configs/simulation/faster_rcnn.yaml",
+        metavar="FILE",
+        help="settings of the single-frame detector (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--train_steps",
+        type=int,
+        default=350,
+        help="training steps of the single-frame detector (default: 350)",
+    )
+    parser.add_argument(
+        "--context_config",
+        default="configs/simulation/context_rcnn.yaml",
+        metavar="FILE",
+        help="settings of Context R-CNN (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--context_steps",
+        type=int,
+        default=420,
+        help="training steps with and without the memory (default: 420)",
+    )
+    parser.add_argument(
+        "--sample_1_of_n",
+        type=int,
+        default=2,
+        help="n, to evaluate on every n-th image only (default: 2)",
     )
     args = parser.parse_args(argv)
+    extras.require("train", "beam")
     folder = pathlib.Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()

@@ -11,7 +11,7 @@ from context_rcnn.cli import results
 
 _DETECT_EXAMPLES = """\
 examples:
-  A folder of photographs, one folder a camera. Writes results.json into it, for Timelapse:
+  A folder of photographs, one folder per camera. Writes results.json into it, for Timelapse:
     context-rcnn detect D:\\photos --model C:\\models\\leopards
     context-rcnn detect photos --model models/leopards
 
@@ -22,29 +22,30 @@ examples:
     context-rcnn detect photos --model models/leopards -o results.json --report report \\
         --csv results.csv --camtrap_dp package --deployments cameras.csv --timezone Europe/Berlin
 
-  Rocks and branches that are found in the same place again and again, judged by looking:
+  Review detections that come back in the same place again and again, such as rocks and branches:
     context-rcnn detect photos --model models/leopards --rde review
 
 Run the same command again: it continues where it stopped, and includes new images. docs/detect.md
-tells more; `context-rcnn export` makes a model of a training run.
+has the details; `context-rcnn export` turns a training run into a model.
 """
 
-_EXPLAINED = 12  # images of which a page tells what the memory did to them
+_EXPLAINED = 12  # images for which a page shows what the memory did
 
 _WATCH_EXAMPLES = """\
 examples:
-  A folder that a camera or a synchronisation writes to; a JSON line for each new image:
+  A folder that a camera or a synchronisation program writes to; one JSON line per new image:
     context-rcnn watch incoming --model models/leopards --state incoming.state
 
-  What is there now, and no more:
+  Only the images that are there now:
     context-rcnn watch incoming --model models/leopards --state incoming.state --once
 
-  A video, a frame each second, as if a camera had taken them:
+  One frame of each second of a video, as images of a camera:
     context-rcnn watch --video gate.mp4 --camera gate --fps 1 --start "2024-05-01 06:00:00" \\
         --model models/leopards --state gate.state
 
-Each image is detected with the memory of its camera so far. The same command goes on where it was
-stopped. `context-rcnn results STATE -o results.json` writes all that was found for Timelapse.
+Each image is detected with the memory of its camera so far. Run the same command again: it
+continues where it stopped. `context-rcnn results STATE -o results.json` writes all results for
+Timelapse.
 """
 
 
@@ -61,15 +62,15 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
     detect = results.add_parser(
         verbs,
         "detect",
-        "detect in a folder of photographs, for Timelapse and others",
+        "detect in a folder of photographs, for Timelapse and other programs",
         "Detects in all images of a folder with an exported model, each with the memory of its\n"
-        "own camera. The folder is not changed, but for the results.",
+        "own camera. The images are not changed; the results are written into the folder.",
         _DETECT_EXAMPLES,
     )
     results.add_run(
-        detect, "folder of the images, one folder a camera", "the cameras and the expected time"
+        detect, "folder of the images, one folder per camera", "the cameras and the expected time"
     )
-    detect.add_argument("--report", metavar="DIR", help="also write a page to judge the results")
+    detect.add_argument("--report", metavar="DIR", help="folder for a page to judge the results by")
     detect.add_argument(
         "--batch_size", type=int, default=4, help="images in each call of the model (default: 4)"
     )
@@ -79,16 +80,20 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
     results.add_formats(detect)
     results.add_image_formats(detect)
     memory = detect.add_argument_group("memory")
-    memory.add_argument("--no_memory", action="store_true", help="detect in single images")
     memory.add_argument(
-        "--top_k", type=int, help="boxes of an image to remember (default: as in training)"
+        "--no_memory", action="store_true", help="detect in single images, without a memory"
+    )
+    memory.add_argument(
+        "--top_k",
+        type=int,
+        help="number of boxes per image that are added to the memory (default: as in training)",
     )
     rde = detect.add_argument_group("boxes that come back in the same place (RDE)")
     rde.add_argument(
         "--rde",
         choices=["off", "report", "auto", "review"],
         default="off",
-        help="what to do about them: report writes a table of suspicious places, "
+        help="treatment of these boxes: report writes a table of suspicious places, "
         "OUTPUT.repeats.csv; auto also makes confidences there negative; review does so only where "
         "you keep the picture in OUTPUT.review (default: off)",
     )
@@ -114,8 +119,7 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         "--rde_max_area",
         type=float,
         default=0.2,
-        help="largest share of the image that the box of a detection that takes part may cover "
-        "(default: 0.2)",
+        help="largest box that takes part, as a share of the image (default: 0.2)",
     )
     flags.add_camera_flags(detect)
     flags.add_image_flags(detect)
@@ -190,46 +194,52 @@ def _add_watch(verbs: argparse._SubParsersAction) -> None:
     watch = results.add_parser(
         verbs,
         "watch",
-        "detect in images as they come, with each camera's memory so far",
+        "detect in images as they arrive, with the memory of each camera so far",
         "Detects in every new image of a folder, or in the frames of a video, and prints a JSON\n"
         "line for each.",
         _WATCH_EXAMPLES,
     )
     watch.add_argument(
-        "folder", nargs="?", help="folder that images come into, one folder a camera"
+        "folder", nargs="?", help="folder in which images arrive, one folder per camera"
     )
     watch.add_argument("--model", metavar="DIR", help="folder that `context-rcnn export` wrote")
     watch.add_argument(
-        "--state", metavar="DIR", help="folder for what was seen, and for the cameras' memories"
+        "--state", metavar="DIR", help="folder for the results and the memories of the cameras"
     )
-    watch.add_argument("--once", action="store_true", help="take only what is there now, and end")
+    watch.add_argument(
+        "--once", action="store_true", help="process only the images that are there now, and end"
+    )
     watch.add_argument(
         "--poll",
         type=float,
         default=5.0,
         metavar="SECONDS",
-        help="time between two looks (default: 5)",
+        help="time between two looks into the folder (default: 5)",
     )
     watch.add_argument(
         "--clock",
         choices=["exif", "arrival"],
         default="exif",
-        help="date of images without an EXIF date: none (exif), or when they came (arrival)",
+        help="date of images without an EXIF date: none (exif), or the time of arrival (arrival)",
     )
     watch.add_argument(
-        "--cameras", type=int, default=16, help="number of memories kept at hand (default: 16)"
+        "--cameras", type=int, default=16, help="number of memories kept in RAM (default: 16)"
     )
     watch.add_argument(
         "--save_every",
         type=int,
         default=50,
         metavar="IMAGES",
-        help="images between two savings of the memories (default: 50)",
+        help="number of images after which the memories are saved (default: 50)",
     )
     video = watch.add_argument_group("a video in place of a folder")
-    video.add_argument("--video", metavar="FILE", help="video, animated GIF, or TIFF of many pages")
+    video.add_argument(
+        "--video", metavar="FILE", help="video, animated GIF, or TIFF with several pages"
+    )
     video.add_argument("--camera", help="name of the camera that took it")
-    video.add_argument("--fps", type=float, default=1.0, help="frames of each second (default: 1)")
+    video.add_argument(
+        "--fps", type=float, default=1.0, help="number of frames per second (default: 1)"
+    )
     video.add_argument(
         "--start", metavar="DATE", help="date of the first frame: 2022-12-31 09:52:50"
     )
@@ -254,9 +264,10 @@ def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from context_rcnn.data.timestamps import parse_timestamp
     from context_rcnn.export.exported import ExportedModel
     from context_rcnn.runners.engine import video_file as video
-    from context_rcnn.runners.watch import FolderFrames, Watcher
+    from context_rcnn.runners.watch import FolderFrames, Frames, Watcher
 
     images = flags.image_options(args)
+    frames: Frames
     if args.video:
         frames = video.VideoFrames(args.video, args.camera, args.fps, parse_timestamp(args.start))
     else:
@@ -277,6 +288,6 @@ def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             for line in watcher.run(frames):
                 print(line, flush=True)
         except KeyboardInterrupt:
-            print("stopped; the same command goes on from here", file=sys.stderr)
+            print("stopped; the same command continues from here", file=sys.stderr)
             return 130
     return 0

@@ -1,52 +1,37 @@
 """Looks at the installation: versions, devices, what is missing, and what to do about it."""
 
 import argparse
-import importlib.metadata
 import os
 import platform
 import shutil
+import sys
 
-# Package, why it is needed, and whether the road from archive to detector works without it.
-PACKAGES = (
-    ("tensorflow", "everything", True),
-    ("tf-keras", "everything: tf-models-official is written for Keras 2", True),
-    ("tf-models-official", "backbones, layers and the training loop", True),
-    ("numpy", "everything", True),
-    ("pycocotools", "every number called mAP or AR", True),
-    ("apache-beam", "examples and memory banks", True),
-    ("google-crc32c", "fast TFRecord checksums in Beam", False),
-    ("pillow", "reading photographs", True),
-    ("tqdm", "progress bars", True),
-    ("matplotlib", "figures", False),
-    ("jinja2", "reports", False),
-    ("tensorflow-addons", "losses and augmentation of re-identification", False),
-    ("frictionless", "checking Camtrap DP (extra: camtrapdp)", False),
-)
+from context_rcnn.cli import extras
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Adds the verb of this file."""
-    doctor = verbs.add_parser("doctor", help="versions, devices, what is missing and what to do")
+    doctor = verbs.add_parser(
+        "doctor",
+        help="versions, devices, what is missing and what to do",
+        description="Shows what is installed of the core and of each extra, and tries TensorFlow "
+        "on every device. An extra that is not installed is no problem.",
+    )
     doctor.set_defaults(run=lambda args, rest: main())
 
 
 def main() -> int:
-    """Prints the findings. Returns 1 if something that is needed is missing."""
-    problems: list[str] = []
+    """Prints the findings. Returns 1 if something that is needed is missing or broken."""
     print(f"Python {platform.python_version()} on {platform.platform()}")
     print(f"{os.cpu_count()} processors, {_memory()} of memory")
     print()
-    for name, use, needed in PACKAGES:
-        try:
-            version = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            version = "missing"
-            if needed:
-                problems.append(f"{name} is missing: pip install -c constraints.txt -e .")
-        print(f"  {name:20} {version:12} {use}")
+    problems = _core()
+    installed = _extras()
     print()
     if not problems:
         problems += _tensorflow()
+    if not problems and installed["train"]:
+        problems += _training()
     print()
     if not problems:
         print("All is well.")
@@ -56,13 +41,40 @@ def main() -> int:
     return 1
 
 
+def _core() -> list[str]:
+    """Prints the packages of the core; returns those that are missing, as problems."""
+    problems = []
+    print("the core: detect, videos, watch, results, link, report, bank, simulate, validate")
+    for name, use in extras.CORE.items():
+        version = extras.version(name)
+        print(f"  {name:24} {version or 'missing':12} {use}")
+        if version is None:
+            problems.append(f"{name} is missing: pip install context-rcnn")
+    return problems
+
+
+def _extras() -> dict[str, bool]:
+    """Prints what there is of each extra; returns which ones are whole."""
+    whole = {}
+    print("extras:")
+    for name, extra in extras.EXTRAS.items():
+        packages = dict.fromkeys(extra.modules.values())
+        versions = {package: extras.version(package) for package in packages}
+        missing = [package for package, version in versions.items() if version is None]
+        whole[name] = not missing
+        if not missing:
+            found = ", ".join(f"{package} {version}" for package, version in versions.items())
+            print(f"  {name:10} {extra.gives}: {found}")
+        else:
+            there = "partly installed" if len(missing) < len(packages) else "not installed"
+            print(f"  {name:10} {extra.gives}: {there}; {extras.install_command(name)}")
+    return whole
+
+
 def _tensorflow() -> list[str]:
-    """Loads TensorFlow and what stands on it, and runs a convolution on every device."""
+    """Loads TensorFlow, and runs a convolution on every device."""
     print("loading TensorFlow (about ten seconds) ...", flush=True)
     import tensorflow as tf
-    import tf_keras
-
-    from context_rcnn import addons
 
     problems = []
     if os.environ["TF_USE_LEGACY_KERAS"] not in ("1", "true", "True"):
@@ -74,8 +86,10 @@ def _tensorflow() -> list[str]:
     ]
     for device in devices:
         with tf.device(device.name):
-            layer = tf_keras.layers.Conv2D(8, 3)
-            layer(tf.ones([1, 32, 32, 3]))
+            ones = tf.nn.conv2d(tf.ones([1, 8, 8, 3]), tf.ones([3, 3, 3, 4]), 1, "VALID")
+        if float(tf.reduce_max(tf.abs(ones - 27))):
+            problems.append(f"{device.name} computes a convolution wrongly")
+            continue
         details = (
             tf.config.experimental.get_device_details(
                 tf.config.list_physical_devices("GPU")[int(device.name.rsplit(":", 1)[1])]
@@ -85,18 +99,28 @@ def _tensorflow() -> list[str]:
         )
         print(f"  {device.name} works {details.get('device_name', '')}")
     if not any(device.device_type != "CPU" for device in devices):
-        print("  no GPU or TPU: training works, slowly. With an NVIDIA card: pip install '.[gpu]'")
-        if shutil.which("nvidia-smi"):
+        print(f"  no GPU or TPU; for an NVIDIA card: {extras.install_command('gpu')}")
+        if shutil.which("nvidia-smi") and sys.platform != "win32":
             problems.append(
-                "there is an NVIDIA driver, but TensorFlow finds no GPU: pip install '.[gpu]', "
-                "and compare the driver with the CUDA version TensorFlow asks for"
+                "there is an NVIDIA driver, but TensorFlow finds no GPU: "
+                f"{extras.install_command('gpu')}, and compare the driver with the CUDA version "
+                "that TensorFlow asks for"
             )
-    if addons.load() is None:
-        print("  tensorflow-addons has no wheel for this Python: plain TensorFlow stands in")
-    import official.vision  # noqa: F401
-
-    print("  tf-models-official loads")
     return problems
+
+
+def _training() -> list[str]:
+    """Loads what training stands on."""
+    from context_rcnn import addons
+
+    if addons.load() is None:
+        print("  tensorflow-addons is not installed: functions of our own stand in")
+    try:
+        import official.vision  # noqa: F401
+    except Exception as error:  # it loads half a hundred libraries, which raise anything
+        return [f"tf-models-official is installed but cannot be loaded: {error!r}"]
+    print("  tf-models-official loads")
+    return []
 
 
 def _memory() -> str:

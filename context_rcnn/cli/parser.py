@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 import context_rcnn
-from context_rcnn.cli import bank, data, demo, detect, doctor, report, train, videos
+from context_rcnn.cli import bank, data, demo, detect, doctor, extras, report, train, videos
 
 # In the order in which --help lists them.
 VERBS = (detect, videos, report, data, train, bank, demo, doctor)
@@ -53,7 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command. Returns 0, 1 where nothing usable was found, or 2 for unusable input."""
+    """Runs the command. Returns 0, 1 where nothing usable was found, or 2 for unusable input.
+
+    A verb of an extra that is not installed also ends with 2, and says what installs it.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
@@ -64,6 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)} (context-rcnn {argv[0]} --help)")
     try:
         return args.run(args, rest)
+    except ModuleNotFoundError as error:
+        sentence = extras.explain(error)
+        if sentence is None:
+            raise
     except (ValueError, OSError) as error:
-        print(f"context-rcnn {argv[0]}: error: {error}", file=sys.stderr)
-        return 2
+        sentence = str(error)
+    print(f"context-rcnn {argv[0]}: error: {sentence}", file=sys.stderr)
+    return 2

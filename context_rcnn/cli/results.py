@@ -1,4 +1,4 @@
-"""`context-rcnn results`, and what the verbs that write results share: flags, and how they end."""
+"""`context-rcnn results`, and the flags and endings of all verbs that write results."""
 
 import argparse
 import os
@@ -12,10 +12,10 @@ OUTPUT = "results.json"
 
 _EXAMPLES = """\
 examples:
-  MegaDetector's format of what `watch` or a Beam job (python -m beam_pipelines.detect) found:
+  MegaDetector's format for results of `watch` or a Beam job (python -m beam_pipelines.detect):
     context-rcnn results incoming.state -o incoming.json
     context-rcnn results found
-  Other formats of what was detected before, without detecting again:
+  Other formats of earlier results, without detecting again:
     context-rcnn results photos/results.json.state --csv results.csv
 """
 
@@ -25,8 +25,8 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
     parser = add_parser(
         verbs,
         "results",
-        "write what was detected before in other formats",
-        "Writes results of `detect`, `watch` or a Beam job in any formats.",
+        "write earlier results in other formats",
+        "Writes results of `detect`, `watch` or a Beam job in any format.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -65,11 +65,11 @@ def add_parser(
     """A verb whose description and examples are shown as they are.
 
     Args:
-        verbs: to add it to.
-        name: of the verb.
-        text: what it does, in the list of verbs.
-        description: the same at length.
-        examples: shown below the flags.
+        verbs: verbs to add it to.
+        name: name of the verb.
+        text: short description, in the list of verbs.
+        description: long description.
+        examples: examples, shown below the flags.
     """
     return verbs.add_parser(
         name,
@@ -81,11 +81,11 @@ def add_parser(
 
 
 def add_run(parser: argparse.ArgumentParser, folder: str, shown: str) -> None:
-    """Adds the folder, the model, and how a run goes on from an earlier one.
+    """Adds the folder, the model, and the flags for continuing an earlier run.
 
     Args:
-        parser: of a verb that detects in a folder.
-        folder: help of the folder.
+        parser: parser of a verb that detects in a folder.
+        folder: help text of the folder.
         shown: what a dry run shows.
     """
     parser.add_argument("folder", nargs="?", help=folder)
@@ -93,7 +93,7 @@ def add_run(parser: argparse.ArgumentParser, folder: str, shown: str) -> None:
     parser.add_argument(
         "--state_dir",
         metavar="DIR",
-        help="folder of what a stopped run continues from (default: OUTPUT.state)",
+        help="folder of the state from which a run continues (default: OUTPUT.state)",
     )
     parser.add_argument("--dry_run", action="store_true", help=f"show {shown}, and stop")
     parser.add_argument("--restart", action="store_true", help="forget the state of earlier runs")
@@ -108,31 +108,33 @@ def add_formats(
     """Adds the formats of images and of frames of videos, and how they are written."""
     formats = parser.add_argument_group("results")
     formats.add_argument(
-        "-o", "--output", metavar="FILE", help=f"MegaDetector's format ({default})"
+        "-o", "--output", metavar="FILE", help=f"file in MegaDetector's format ({default})"
     )
-    formats.add_argument("--csv", metavar="FILE", help="a table, with a row a detection")
+    formats.add_argument("--csv", metavar="FILE", help="CSV table with one row per detection")
     formats.add_argument("--coco", metavar="FILE", help="COCO results, and FILE.images.json")
     formats.add_argument(
         "--threshold",
         type=float,
         default=0.005,
         metavar="P",
-        help="lowest score that is written; keep it low, programs have thresholds of their own "
+        help="lowest score that is written; keep it low, since programs have their own thresholds "
         "(default: 0.005)",
     )
     formats.add_argument(
         "--native_categories",
         "--native-categories",
         action="store_true",
-        help="MegaDetector's categories are the classes, not animal, person and vehicle",
+        help="use the classes as MegaDetector's categories, not animal, person and vehicle",
     )
 
 
 def add_image_formats(parser: argparse.ArgumentParser) -> None:
-    """Adds the formats that know images alone, and what they need."""
+    """Adds the formats that have only images, not videos, and what they need."""
     formats = parser.add_argument_group("results of images")
-    formats.add_argument("--speciesnet", metavar="FILE", help="SpeciesNet's predictions")
-    formats.add_argument("--camtrap_dp", metavar="DIR", help="a Camera Trap Data Package")
+    formats.add_argument("--speciesnet", metavar="FILE", help="file in SpeciesNet's format")
+    formats.add_argument(
+        "--camtrap_dp", metavar="DIR", help="folder for a Camera Trap Data Package"
+    )
     formats.add_argument(
         "--datetimes", action="store_true", help="write dates of images into MegaDetector's format"
     )
@@ -158,7 +160,7 @@ def add_image_formats(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=0.2,
         metavar="P",
-        help="score from which an observation is one, else the image is blank (default: 0.2)",
+        help="lowest score of an observation; an image without one is blank (default: 0.2)",
     )
 
 
@@ -185,10 +187,10 @@ def options(args: argparse.Namespace):
 
 
 def outputs(args: argparse.Namespace, megadetector: str | None):
-    """What is written, and where.
+    """The files to write.
 
     Args:
-        args: of a verb with these flags.
+        args: arguments of a verb with these flags.
         megadetector: file for MegaDetector's format.
     """
     from context_rcnn.results.write import Outputs
@@ -198,7 +200,7 @@ def outputs(args: argparse.Namespace, megadetector: str | None):
 
 
 def output_of(args: argparse.Namespace) -> str:
-    """The file for MegaDetector's format, in the folder that is detected unless one is named."""
+    """The file for MegaDetector's format; by default in the folder of the images."""
     return args.output or os.path.join(args.folder, OUTPUT)
 
 
@@ -211,11 +213,11 @@ def check_model(args: argparse.Namespace) -> None:
 
 
 def run(detect: Callable) -> tuple[int, object]:
-    """Detects; returns the exit status, and what was found, None if it was not to the end."""
+    """Detects; returns the exit status and the summary, None if the run did not finish."""
     try:
         summary = detect()
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from here.", file=sys.stderr)
+        print("\nStopped. The same command continues from here.", file=sys.stderr)
         return 130, None
     if summary is None:
         return 0, None

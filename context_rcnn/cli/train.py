@@ -33,17 +33,26 @@ def _train(args: argparse.Namespace, rest: list[str]) -> int:
 def _add_convert(verbs: argparse._SubParsersAction) -> None:
     convert = verbs.add_parser(
         "convert",
-        help="make a run of a TensorFlow 1 checkpoint of the Object Detection API",
+        help="turn a TensorFlow 1 checkpoint of the Object Detection API into a run",
         description="Takes the weights of a Faster R-CNN or Context R-CNN of the Object Detection "
         "API's model zoo, ResNet 50, 101 or 152 without a pyramid, and writes the folder of a run "
-        "that computes the same: to extract memories with, to export, to detect with, to train on.",
+        "that computes the same. You can export it, make an extractor of it, or train it further.",
     )
-    convert.add_argument("--checkpoint", required=True, metavar="PREFIX", help=".../model.ckpt")
-    convert.add_argument("--pipeline_config", required=True, metavar="FILE", help="its config")
-    convert.add_argument("--label_map", required=True, metavar="FILE", help="its classes (.pbtxt)")
+    convert.add_argument(
+        "--checkpoint", required=True, metavar="PREFIX", help="checkpoint, .../model.ckpt"
+    )
+    convert.add_argument(
+        "--pipeline_config", required=True, metavar="FILE", help="pipeline.config of the model"
+    )
+    convert.add_argument(
+        "--label_map", required=True, metavar="FILE", help="label map of the model (.pbtxt)"
+    )
     convert.add_argument("--model_dir", required=True, metavar="DIR", help="folder to write")
     convert.add_argument(
-        "--params_override", default="", metavar="A.B=1", help="settings in place of the config's"
+        "--params_override",
+        default="",
+        metavar="A.B=1",
+        help="settings that replace those of the pipeline.config",
     )
     convert.set_defaults(run=_convert)
 
@@ -63,9 +72,9 @@ def _convert(args: argparse.Namespace, rest: list[str]) -> int:
 def _add_extractor(verbs: argparse._SubParsersAction) -> None:
     extractor = verbs.add_parser(
         "extractor",
-        help="freeze a trained detector, to fill memory banks with",
+        help="freeze a trained detector as an extractor, which fills memory banks",
         description="Writes the detector of a training run as a SavedModel that takes encoded "
-        "images and gives box features. It needs TensorFlow alone to run, and carries a hash of "
+        "images and returns box features. It needs TensorFlow alone to run, and carries a hash of "
         "its weights and preprocessing.",
     )
     extractor.add_argument("--model_dir", required=True, help="folder of the training run")
@@ -73,14 +82,19 @@ def _add_extractor(verbs: argparse._SubParsersAction) -> None:
     extractor.add_argument(
         "--source",
         default="detections",
-        help="boxes whose features are given: `detections` (as the released code does) or "
+        help="kind of boxes whose features are kept: `detections` (as the released code does) or "
         "`proposals` (as the paper says) (default: detections)",
     )
     extractor.add_argument(
-        "--max_boxes", type=int, default=8, help="best boxes of an image (default: 8)"
+        "--max_boxes",
+        type=int,
+        default=8,
+        help="number of boxes kept per image, best first (default: 8)",
     )
     extractor.add_argument(
-        "--checkpoint", default="", help="default: the best of the run, or else the latest"
+        "--checkpoint",
+        default="",
+        help="checkpoint to use (default: the best of the run, or else the latest)",
     )
     extractor.set_defaults(run=_extractor)
 
@@ -102,23 +116,44 @@ def _extractor(args: argparse.Namespace, rest: list[str]) -> int:
 def _add_explain(verbs: argparse._SubParsersAction) -> None:
     explain = verbs.add_parser(
         "explain",
-        help="which remembered boxes a trained Context R-CNN attends to",
-        description="Runs a trained Context R-CNN on labelled keyframes and writes, as a JSON line "
-        "each, the detections and the memory entries they attend to: image, time apart, box and "
-        "weight.",
+        help="show which entries of its memory a trained Context R-CNN attends to",
+        description="Runs a trained Context R-CNN on labelled keyframes. Writes one JSON line per "
+        "keyframe: its detections, and the memory entries that each attends to, with image, time "
+        "difference, box and weight.",
     )
     explain.add_argument("--model_dir", required=True, help="folder of the training run")
     explain.add_argument("--output", required=True, help="file to write, JSON lines")
     explain.add_argument(
-        "--examples", default="", metavar="FILES", help="(default: the run's validation data)"
+        "--examples",
+        default="",
+        metavar="FILES",
+        help="examples with the keyframes (default: the run's validation data)",
     )
     which = explain.add_mutually_exclusive_group()
-    which.add_argument("--image_id", action="append", help="a keyframe; may be repeated")
-    which.add_argument("--count", type=int, help="so many keyframes with objects, spread evenly")
-    explain.add_argument("--top", type=int, default=10, help="entries a detection (default: 10)")
-    explain.add_argument("--min_score", type=float, default=0.3, help="(default: 0.3)")
-    explain.add_argument("--min_weight", type=float, default=0.01, help="(default: 0.01)")
-    explain.add_argument("--checkpoint", default="", help="(default: the best, else the latest)")
+    which.add_argument("--image_id", action="append", help="id of a keyframe; may be repeated")
+    which.add_argument(
+        "--count", type=int, help="number of keyframes, chosen evenly from those with objects"
+    )
+    explain.add_argument(
+        "--top", type=int, default=10, help="number of entries per detection (default: 10)"
+    )
+    explain.add_argument(
+        "--min_score",
+        type=float,
+        default=0.3,
+        help="lowest score of a detection that is written (default: 0.3)",
+    )
+    explain.add_argument(
+        "--min_weight",
+        type=float,
+        default=0.01,
+        help="lowest weight of an entry that is written (default: 0.01)",
+    )
+    explain.add_argument(
+        "--checkpoint",
+        default="",
+        help="checkpoint to use (default: the best of the run, or else the latest)",
+    )
     explain.set_defaults(run=_explain)
 
 
@@ -141,10 +176,10 @@ def _explain(args: argparse.Namespace, rest: list[str]) -> int:
 def _add_export(verbs: argparse._SubParsersAction) -> None:
     export = verbs.add_parser(
         "export",
-        help="a trained detector as a SavedModel, with its memory and extractor",
+        help="write a trained detector as a SavedModel, with its memory and extractor",
         description="Writes the detector of a training run so that TensorFlow alone can run it "
-        "(docs/serving.md). One with a long-term memory is single-frame where none is given, and "
-        "carries the extractor that fills it.",
+        "(docs/serving.md). A detector with a long-term memory carries the extractor that fills "
+        "it, and works as a single-frame detector when it gets no memory.",
     )
     export.add_argument("--model_dir", required=True, help="folder of the training run")
     export.add_argument("--output_dir", required=True, help="folder to write")
@@ -152,17 +187,20 @@ def _add_export(verbs: argparse._SubParsersAction) -> None:
         "--extractor",
         default="",
         metavar="DIR",
-        help="of the bank it was trained with; without it the model cannot fill its own memory",
+        help="folder of the extractor that made the bank of the training; without it the model "
+        "cannot fill its own memory",
     )
     export.add_argument(
         "--input_type",
         default="image_tensor",
-        help="of the signature serving_default: image_tensor, float_image_tensor, "
+        help="input of the signature serving_default: image_tensor, float_image_tensor, "
         "encoded_image_string_tensor or tf_example (default: image_tensor); the other signatures "
         "take encoded images",
     )
     export.add_argument(
-        "--checkpoint", default="", help="default: the best of the run, or else the latest"
+        "--checkpoint",
+        default="",
+        help="checkpoint to use (default: the best of the run, or else the latest)",
     )
     export.set_defaults(run=_export)
 

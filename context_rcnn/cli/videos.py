@@ -21,25 +21,25 @@ examples:
     context-rcnn videos ILSVRC2015/Data/VID/val --model models/mega -o val.json --coco val_coco.json
 
 Run the same command again: it continues where it stopped, and includes new videos. docs/detect.md
-tells more; `context-rcnn export` makes a model of a training run.
+has the details; `context-rcnn export` turns a training run into a model.
 """
 
 
 _LINK_EXAMPLES = """\
 examples:
-  The detections of an evaluation, through the frames of their bursts:
+  Detections of an evaluation, through the frames of their bursts:
     context-rcnn link --groundtruth evaluation/groundtruth_coco.json \\
         --detections evaluation/detections_coco.json -o linked.json
 
-  Those of any detector, where each tube has its best score:
+  Detections of any detector; each linked path gets its best score:
     context-rcnn link --groundtruth imagenet_vid_val.json --detections results.json \\
         --rescore maximum -o linked.json
 
-Images need `video_id` and `frame_id`, as COCO-VID and our evaluations have them; frame_id counts
-by one, and nothing is linked across a missing frame. Seq-NMS takes the place of a detector's own
-suppression of overlapping boxes: give it many boxes of each frame, not suppressed or loosely (for
-an evaluation of ours task.model.detections.nms_iou=.9 and a large task.model.detections.count;
-task.evaluation.post_processing.type=seq_nms then links while it evaluates).
+Images need `video_id` and `frame_id`, as in COCO-VID and in evaluations of this package; frame_id
+counts by one, and nothing is linked across a missing frame. Seq-NMS replaces a detector's own
+suppression of overlapping boxes. So give it many boxes per frame, with little suppression: in an
+evaluation of this package task.model.detections.nms_iou=.9 and a large task.model.detections.count.
+(task.evaluation.post_processing.type=seq_nms links during the evaluation itself.)
 """
 
 
@@ -55,9 +55,10 @@ def _add_videos(verbs: argparse._SubParsersAction) -> None:
     videos = results.add_parser(
         verbs,
         "videos",
-        "detect in a folder of videos, with what a model remembers of each",
+        "detect in a folder of videos, with the memory of each video",
         "Detects in all videos below a folder with an exported model. A video is a file, or a "
-        "folder\nwhose images are its frames. Nothing is changed, but for the results.",
+        "folder\nwhose images are its frames. The videos are not changed; the results are "
+        "written into\nthe folder.",
         _VIDEOS_EXAMPLES,
     )
     results.add_run(videos, "folder of the videos", "the videos")
@@ -65,14 +66,15 @@ def _add_videos(verbs: argparse._SubParsersAction) -> None:
         "--fps",
         type=float,
         metavar="N",
-        help="frames to take of each second of a video file (default: all)",
+        help="number of frames to use per second of a video file (default: all)",
     )
     videos.add_argument(
         "--batch_size",
         type=int,
         default=1,
         metavar="ROWS",
-        help="videos side by side; for a model of single images, frames in each call (default: 1)",
+        help="number of videos side by side; with a model of single images, number of frames per "
+        "call (default: 1)",
     )
     results.add_formats(videos)
     flags.add_image_flags(videos)
@@ -112,8 +114,8 @@ def _add_link(verbs: argparse._SubParsersAction) -> None:
         "link",
         "link detections of videos from frame to frame (Seq-NMS), in COCO's files",
         "Links boxes of neighbouring frames, gives all boxes of a linked path one score,\nand "
-        "suppresses what overlaps them (Seq-NMS, Han et al. 2016). Each class of each\nvideo is "
-        "looked at alone.",
+        "suppresses boxes that overlap them (Seq-NMS, Han et al. 2016). It treats each class of\n"
+        "each video separately.",
         _LINK_EXAMPLES,
     )
     link.add_argument(
@@ -125,26 +127,26 @@ def _add_link(verbs: argparse._SubParsersAction) -> None:
         "--link_iou",
         type=float,
         default=0.5,
-        help="overlap above which boxes are linked (default: 0.5)",
+        help="IoU above which boxes are linked (default: 0.5)",
     )
     link.add_argument(
         "--nms_iou",
         type=float,
         default=0.3,
-        help="overlap above which other boxes are suppressed (default: 0.3)",
+        help="IoU above which other boxes are suppressed (default: 0.3)",
     )
     link.add_argument(
         "--rescore",
         choices=["average", "maximum", "best_half"],
         default="average",
-        help="what all boxes of a path score: average and maximum of their scores are Seq-NMS's; "
-        "best_half, the mean of their better half, is our own (default: average)",
+        help="score of all boxes of a path: average and maximum of their scores, as in Seq-NMS, or "
+        "best_half, the mean of their better half, from no paper (default: average)",
     )
     link.add_argument(
         "--score_threshold",
         type=float,
         default=0.001,
-        help="detections below it take no part and stay as they are (default: 0.001)",
+        help="score below which detections take no part and stay as they are (default: 0.001)",
     )
     link.set_defaults(run=_link)
 

@@ -1,4 +1,4 @@
-"""Settings of what a detector learns from and is measured on."""
+"""Settings of the data for training and evaluation."""
 
 import dataclasses
 
@@ -10,19 +10,21 @@ class Data(hyperparams.Config):
     """One input: TFRecord files of examples (docs/formats.md).
 
     Attributes:
-        input_path: a file pattern, or several separated by commas.
-        is_training: shuffle, repeat and flip.
-        global_batch_size: clips a step, over all replicas; a clip is one image unless `task.clip`
-            says otherwise, and in evaluation of a `mega` the next frame of a video.
-        seed: of the order and the flips.
-        shuffle_buffer_size: examples held while shuffling.
-        flip_probability: of a horizontal flip in training.
-        empty_fraction: share of empty images in training batches; negative takes what there is.
-        max_boxes: most groundtruth boxes an image may have; more is an error.
-        shard_files: several hosts read different files rather than different examples. Faster on
-            many hosts; the batches then depend on the number of hosts.
-        sample_1_of_n: evaluate every n-th example only.
-        cache: keep the encoded examples in memory after the first pass.
+        input_path: TFRecord files, as a pattern or several patterns separated by commas.
+        is_training: whether examples are shuffled, repeated and flipped.
+        global_batch_size: number of clips per step, over all replicas. A clip is one image unless
+            `task.clip` says otherwise; in the evaluation of a `mega` it is the next frame of a
+            video.
+        seed: seed of the order and the flips.
+        shuffle_buffer_size: number of examples held in RAM for shuffling.
+        flip_probability: probability of a horizontal flip in training.
+        empty_fraction: share of empty images in training batches; a negative value keeps the share
+            of the data.
+        max_boxes: largest number of groundtruth boxes per image; more is an error.
+        shard_files: whether several hosts read different files rather than different examples.
+            This is faster on many hosts, but the batches then depend on the number of hosts.
+        sample_1_of_n: n, to evaluate only every n-th example.
+        cache: whether the encoded examples stay in RAM after the first pass.
     """
 
     input_path: str = ""
@@ -43,8 +45,9 @@ class Clip(hyperparams.Config):
     """Short runs of frames of one burst, in place of single images.
 
     Attributes:
-        frames: of a clip; 1 trains on single images. In training, every labelled frame teaches.
-        spacing: every so many-th frame of the burst.
+        frames: number of frames in a clip; 1 trains on single images. In training, every labelled
+            frame has a loss.
+        spacing: distance between the frames of a clip, in frames of the burst.
     """
 
     frames: int = 1
@@ -53,21 +56,22 @@ class Clip(hyperparams.Config):
 
 @dataclasses.dataclass
 class Memory(hyperparams.Config):
-    """The memory bank that keyframes are joined with, and which part of it they see.
+    """The memory bank that is joined with keyframes, and the window of it that they see.
 
     Attributes:
-        bank: Folder of the bank; empty joins nothing.
-        horizon: `minute`, `hour`, `day`, `week`, `month` (30 days) or `any`, centred on the
-            keyframe.
-        calendar: The calendar's minute, ..., month that the keyframe is in, as the released code.
-        causal: Only what came before the keyframe, for online use.
-        include_keyframe: Keep the keyframe's own entries.
-        policy: How a window that is too large is cut: `nearest` in time, `newest`, `uniform`, or
-            `diverse` (slow: better prune the bank with it).
-        max_entries: Entries of a window, padded to this number.
-        variant: Encoding of place and time: `paper` or `released`.
-        strict: A camera that is not in the bank is an error, not an empty window.
-        cache_megabytes: Memory for cameras kept as float32.
+        bank: folder of the bank; empty for no memory.
+        horizon: length of the window, centred on the keyframe: `minute`, `hour`, `day`, `week`,
+            `month` (30 days) or `any`.
+        calendar: whether the window is the calendar's minute, ..., month of the keyframe instead,
+            as in the released code.
+        causal: whether the window ends at the keyframe, for online use.
+        include_keyframe: whether the window contains the keyframe's own entries.
+        policy: rule to choose entries from a window that is too large: `nearest` in time, `newest`,
+            `uniform`, or `diverse` (slow: it is better to prune the bank with it).
+        max_entries: number of entries in a window; smaller windows are padded.
+        variant: encoding of place and time: `paper` or `released`.
+        strict: whether a camera that is not in the bank is an error; otherwise its window is empty.
+        cache_megabytes: RAM in MiB for cameras kept as float32.
     """
 
     bank: str = ""

@@ -34,16 +34,23 @@ class Losses(hyperparams.Config):
 
 @dataclasses.dataclass
 class DetectionTask(config_definitions.TaskConfig):
-    """A detector, what it learns from, and what it is measured on.
+    """A detector, the data it is trained on, and its evaluation.
 
     Attributes:
-        label_map: Object Detection API label map; empty takes `label_map.pbtxt` beside the data.
-        init_checkpoint: a checkpoint, or a folder with one, to start from.
-        init_checkpoint_modules: `backbone` (an ImageNet checkpoint of tf-models-official),
-            `detector` (all but the memory: a trained still-image detector) or `all`.
+        model: the still-image detector.
+        losses: weights of the losses.
+        train_data: examples for training.
+        validation_data: examples for evaluation.
+        evaluation: numbers to measure, and post-processing before them.
         temporal: what the detector remembers.
-        clip: frames that it sees together.
-        memory: the bank that keyframes are joined with.
+        clip: frames that the detector sees together.
+        memory: memory bank that training and evaluation join with the keyframes.
+        label_map: file with the classes, as in the Object Detection API; if empty,
+            `label_map.pbtxt` beside the data.
+        init_checkpoint: checkpoint to start from, or a folder with one.
+        init_checkpoint_modules: parts to load from it: `backbone` (from an ImageNet checkpoint of
+            tf-models-official), `detector` (everything but the memory, from a trained still-image
+            detector) or `all`.
     """
 
     model: FasterRcnn = dataclasses.field(default_factory=FasterRcnn)
@@ -61,12 +68,14 @@ class DetectionTask(config_definitions.TaskConfig):
 
 @dataclasses.dataclass
 class Trainer(config_definitions.TrainerConfig):
-    """tf-models-official's trainer settings, and ours.
+    """tf-models-official's trainer settings, and two more.
 
     Attributes:
-        seed: of weights and sampling.
-        early_stopping_patience: stop after this many evaluations without a better
-            `best_checkpoint_eval_metric`; 0 never stops early.
+        seed: seed of weights and sampling.
+        early_stopping_patience: number of evaluations without a better
+            `best_checkpoint_eval_metric` after which training stops; 0 never stops early.
+        best_checkpoint_export_subdir: folder of the best checkpoint, in the folder of the run.
+        best_checkpoint_eval_metric: number that decides which checkpoint is the best.
     """
 
     seed: int = 0
@@ -77,7 +86,7 @@ class Trainer(config_definitions.TrainerConfig):
 
 @dataclasses.dataclass
 class Experiment(config_definitions.ExperimentConfig):
-    """Everything one run needs to know; `name` is the experiment it started from."""
+    """All settings of one run; `name` is the experiment whose defaults they started from."""
 
     name: str = ""
     task: DetectionTask = dataclasses.field(default_factory=DetectionTask)
@@ -87,7 +96,7 @@ class Experiment(config_definitions.ExperimentConfig):
 def momentum(
     learning_rate: float, steps: int, warmup_steps: int
 ) -> optimization.OptimizationConfig:
-    """The paper's optimizer: momentum .9, and a rate that falls tenfold at 2/3 and 8/9."""
+    """The paper's optimizer: momentum .9, and a rate divided by ten at 2/3 and 8/9 of the steps."""
     return optimization.OptimizationConfig(
         {
             "optimizer": {"type": "sgd", "sgd": {"momentum": 0.9, "global_clipnorm": 10.0}},
@@ -140,7 +149,7 @@ def faster_rcnn_fpn() -> Experiment:
 
 @experiments.register("faster_rcnn_tiny")
 def faster_rcnn_tiny() -> Experiment:
-    """A toy that learns the simulated cameras in minutes on a laptop: ResNet-10 C4, 192x256."""
+    """A toy for simulated cameras, trained in minutes on a laptop: ResNet-10 C4, 192x256."""
     steps = 400
     return Experiment(
         task=DetectionTask(

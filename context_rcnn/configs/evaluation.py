@@ -1,4 +1,4 @@
-"""Settings of how detections are measured."""
+"""Settings of the evaluation."""
 
 import dataclasses
 
@@ -10,8 +10,8 @@ class MajorityVote(hyperparams.Config):
     """In a burst, the most frequent class wins (`evaluation/majority_vote.py`).
 
     Attributes:
-        window: frames that vote on the keyframe in their middle.
-        score_threshold: detections below it neither vote nor change.
+        window: number of frames that vote on the keyframe in their middle.
+        score_threshold: score below which a detection neither votes nor changes.
     """
 
     window: int = 3
@@ -23,12 +23,14 @@ class RepeatDetections(hyperparams.Config):
     """Boxes that come back in the same place are removed (`evaluation/repeat_detections.py`).
 
     Attributes:
-        iou: from which two boxes are the same, 0.5 to 1.
-        min_occurrences: images with that box which make it suspicious; less on small sets.
-        min_score: detections below it take no part.
-        min_area, max_area: shares of the image; smaller and larger boxes take no part.
-        any_class: compare boxes of different classes, too.
-        excluded_classes: ids of the label map; these classes take no part.
+        iou: lowest IoU at which two boxes count as the same, 0.5 to 1.
+        min_occurrences: number of images with the same box that make it suspicious; choose less
+            for small data sets.
+        min_score: lowest score of a detection that takes part.
+        min_area, max_area: smallest and largest area of a box that takes part, as shares of the
+            image.
+        any_class: whether boxes of different classes are compared too.
+        excluded_classes: classes that do not take part, as ids of the label map.
     """
 
     iou: float = 0.9
@@ -44,15 +46,15 @@ class RepeatDetections(hyperparams.Config):
 class SeqNms(hyperparams.Config):
     """Boxes are linked through the frames of a burst (`evaluation/seq_nms.py`).
 
-    In place of the detector's own suppression: it wants a loose `model.detections.nms_iou`, such as
-    .9, and a large `model.detections.count`.
+    This replaces the detector's own suppression: it needs a loose `model.detections.nms_iou`, such
+    as .9, and a large `model.detections.count`.
 
     Attributes:
-        link_iou: boxes of neighbouring frames above it are linked.
-        nms_iou: boxes of a frame that overlap a linked path by more are suppressed.
+        link_iou: IoU above which boxes of neighbouring frames are linked.
+        nms_iou: IoU with a linked path above which other boxes of the frame are suppressed.
         rescore: `average` or `maximum` of a path's scores (Seq-NMS), or `best_half`, the mean of
             the better half of them (a rule of this package).
-        score_threshold: detections below it take no part and stay as they are.
+        score_threshold: score below which a detection takes no part and stays as it is.
     """
 
     link_iou: float = 0.5
@@ -63,10 +65,10 @@ class SeqNms(hyperparams.Config):
 
 @dataclasses.dataclass
 class PostProcessing(hyperparams.OneOfConfig):
-    """What is done to the detections of a run before they are measured and written.
+    """Post-processing of the detections of a run, before they are measured and written.
 
     Attributes:
-        type: `none`, `majority_vote`, `repeat_detections` or `seq_nms`.
+        type: name of the method: `none`, `majority_vote`, `repeat_detections` or `seq_nms`.
     """
 
     type: str = "none"
@@ -78,13 +80,13 @@ class PostProcessing(hyperparams.OneOfConfig):
 
 @dataclasses.dataclass
 class Evaluation(hyperparams.Config):
-    """How detections are measured.
+    """Numbers to measure, and pictures to draw.
 
     Attributes:
-        recalls: false positives per 1000 empty images are counted at these recalls.
-        images: images with boxes drawn for TensorBoard and the contact sheet.
-        draw_threshold: boxes below this score are not drawn.
-        post_processing: what is done to the detections before.
+        recalls: recalls at which false positives per 1000 empty images are counted.
+        images: number of images drawn with boxes, for TensorBoard and the contact sheet.
+        draw_threshold: score below which boxes are not drawn.
+        post_processing: post-processing of the detections before they are measured.
     """
 
     recalls: list[float] = dataclasses.field(default_factory=lambda: [0.5, 0.8, 0.9, 0.95])

@@ -1,4 +1,4 @@
-"""Experiments: whole settings by name, to start from."""
+"""Experiments: complete settings by name, to start from."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ def register(name: str) -> Callable[[Make], Make]:
 
 
 def names() -> tuple[str, ...]:
-    """Of all experiments of ours."""
+    """Names of all experiments of this package."""
     return tuple(_names)
 
 

@@ -10,16 +10,17 @@ class Backbone(hyperparams.Config):
     """The feature extractor.
 
     Attributes:
-        kind: `c4` (first stage on conv4 at stride 16, conv5 as second stage: Context R-CNN's),
-            `dc5` (conv5 on the whole map, dilated, at the same stride: MEGA's), `fpn`, or
-            `slim_c4`, as the Object Detection API's TensorFlow 1 models compute C4.
+        kind: type of the feature extractor: `c4` (first stage on conv4 at stride 16, conv5 as
+            second stage, as in Context R-CNN), `dc5` (conv5 on the whole map, dilated, at the same
+            stride, as in MEGA), `fpn` (a feature pyramid), or `slim_c4` (C4 as the Object Detection
+            API's TensorFlow 1 models compute it).
         model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...; `slim_c4` has the last three.
-        depth_multiplier: scales the channels; small ones make toy models.
-        freeze_batch_norm: use the moving statistics in training too, for fine-tuning.
-        sync_batch_norm: share batch statistics between replicas.
-        norm_momentum: of the moving statistics.
-        norm_epsilon: added to variances.
-        fpn_filters: channels of the pyramid (`fpn` only).
+        depth_multiplier: factor on the number of channels; small values make toy models.
+        freeze_batch_norm: whether training also uses the moving statistics, for fine-tuning.
+        sync_batch_norm: whether replicas share batch statistics.
+        norm_momentum: momentum of the moving statistics.
+        norm_epsilon: small number added to variances.
+        fpn_filters: number of channels of the pyramid (`fpn` only).
     """
 
     kind: str = "c4"
@@ -34,7 +35,14 @@ class Backbone(hyperparams.Config):
 
 @dataclasses.dataclass
 class Anchors(hyperparams.Config):
-    """Reference boxes: `size` at scale 1 (of a pyramid's coarsest level, halved per level)."""
+    """Reference boxes.
+
+    Attributes:
+        size: side in pixels at scale 1; with a pyramid, on its coarsest level, and half of it on
+            each finer level.
+        scales: factors on `size`, one anchor each.
+        aspect_ratios: ratios of width to height, one anchor each.
+    """
 
     size: float = 256.0
     scales: list[float] = dataclasses.field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0])
@@ -46,14 +54,14 @@ class Proposals(hyperparams.Config):
     """First stage.
 
     Attributes:
-        filters: channels of the 3x3 convolution before the predictions.
-        pre_nms: best boxes a level before suppression.
-        nms_iou: boxes that overlap a better one by this much are suppressed.
-        count: proposals an image, in training and in inference.
-        anchor_samples: anchors an image the first stage learns from.
-        anchor_positive_fraction: upper bound of positives among them.
-        positive_iou: anchors from this IoU on are positive.
-        negative_iou: anchors below this IoU are negative.
+        filters: number of channels of the 3x3 convolution before the predictions.
+        pre_nms: number of best boxes per level that go into suppression.
+        nms_iou: IoU with a better box at which a box is suppressed.
+        count: number of proposals per image, in training and in inference.
+        anchor_samples: number of anchors per image that train the first stage.
+        anchor_positive_fraction: largest share of positive anchors among them.
+        positive_iou: lowest IoU with an object at which an anchor is positive.
+        negative_iou: IoU below which an anchor is negative.
     """
 
     filters: int = 512
@@ -71,13 +79,14 @@ class Boxes(hyperparams.Config):
     """Second stage.
 
     Attributes:
-        samples: proposals an image the second stage learns from.
-        positive_fraction: upper bound of positives among them.
-        positive_iou: proposals from this IoU on are positive, the others background.
-        offset_weights: multiply the offsets dy, dx, dh, dw.
-        hidden: dense layers, a pyramid's before its predictions, `dc5`'s before its box memory;
-            empty after conv5 on crops.
-        class_agnostic: all classes share the offsets of a box, as R-FCN's do.
+        samples: number of proposals per image that train the second stage.
+        positive_fraction: largest share of positive proposals among them.
+        positive_iou: lowest IoU with an object at which a proposal is positive; all others are
+            background.
+        offset_weights: factors on the offsets dy, dx, dh, dw.
+        hidden: sizes of the dense layers: with `fpn` before the predictions, with `dc5` before the
+            box memory; empty with conv5 on crops.
+        class_agnostic: whether all classes share the offsets of a box, as in R-FCN.
     """
 
     samples: int = 64
@@ -90,7 +99,13 @@ class Boxes(hyperparams.Config):
 
 @dataclasses.dataclass
 class Detections(hyperparams.Config):
-    """Post-processing: score threshold, per-class suppression, detections an image."""
+    """From predictions to detections.
+
+    Attributes:
+        score_threshold: score that a detection must exceed.
+        nms_iou: IoU with a better box of the same class at which a box is suppressed.
+        count: largest number of detections per image.
+    """
 
     score_threshold: float = 0.001
     nms_iou: float = 0.6
@@ -102,9 +117,15 @@ class FasterRcnn(hyperparams.Config):
     """The still-image detector.
 
     Attributes:
-        num_classes: without background; 0 takes it from the label map.
+        num_classes: number of classes without background; 0 takes it from the label map.
         image_size: height and width of the network's input.
-        keep_aspect_ratio: fit the image into `image_size` and pad, rather than stretch it.
+        keep_aspect_ratio: whether images are fitted into `image_size` and padded, rather than
+            stretched.
+        backbone: the feature extractor.
+        anchors: reference boxes of the first stage.
+        proposals: the first stage.
+        boxes: the second stage.
+        detections: the step from predictions to detections.
     """
 
     num_classes: int = 0

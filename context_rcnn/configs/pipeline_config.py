@@ -1,7 +1,7 @@
-"""The Object Detection API's `pipeline.config`: its Faster R-CNN and Context R-CNN as our settings.
+"""The Object Detection API's `pipeline.config`: its Faster R-CNN and Context R-CNN as settings.
 
-Fields that are not there have that API's defaults, not ours. What has no counterpart here, or works
-otherwise, is told in `notes`; what would be another model is refused.
+Missing fields have that API's defaults, not those of this package. `notes` lists fields that have
+no counterpart here or work in another way. Other kinds of models are refused.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ from typing import Any
 from context_rcnn.configs import text_format
 from context_rcnn.configs.text_format import Group
 
-# How fast or where, never what: passed over without a word.
+# Fields about speed or place, which never change results: ignored without a note.
 # fmt: off
 _IMMATERIAL = {
     "batch_queue_capacity", "eval_interval_secs", "filenames_shuffle_buffer_size",
@@ -37,7 +37,7 @@ _UNSET = "PATH_TO_BE_CONFIGURED"
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What a pipeline config says.
+    """The content of a pipeline config.
 
     Attributes:
         experiment: whose settings are the base.
@@ -328,6 +328,7 @@ def _optimizer(train: Group) -> dict:
 def _learning_rate(rate: Group) -> dict:
     """The rate's schedule, and its warm-up if there is one."""
     warmup: dict[str, Any] = {}
+    schedule: dict[str, Any]
     if "manual_step_learning_rate" in rate:
         group = rate.group("manual_step_learning_rate")
         values = [_short(group.one("initial_learning_rate", 0.002))]

@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 _ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))", re.DOTALL)
 _ESCAPED = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 _CLOSING = {"{": "}", "<": ">"}
-_WORDS = {"true": True, "false": False}
+_WORDS: dict[str, bool | float] = {"true": True, "false": False}
 _WORDS |= {"inf": float("inf"), "-inf": float("-inf"), "nan": float("nan")}
 _MAX_DEPTH = 100
 
@@ -50,7 +50,7 @@ class Message:
 
 
 class Group:
-    """A message whose fields are asked for by name, and which remembers what was asked for.
+    """A message whose fields are read by name, and which remembers the fields that were read.
 
     Attributes:
         notes: what there is to say about its fields, shared with the messages in it.

@@ -3,6 +3,7 @@
 import dataclasses
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure, Reason
@@ -21,7 +22,7 @@ from context_rcnn.data.splits import TRAIN, Splits, hash_splits, read_splits
 
 SOURCES = tuple(layout.flag for layout in LAYOUTS)
 
-_Sources = dataclasses.make_dataclass(
+_Sources: Any = dataclasses.make_dataclass(
     "_Sources",
     [
         (setting, str | None, None)
@@ -45,7 +46,7 @@ class ArchiveOptions(_Sources):
         megadetector_splits: Splits that get such boxes; evaluation keeps to human ones.
         splits_file: Cameras by split; without it cameras are split by hash.
         val_fraction: Share of cameras for validation when split by hash.
-        seed: Of the hash.
+        seed: Seed of the hash.
         label_map: Label map file; without it ids follow the order of the source's categories.
         camera_regex: Names the camera by a group `camera` searched in the path.
         camera_csv: Names the camera by a table of files or folders.
@@ -101,7 +102,7 @@ class SplitArchive:
 
     Attributes:
         records: Records of each split, by camera and time.
-        failures: What the readers and the splits left out.
+        failures: Everything that the readers and the splits left out.
         splits: The splits used.
         label_map: Class ids by name, from 1.
         images_listed: Images the source names; equals records plus lost images.
@@ -131,7 +132,8 @@ def read_archive(options: ArchiveOptions) -> SplitArchive:
     by_split = _split(records, splits, failures)
     notes = archive.notes.copy()
     if options.megadetector_json:
-        by_split = _add_detector_boxes(options, by_split, failures, notes)
+        json = options.megadetector_json
+        by_split = _add_detector_boxes(json, options, by_split, failures, notes)
     if options.label_map:
         label_map = read_label_map(options.label_map)
         by_split = {
@@ -178,6 +180,7 @@ def _split(
 
 
 def _add_detector_boxes(
+    json: str,
     options: ArchiveOptions,
     by_split: dict[str, list[ImageRecord]],
     failures: list[Failure],
@@ -189,7 +192,7 @@ def _add_detector_boxes(
             f"megadetector_splits: no split is named {', '.join(sorted(missing))}; "
             f"there are {', '.join(by_split)}"
         )
-    results = read_megadetector(options.megadetector_json)
+    results = read_megadetector(json)
     check_overlap((record for members in by_split.values() for record in members), results)
     failures.extend(results.failures)
     boxed = dict(by_split)

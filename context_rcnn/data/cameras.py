@@ -36,7 +36,7 @@ class CameraNamer:
     def __call__(self, file_name: str) -> str | None:
         """Camera of a normalised relative path; None if the map or pattern does not cover it."""
         if self._map is not None:
-            return self._from_map(file_name)
+            return _from_map(self._map, file_name)
         if self._pattern is not None:
             match = self._pattern.search(file_name)
             return (match["camera"] or None) if match else None
@@ -44,13 +44,14 @@ class CameraNamer:
         named = [folder for folder in folders if not OVERFLOW_FOLDER.fullmatch(folder)]
         return "/".join(named) or self._root_camera
 
-    def _from_map(self, file_name: str) -> str | None:
-        path = file_name
-        while path:
-            if path in self._map:
-                return self._map[path]
-            path = path.rpartition("/")[0]
-        return None
+
+def _from_map(cameras: dict[str, str], file_name: str) -> str | None:
+    path = file_name
+    while path:
+        if path in cameras:
+            return cameras[path]
+        path = path.rpartition("/")[0]
+    return None
 
 
 def _compile(pattern: str) -> re.Pattern:
@@ -66,7 +67,7 @@ def _compile(pattern: str) -> re.Pattern:
 
 
 def _read_csv(path: Path) -> dict[str, str]:
-    cameras = {}
+    cameras: dict[str, str] = {}
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
         columns = table.fieldnames or []

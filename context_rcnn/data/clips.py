@@ -17,7 +17,7 @@ class ClipOptions:
     """Which frames make a clip.
 
     Attributes:
-        frames: How many.
+        frames: Number of frames.
         spacing: Every so many-th frame of the burst.
     """
 

@@ -63,7 +63,7 @@ def _label_problems(example: Mapping[str, tf.Tensor]) -> Iterator[str]:
             yield f"{where}: class {label}, but classes count from 1"
 
 
-def _brief(error: Exception) -> str:
+def _brief(error: UnicodeDecodeError | tf.errors.OpError) -> str:
     if isinstance(error, UnicodeDecodeError):  # TensorFlow quotes the broken bytes.
         return "not a tf.Example"
     return error.message.split("[Op:")[0].splitlines()[0][:200].strip()

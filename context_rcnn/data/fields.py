@@ -91,8 +91,8 @@ def quadruple(value: object) -> tuple[float, float, float, float] | None:
     """Four finite numbers, or None."""
     if not isinstance(value, list) or len(value) != 4:
         return None
-    numbers = tuple(number(item) for item in value)
-    return None if None in numbers else numbers
+    a, b, c, d = (number(item) for item in value)
+    return None if a is None or b is None or c is None or d is None else (a, b, c, d)
 
 
 def _load_json(path: str | Path) -> Any:

@@ -66,7 +66,7 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_camera_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags that name the camera of a path, and tell one sequence from the next."""
+    """Flags that name the camera of a path, and separate sequences."""
     cameras = parser.add_argument_group("cameras and sequences")
     cameras.add_argument(
         "--camera_regex",

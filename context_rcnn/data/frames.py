@@ -1,4 +1,4 @@
-"""Which frames a model sees together: what clips and draws from whole videos have in common."""
+"""Frames that a model sees together: the common base of clips and of draws from whole videos."""
 
 from typing import Protocol
 
@@ -9,8 +9,8 @@ class FrameSampler(Protocol):
     """Chooses the frames of a keyframe's clip, in training or in evaluation.
 
     Attributes:
-        frames: how many, the keyframe included.
-        keyframe: where in the clip it is.
+        frames: number of frames, the keyframe included.
+        keyframe: place of the keyframe in the clip.
         teaching: places in the clip whose labels teach; the model has outputs of these.
         redraws: whether each pass over the data draws other frames.
     """

@@ -32,7 +32,7 @@ _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # restart markers ca
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """What is accepted and what is changed.
+    """Rules for the images that are accepted, and for their conversion.
 
     Attributes:
         max_megapixels: Larger images are refused before they are decoded.
@@ -62,7 +62,7 @@ class CheckedImage:
 
     Attributes:
         encoded: The JPEG file.
-        width, height: Its size.
+        width, height: Size of the image.
         upright_size: (width, height) after EXIF rotation, before any reduction.
         orientation: EXIF orientation of the original file, 1 to 8.
         changes: Why it was encoded anew ("rotated", "reduced", ...); empty if it was not.
@@ -113,7 +113,7 @@ def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
     # Pillow opens lazily: everything about the file is read here, before pixels are.
     orientation = _orientation(image)
     is_jpeg = image.format in _JPEG_KINDS
-    changes = [] if is_jpeg else [f"from_{image.format.lower()}"]
+    changes = [] if is_jpeg else [f"from_{str(image.format).lower()}"]
     image, truncated = _decode(image, data, options)
     if truncated:
         changes.append("truncated_kept")
@@ -254,8 +254,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _reduce(image: Image.Image, max_side: int) -> Image.Image:
     scale = max_side / max(image.size)
-    size = tuple(max(1, round(side * scale)) for side in image.size)
-    return image.resize(size, Image.Resampling.LANCZOS)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _encode(image: Image.Image, quality: int) -> bytes:

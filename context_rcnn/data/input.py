@@ -39,7 +39,7 @@ class ImageInput:
     Attributes:
         image_size: Height and width of the network's input.
         keep_aspect_ratio: Fit and pad rather than stretch.
-        max_boxes: Most groundtruth boxes an image may have.
+        max_boxes: Largest number of groundtruth boxes per image.
         num_classes: Classes of boxes go from 1 to this; None does not look.
         join: Adds the keyframe's memory, mirrored if the image is: (example, flip) -> dict.
     """
@@ -123,7 +123,7 @@ def resize(
 
 
 def flip_image(image: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
-    """Mirrors left and right what is not padding, and leaves the padding where it is."""
+    """Mirrors the image left to right, and leaves the padding in its place."""
     width = tf.cast(shape[1], tf.int32)
     inside = tf.image.flip_left_right(image[:, :width])
     return tf.concat([inside, image[:, width:]], axis=1)
@@ -137,7 +137,7 @@ def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
 
 def find_files(input_path: str, field: str = "input_path") -> list[str]:
     """Returns the files that comma-separated patterns match, sorted; a ValueError where none."""
-    files = []
+    files: list[str] = []
     for pattern in filter(None, (part.strip() for part in input_path.split(","))):
         # A name that exists is taken as it is, whatever brackets there are in it.
         matches = [pattern] if tf.io.gfile.exists(pattern) else tf.io.gfile.glob(pattern)
@@ -150,7 +150,7 @@ def find_files(input_path: str, field: str = "input_path") -> list[str]:
 
 
 def count_images(files: Sequence[str]) -> str:
-    """What teaches and what is left out, in words, from the manifests beside the files."""
+    """A sentence on the images that train and those left out, from the manifests of the files."""
     counts, unknown = dict.fromkeys(("boxed", "empty", "image_level", "unlabelled"), 0), 0
     manifests: dict[str, dict] = {}
     for file in files:
@@ -159,8 +159,8 @@ def count_images(files: Sequence[str]) -> str:
             manifests[folder] = _read_manifest(os.path.join(folder, "manifest.json"))
         shard = manifests[folder].get(name)
         unknown += shard is None
-        for state in counts if shard else ():
-            counts[state] += shard.get(state, 0)
+        for state in counts:
+            counts[state] += (shard or {}).get(state, 0)
     words = (
         f"{counts['boxed']} images with boxes and {counts['empty']} empty ones; left out: "
         f"{counts['image_level']} whose label has no box, {counts['unlabelled']} without a label"
@@ -210,11 +210,11 @@ def training_batches(
 
     Args:
         files: TFRecord files.
-        to_row: from a clip to a row.
+        to_row: function that makes a row of a clip.
         batch_size: clips a batch of this host.
-        seed: of order and flips.
+        seed: seed of order and flips.
         shuffle_buffer_size: clips held while shuffling.
-        flip_probability: of each clip.
+        flip_probability: probability of a flip, for each clip.
         empty_fraction: share of clips with an empty keyframe; negative takes what there is.
         clip: frames around each keyframe.
         shard: number of hosts, and which of them this is.

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from context_rcnn.data.boxes import normalise
-from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.images import CheckedImage, ImageOptions, check_image, read_file
 from context_rcnn.data.paths import FileError
 from context_rcnn.data.records import ImageRecord, LabelState
@@ -52,7 +52,7 @@ def prepare(
 
 
 def failure_of(
-    record: ImageRecord, stage: str, reason: Reason, detail: str, lost: str = "image"
+    record: ImageRecord, stage: str, reason: Reason, detail: str, lost: Lost = "image"
 ) -> Failure:
     """A failure that carries the names of its record."""
     return Failure(

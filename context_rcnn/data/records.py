@@ -28,7 +28,7 @@ class Box:
         relative: Edges are fractions of the annotated image size, not pixels.
         area: Annotated area in the units of the edges, if the source gives one.
         score: Confidence of the detector that drew the box; None for a human's box.
-        track: Which object of its video it is, where the source follows objects; "" if unknown.
+        track: Name of the object in its video, if the source follows objects; "" if unknown.
     """
 
     xmin: float
@@ -54,7 +54,7 @@ class ImageRecord:
         seq_id: Burst the image belongs to; "" until `sequences.assign_sequences` fills it in.
         seq_num_frames: Frames in the burst; 0 if unknown.
         frame_num: Position in the burst; -1 if unknown. Zero- or one-based as the source has it.
-        label_state: How much is known about the content.
+        label_state: State of knowledge about the content.
         class_names: Image-level class names, sorted; never contains the empty class.
         boxes: Annotated boxes.
         width, height: Image size the boxes refer to, if the source states it.

@@ -17,7 +17,7 @@ class Splits:
 
     Attributes:
         cameras: Cameras of each split.
-        source: Where the splits come from; for people.
+        source: Origin of the splits, for people.
     """
 
     cameras: Mapping[str, Collection[str]]
@@ -92,10 +92,12 @@ def hash_splits(cameras: Iterable[str], val_fraction: float, seed: int) -> Split
 def _camera_names(members: object, where: str) -> list[str]:
     if not isinstance(members, list):
         raise ValueError(f"{where} must be a list of cameras, found {kind(members)}")
-    names = [identifier(member) for member in members]
-    if None in names:
-        position = names.index(None)
-        raise ValueError(f"{where}: entry {position} is no camera: {members[position]!r:.80}")
+    names = []
+    for position, member in enumerate(members):
+        name = identifier(member)
+        if name is None:
+            raise ValueError(f"{where}: entry {position} is no camera: {member!r:.80}")
+        names.append(name)
     return names
 
 

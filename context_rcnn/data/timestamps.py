@@ -52,7 +52,8 @@ def parse_timestamp(text: object, *, this_year: int | None = None) -> int | None
     if match is None:
         raise ClockError(Reason.BAD_DATE, f"not a date like 2022-12-31 09:52:50: {text!r:.80}")
     try:
-        reading = datetime.datetime(*(int(field or 0) for field in match.groups()))
+        year, month, day, hour, minute, second = (int(field or 0) for field in match.groups())
+        reading = datetime.datetime(year, month, day, hour, minute, second)
     except ValueError as error:
         raise ClockError(Reason.BAD_DATE, f"{error}: {text!r:.80}") from error
     this_year = this_year or datetime.date.today().year

@@ -1,4 +1,4 @@
-"""Looks at a whole archive without writing it: the same reading and checks as `create_examples`."""
+"""Checks a whole archive without writing it, in the same way as `create_examples`."""
 
 import dataclasses
 import itertools
@@ -78,8 +78,8 @@ def validate_archive(
     """Reads an archive and opens every image, as `create_examples` does, but writes nothing.
 
     Args:
-        archive_options: Where the archive is and how to read it.
-        image_options: What images are accepted.
+        archive_options: Place of the archive, and options for reading it.
+        image_options: Rules for the images that are accepted.
         workers: Threads that open images.
         progress: Called with the images and their number, to show how far it is; such as
             `lambda images, total: tqdm(images, "validate", total)`.

@@ -35,13 +35,13 @@ def stream_batches(
 
     Args:
         files: TFRecord files.
-        to_image: from a parsed example to `image`, `image_shape` and `key`.
+        to_image: function from a parsed example to `image`, `image_shape` and `key`.
         rows: the rows of this batch among all.
-        all_rows: of all replicas and hosts together.
-        steps: how many, the same for all: see `count_steps`.
+        all_rows: number of rows of all replicas and hosts together.
+        steps: number of steps, the same for all: see `count_steps`.
         delay: frames that a keyframe waits for those after it.
         anywhere: whether to give them.
-        seed: of their order.
+        seed: seed of the order of the videos.
     """
     datasets = [
         _row_of_videos(list(files), to_image, row, all_rows, delay, anywhere, seed) for row in rows

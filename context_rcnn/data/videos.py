@@ -1,4 +1,4 @@
-"""Videos: runs of frames that belong together, whole, for models that see more than neighbours.
+"""Whole videos, for models that see more than neighbouring frames.
 
 Example files hold a video (a burst of a camera) side by side in time order. To learn, a keyframe is
 drawn with frames from around it and from anywhere in its video; to detect, videos go by frame
@@ -19,7 +19,7 @@ class Reach:
     """Frames to draw, from so far before the keyframe to so far after it; None is the whole video.
 
     Attributes:
-        count: How many, all different, the keyframe not among them.
+        count: Number of frames, all different, without the keyframe.
         first, last: Relative to the keyframe.
     """
 
@@ -33,9 +33,10 @@ class VideoClips:
     """Keyframes, each with frames of its video drawn at random.
 
     Attributes:
-        reaches: What is drawn.
-        keyframes: Most keyframes a video, evenly spaced: long videos are not to outweigh others.
-        seed: Of the draws. Each pass over the data draws others.
+        reaches: Frames that are drawn.
+        keyframes: Largest number of keyframes per video, evenly spaced, so that long videos do not
+            outweigh others.
+        seed: Seed of the draws. Each pass over the data draws others.
     """
 
     reaches: tuple[Reach, ...]
@@ -122,7 +123,7 @@ def draw_frames(
     Args:
         frames: int32, how many the video has.
         keyframe: int32, which of them.
-        reaches: what to draw.
+        reaches: frames to draw.
         seed: int [2], of the draw.
 
     Returns:

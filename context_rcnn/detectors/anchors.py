@@ -23,7 +23,7 @@ def make_anchors(
         sizes: side of the square anchor at scale 1, one a level.
         scales: multiples of the size, e.g. .25, .5, 1, 2.
         aspect_ratios: width over height.
-        centre: of an anchor in its cell, .5 is the middle and 0 the upper left corner.
+        centre: place of an anchor in its cell: .5 is the middle and 0 the upper left corner.
     """
     if len(sizes) != len(levels):
         raise ValueError(

@@ -93,13 +93,13 @@ def build_resnet(
 
     Args:
         model_id: the depth.
-        kind: of the detector, one of `KINDS`.
+        kind: kind of the detector, one of `KINDS`.
         depth_multiplier: scales the channels; small ones make toy models.
         freeze_batch_norm: use the moving statistics in training too, for fine-tuning on few images.
         sync_batch_norm: share batch statistics between replicas.
-        norm_momentum: of the moving statistics.
+        norm_momentum: momentum of the moving statistics.
         norm_epsilon: added to variances.
-        regularizer: of the kernels.
+        regularizer: regularizer of the kernels.
     """
     if model_id not in resnet.RESNET_SPECS:
         raise ValueError(

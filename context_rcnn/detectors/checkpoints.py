@@ -1,4 +1,4 @@
-"""Loading checkpoints: all of what was asked for, or an error with the names."""
+"""Loading checkpoints: everything that was requested, or an error with the missing names."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ def restore(path: str, field: str, *, new: Sequence[tf.Variable] = (), **roots: 
     """Fills every variable of `roots` from a checkpoint saved with the same names.
 
     Args:
-        path: of the checkpoint.
+        path: path of the checkpoint.
         field: the setting that asked for it, for messages.
         new: variables that keep their values if the checkpoint does not have them.
         **roots: modules by the names they were saved under.

@@ -1,7 +1,7 @@
 """From settings to a Faster R-CNN: the one place where the config tree becomes arguments."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import tf_keras
 from official.vision.modeling.heads import dense_prediction_heads
@@ -13,11 +13,11 @@ from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
 from context_rcnn.detectors.two_stage import TwoStageDetector
 
-Regularizer = tf_keras.regularizers.Regularizer | None
+Regularizer: TypeAlias = "tf_keras.regularizers.Regularizer | None"
 
 
 class Parts(NamedTuple):
-    """What one kind of backbone has of its own.
+    """The parts that differ between kinds of backbones.
 
     Attributes:
         trunk: images to maps.
@@ -25,9 +25,9 @@ class Parts(NamedTuple):
         checkpoint_items: under the names that classification checkpoints use.
         hidden: dense layers before the predictions.
         decoder: a pyramid on the maps, or None.
-        levels: of the first stage's maps.
+        levels: levels of the first stage's maps.
         rpn_head: makes the first stage's head; None takes the library's.
-        anchor_centre: in its cell.
+        anchor_centre: place of an anchor in its cell.
     """
 
     trunk: tf_keras.Model
@@ -53,7 +53,7 @@ def _c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
 
 
 def _dc5(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
-    """Conv5 on the whole map, and a vector of each box."""
+    """Conv5 on the whole map, and one vector per box."""
     resnet, hidden = _resnet(config, regularizer), tuple(config.boxes.hidden)
     return Parts(resnet.maps(), DenseBoxHead(hidden, regularizer), {"backbone": resnet})
 
@@ -104,7 +104,7 @@ def build_faster_rcnn(
 
     Args:
         config: the detector.
-        weight_decay: of all kernels.
+        weight_decay: weight decay of all kernels.
         map_memory, box_memory, memory_on_crops: the ports, see `TwoStageDetector`.
         detector_class: puts the parts together.
     """

@@ -1,4 +1,4 @@
-"""The second stage: crops of the maps, box features, and what is predicted of them."""
+"""The second stage: crops of the maps, box features, and predictions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from official.vision.modeling.layers import roi_aligner
 
 
 class BoxHead(tf_keras.layers.Layer):
-    """Crops the maps at the proposals and gives one [7, 7, depth] feature a box.
+    """Crops the maps at the proposals and returns one [7, 7, depth] feature per box.
 
     A C4 detector crops 14x14, pools to 7x7 and runs conv5 on it; a pyramid crops 7x7 and stops.
     """
@@ -34,11 +34,11 @@ class BoxHead(tf_keras.layers.Layer):
 
 
 class DenseBoxHead(BoxHead):
-    """Crops 7x7 from conv5 of the whole map; dense layers give one vector a box, [1, 1, depth].
+    """Crops 7x7 from conv5 of the whole map; dense layers give one vector per box, [1, 1, depth].
 
     Args:
         hidden: units of the dense layers, each with ReLU; none leaves the crops as they are.
-        regularizer: of their kernels.
+        regularizer: regularizer of the kernels.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class BoxPredictor(tf_keras.layers.Layer):
         num_classes: without background.
         hidden: units of the dense layers.
         class_agnostic: all classes share the offsets of a box.
-        regularizer: of the dense layers' kernels.
+        regularizer: regularizer of the dense layers' kernels.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The Object Detection API's Faster R-CNN of TensorFlow 1, part by part where it is not ours.
+"""The Object Detection API's Faster R-CNN of TensorFlow 1, with its own parts.
 
 Its detectors keep their weights here (`tasks/slim_checkpoints`), so what they compute must be the
 same: a ResNet that strides in the last unit of a block and not in the first, Caffe's means, crops
@@ -121,9 +121,9 @@ class SlimRpnHead(tf_keras.layers.Layer):
     """Objectness and offsets of the anchors on the one map, without batch norm.
 
     Args:
-        anchors: at each place.
-        filters: of the convolution before the predictions.
-        regularizer: of the kernels.
+        anchors: number of anchors at each place.
+        filters: number of filters of the convolution before the predictions.
+        regularizer: regularizer of the kernels.
     """
 
     def __init__(

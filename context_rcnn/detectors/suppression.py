@@ -43,9 +43,9 @@ def best_detections(
     Args:
         boxes: [batch, n, classes, 4].
         scores: [batch, n, classes].
-        score_threshold: boxes must score more.
-        iou_threshold: of boxes that suppress each other.
-        count: detections an image.
+        score_threshold: score that a box must exceed.
+        iou_threshold: IoU at which a box suppresses a worse one.
+        count: detections per image.
 
     Returns:
         boxes [batch, count, 4], scores [batch, count] and classes [batch, count] from 0, best

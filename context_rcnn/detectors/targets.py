@@ -21,7 +21,7 @@ class Matches(NamedTuple):
 
 
 class Samples(NamedTuple):
-    """A fixed number of boxes an image to learn from; `valid` is False where there were fewer."""
+    """A fixed number of boxes per image to learn from; `valid` is False where there were fewer."""
 
     index: tf.Tensor  # int32 [batch, samples], into the boxes
     positive: tf.Tensor  # bool [batch, samples]
@@ -84,12 +84,12 @@ def match_boxes(
 def sample_balanced(
     positive: tf.Tensor, negative: tf.Tensor, *, samples: int, positive_fraction: float
 ) -> Samples:
-    """Draws up to `samples` boxes an image, at most `positive_fraction` of them positive.
+    """Draws up to `samples` boxes per image, at most `positive_fraction` of them positive.
 
     Args:
         positive: bool [batch, boxes].
         negative: bool [batch, boxes].
-        samples: how many to draw.
+        samples: number of samples to draw.
         positive_fraction: upper bound of the share of positives; negatives fill the rest.
     """
     boxes = positive.shape[1]

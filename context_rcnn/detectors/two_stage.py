@@ -28,7 +28,7 @@ class Proposals(NamedTuple):
     remembered: tf.Tensor | None = None  # bool, a memory may hold them; None: the best ones
 
     def best(self, count: int | None) -> "Proposals":
-        """The first so many of each image; None for all."""
+        """The first boxes of each image; None for all."""
         return Proposals(*(part[:, :count] for part in self[:3]))
 
 
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the second half says of proposals."""
+    """The output of the second half for the proposals."""
 
     proposals: Proposals
     logits: tf.Tensor  # [batch, proposals, 1 + classes]
@@ -169,7 +169,7 @@ class TwoStageDetector(tf_keras.Model):
         """The first half: maps, port 1, first stage.
 
         Args:
-            images, shapes: as `call` has them.
+            images, shapes: the same as in `call`.
             memory: tensors for port 1.
             training: whether to use batch statistics.
             port: is called in place of port 1.
@@ -192,7 +192,7 @@ class TwoStageDetector(tf_keras.Model):
         """The second half: box features, port 2, predictions, suppression.
 
         Args:
-            seen: by `look`.
+            seen: the result of `look`.
             memory: tensors for port 2.
             training: whether to use batch statistics.
             port: is called in place of port 2.
@@ -349,9 +349,11 @@ def _beside(drawn: Proposals, best: Proposals) -> Proposals:
     """The boxes to learn from, and behind them those that a memory may hold."""
     if not best.boxes.shape[1]:
         return drawn
-    both = [tf.concat(parts, axis=1) for parts in zip(drawn[:3], best[:3], strict=True)]
-    flags = [tf.zeros_like(drawn.valid), tf.ones_like(best.valid)]
-    return Proposals(*both, remembered=tf.concat(flags, axis=1))
+    flagged = (
+        drawn._replace(remembered=tf.zeros_like(drawn.valid)),
+        best._replace(remembered=tf.ones_like(best.valid)),
+    )
+    return Proposals(*(tf.concat(parts, axis=1) for parts in zip(*flagged, strict=True)))
 
 
 def _flatten(maps: tf.Tensor, depth: int) -> tf.Tensor:

@@ -42,7 +42,7 @@ def to_coco(
         first[image.video] = min(image.place, first.get(image.video, image.place))
         names.setdefault(image.video, image.burst or image.id)
     numbers = {video: i for i, video in enumerate(names, 1)}
-    groundtruth = {
+    groundtruth: dict[str, Any] = {
         "info": {"description": "groundtruth"},
         "videos": [{"id": numbers[video], "name": name} for video, name in names.items()],
         "images": [
@@ -90,7 +90,7 @@ def evaluate(
     truth, found = _index(groundtruth), _index(groundtruth | {"annotations": _scored(results)})
     evaluation = _run(truth, found, [image["id"] for image in groundtruth["images"]])
     precision, recall = evaluation.eval["precision"], evaluation.eval["recall"]
-    metrics = _overall(evaluation)
+    metrics: dict[str, Any] = dict(_overall(evaluation))
     boxes_of_class = np.bincount(
         [a["category_id"] for a in groundtruth["annotations"]],
         minlength=max(class_names, default=0) + 1,

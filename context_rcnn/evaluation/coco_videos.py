@@ -95,7 +95,7 @@ def _read_frames(path: str | Path) -> dict[str, tuple[int, int]]:
 
 def _read_detections(
     rows: list, frames: Mapping[str, tuple[int, int]], groundtruth: str | Path, path: str | Path
-) -> tuple[np.ndarray, ...]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Videos, frames, boxes x1 y1 x2 y2, scores and classes of COCO results."""
     places = np.zeros((len(rows), 2), np.int64)
     boxes, scores = np.zeros((len(rows), 4)), np.zeros(len(rows))

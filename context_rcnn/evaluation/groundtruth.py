@@ -53,7 +53,8 @@ def read_groundtruth(
         for place, row in enumerate(rows)
         if row["label_state"] in input_lib.TEACHING_STATES
     )
-    images, ids = [], {}
+    images: list[Image] = []
+    ids: dict[int, str] = {}
     for place, row in itertools.islice(teaching, 0, None, sample_1_of_n):
         image = Image(
             id=row["image_id"].decode("utf-8", "replace"),

@@ -56,7 +56,7 @@ def majority_vote(
 
     Args:
         images: evaluated images; `burst` and `place` say which are neighbours.
-        detections: by image key.
+        detections: detections by image key.
         options: the paper's window by default.
 
     Returns:
@@ -74,8 +74,8 @@ def majority_vote(
         confident = scores >= options.score_threshold
         if not confident.any():
             continue
-        neighbours = [at.get((image.camera, image.burst, image.place + d)) for d in distances]
-        window = [image.key, *neighbours]
+        places = [(image.camera, image.burst, image.place + d) for d in distances]
+        window = [image.key, *(at[place] for place in places if place in at)]
         votes = [detections[key][1:] for key in window if key in detections]
         elected = np.where(confident, _winner(votes, options.score_threshold), classes)
         voted[image.key] = (boxes, scores, elected)

@@ -36,12 +36,12 @@ def motion_ious(images: Sequence[Image]) -> list[np.ndarray]:
             if track:
                 places[image.camera, image.burst, track][image.place] = (i, j)
     ious = [np.full(len(image.boxes), np.nan) for image in images]
-    for track in places.values():
-        for frame, (i, j) in track.items():
+    for seen in places.values():
+        for frame, (i, j) in seen.items():
             others = [
-                track[other]
+                seen[other]
                 for other in range(frame - REACH, frame + REACH + 1)
-                if other != frame and other in track
+                if other != frame and other in seen
             ]
             if others:
                 box = images[i].boxes[j]

@@ -1,4 +1,4 @@
-"""What is done to a run's detections before they are measured, as the settings ask for."""
+"""Post-processing of a run's detections before they are measured, as the settings choose it."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,11 +19,11 @@ PostProcessing = Callable[[Sequence[Image], Detections], tuple[Detections, dict[
 
 
 def build_post_processing(config: configs.PostProcessing, *, spacing: int = 1) -> PostProcessing:
-    """Returns what the settings ask for; what makes no sense is an error before any run.
+    """Returns the post-processing of the settings; raises an error for settings without sense.
 
     Args:
         config: `task.evaluation.post_processing`.
-        spacing: of the frames of a window within their burst, `task.clip.spacing`.
+        spacing: spacing of the frames of a window within their burst, `task.clip.spacing`.
     """
     if config.type == "none":
         return lambda images, detections: (detections, {})

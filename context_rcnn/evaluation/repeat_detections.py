@@ -24,6 +24,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:  # they import TensorFlow
     from context_rcnn.evaluation.coco import Detections
@@ -39,8 +40,8 @@ class RepeatDetectionOptions:
     """Which detections are near-identical, and how many are too many.
 
     Attributes:
-        iou: Overlap with a location's first box, from 0.5 to 1.
-        min_occurrences: Images that make a location suspicious; less on small sets.
+        iou: Lowest IoU with the first box of a location, from 0.5 to 1.
+        min_occurrences: Number of images that make a location suspicious; less on small sets.
         min_score: Detections below this score take no part.
         min_area: Nor do boxes that are smaller than this share of the image,
         max_area: nor larger ones: a large box in the same place may well be an animal at rest.
@@ -72,7 +73,7 @@ class RepeatDetectionOptions:
 
 
 class Repeats(NamedTuple):
-    """The detections that are suspect, in the order that they were given in."""
+    """The suspicious detections, in the order of the input."""
 
     group: np.ndarray  # int64 [detections], number of the suspicious location, -1 where not suspect
     images: np.ndarray  # int64 [detections], images that the location was seen in, 0 where not
@@ -84,16 +85,16 @@ class Repeats(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """How many suspicious locations there are."""
+        """Number of suspicious locations."""
         return int(self.group.max(initial=-1)) + 1
 
 
 def find_repeat_detections(
     cameras: Sequence[Hashable],
     images: Sequence[Hashable],
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    classes: np.ndarray,
+    boxes: ArrayLike,
+    scores: ArrayLike,
+    classes: ArrayLike,
     options: RepeatDetectionOptions | None = None,
 ) -> Repeats:
     """Finds detections that come back in the same place of the same camera.
@@ -101,8 +102,8 @@ def find_repeat_detections(
     Time and memory grow with the number of detections, not with its square.
 
     Args:
-        cameras: of each detection, in any order.
-        images: of each detection.
+        cameras: camera of each detection, in any order.
+        images: image of each detection.
         boxes: [detections, 4], normalised y1 x1 y2 x2.
         scores: [detections].
         classes: [detections].
@@ -184,7 +185,7 @@ def _locations(owners: Sequence[Hashable], boxes: np.ndarray, iou: float) -> lis
     members: list[list[int]] = []
     cells: dict[tuple, list[int]] = defaultdict(list)
     for i, (owner, box) in enumerate(zip(owners, boxes.tolist(), strict=True)):
-        near = []
+        near: list[int] = []
         for cell in grid.cells_that_may_match(box):
             near += cells.get((owner, cell), ())
         same = np.flatnonzero(overlap(boxes[i], first[near]) >= iou) if near else ()
@@ -211,7 +212,7 @@ class _Grid:
         self._log_step = -_CELL * math.log(coarse)
         self._unit = _CELL * (1.0 - coarse)
 
-    def cell(self, box: Sequence[float]) -> tuple[int, int, int, int]:
+    def cell(self, box: Sequence[float]) -> tuple[int, ...]:
         """The cell of a box y1 x1 y2 x2: size and place along y, then along x."""
         indices = []
         for start, end in (box[::2], box[1::2]):
@@ -219,7 +220,7 @@ class _Grid:
             indices += [size, math.floor(start / self._width(size))]
         return tuple(indices)
 
-    def cells_that_may_match(self, box: Sequence[float]) -> Iterator[tuple[int, int, int, int]]:
+    def cells_that_may_match(self, box: Sequence[float]) -> Iterator[tuple[int, ...]]:
         """The cells of all boxes that can overlap this one with that IoU."""
         axes = []
         for start, end in (box[::2], box[1::2]):

@@ -71,7 +71,7 @@ class SeqNmsOptions:
 
 
 class Tubes(NamedTuple):
-    """What became of the detections, in the order that they were given in."""
+    """The result for each detection, in the order of the input."""
 
     scores: np.ndarray  # float64 [detections], those of their tubes
     suppressed: np.ndarray  # bool [detections]

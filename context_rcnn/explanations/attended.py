@@ -30,15 +30,15 @@ from context_rcnn.tasks.inputs import make_join
 
 
 class Explainer:
-    """A trained Context R-CNN that says what it looks at.
+    """A trained Context R-CNN that also returns what it looks at.
 
     Args:
         model_dir: folder of its run.
-        checkpoint: by default the best of the run, or else the latest.
+        checkpoint: checkpoint to use; by default the best of the run, or else the latest.
         input_path: examples to explain; by default the run's validation data.
         top: entries a detection.
-        min_score: of detections.
-        min_weight: of entries.
+        min_score: lowest score of a detection.
+        min_weight: lowest weight of an entry.
     """
 
     def __init__(
@@ -82,6 +82,8 @@ class Explainer:
             raise ValueError(f"no such image in the examples: {', '.join(unknown[:5])}")
         keys = [by_id[name] for name in image_ids] if image_ids is not None else list(self._frames)
         clip = self._task.evaluation_window()
+        if clip is None:
+            raise ValueError("this detector goes through videos frame by frame; give one of clips")
         dataset = input_lib.chosen_batches(
             self._files, self._task.image_input(self._data), keys, batch_size=4, clip=clip
         )

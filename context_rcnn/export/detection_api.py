@@ -98,7 +98,7 @@ def api_detections(
     suppression: the proposals with the box of their best class.
 
     Args:
-        detector: that has answered.
+        detector: the detector that has answered.
         answer: boxes in pixels.
         shapes: [images, 2], height and width in pixels.
     """

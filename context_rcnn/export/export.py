@@ -41,8 +41,8 @@ def export_run(
 
     Args:
         model_dir: folder of the run.
-        output_dir: to write to.
-        checkpoint: by default the best checkpoint of the run, or else the latest.
+        output_dir: folder to write.
+        checkpoint: checkpoint to export; by default the best of the run, or else the latest.
         **options: of `serve`.
     """
     return export_trained(load_run(model_dir, checkpoint), output_dir, **options)
@@ -70,7 +70,7 @@ def serve(
     Args:
         trained: the detector.
         extractor: folder of the extractor that made the bank it was trained with.
-        input_type: of `serving_default`, one of `detection_api.INPUT_TYPES`.
+        input_type: input type of `serving_default`, one of `detection_api.INPUT_TYPES`.
         use_side_inputs: whether `serving_default` takes a memory; None if the detector has one.
         side_input_shapes, side_input_types, side_input_names: as the Object Detection API's flags
             have them; sizes that are given are fixed.
@@ -171,7 +171,7 @@ def _describe(
 
 
 def _describe_video(stream: Stream | None) -> dict[str, Any] | None:
-    """What a stream of videos is to be given; one that wants to know times is of cameras."""
+    """The inputs that a stream of videos needs; a stream that needs times is one of cameras."""
     if stream is None or "seconds" in stream.inputs:
         return None
     anywhere = "elsewhere" in stream.inputs

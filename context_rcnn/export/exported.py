@@ -31,7 +31,7 @@ class ExportedModel:
     [images, detections], 0 in padding. A broken image fails all that are with it.
 
     Args:
-        folder: of the export, with `model.json`.
+        folder: folder of the export, with `model.json`.
 
     Raises:
         ValueError: if the folder is no export, or its parts do not belong together.
@@ -56,7 +56,7 @@ class ExportedModel:
 
     @property
     def extractor_hash(self) -> str:
-        """Of the extractor inside, "" if there is none."""
+        """Hash of the extractor inside, "" if there is none."""
         return (self.description["extractor"] or {}).get("hash", "")
 
     def detect(self, encoded: Sequence[bytes]) -> Arrays:
@@ -124,7 +124,7 @@ class ExportedModel:
         return _detections(called) | attention
 
     def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
-        """The state of so many cameras that have seen nothing."""
+        """The state of this number of cameras that have seen nothing."""
         return self._call("initial_state", tf.constant(batch_size, tf.int32))
 
     def step(
@@ -144,14 +144,14 @@ class ExportedModel:
             cameras: int64 [n], a number for each camera.
             seconds: int64 [n], -1 where unknown.
             valid: bool [n], whether there is a frame.
-            state: of n cameras, from `initial_state` or the last step.
+            state: state of n cameras, from `initial_state` or the last step.
 
         Returns:
             Detections, and the next state.
         """
         if self.description.get("video"):
             raise ValueError("this model is one of videos: use step_videos")
-        found, state = self._call(
+        found, after = self._call(
             "step",
             _images(encoded),
             tf.convert_to_tensor(np.asarray(cameras), tf.int64),
@@ -159,7 +159,7 @@ class ExportedModel:
             tf.convert_to_tensor(np.asarray(valid), tf.bool),
             {name: tf.convert_to_tensor(value) for name, value in state.items()},
         )
-        return _detections(found), state
+        return _detections(found), after
 
     def step_videos(
         self,
@@ -178,7 +178,7 @@ class ExportedModel:
             encoded: n images; b"" will do where there is none.
             videos: int64 [n], a number for each video; the row of another one begins anew.
             valid: bool [n], whether there is a frame.
-            state: of n videos, from `initial_state` or the last step.
+            state: state of n videos, from `initial_state` or the last step.
             ended: bool [n], whether the video has no more frames but is to go on.
             anywhere: n images from anywhere in the videos, if `description["video"]["anywhere"]`.
             anywhere_valid: bool [n], whether there are; by default where there is a frame.
@@ -206,9 +206,9 @@ class ExportedModel:
             inputs += [_images(anywhere), tf.constant(there)]
         elif anywhere is not None:
             raise ValueError("this model sees no frames from anywhere in a video")
-        state = {name: tf.convert_to_tensor(value) for name, value in state.items()}
-        found, state = self._call("step", *inputs, state)
-        return _detections(found) | {"frame": found["frame"].numpy()}, state
+        before = {name: tf.convert_to_tensor(value) for name, value in state.items()}
+        found, after = self._call("step", *inputs, before)
+        return _detections(found) | {"frame": found["frame"].numpy()}, after
 
     def _call(self, name: str, *inputs: Any) -> Any:
         function = getattr(self._module, name, None)

@@ -1,4 +1,4 @@
-"""The frozen extractor: a trained detector as a SavedModel that gives box features of images.
+"""The frozen extractor: a trained detector as a SavedModel that returns box features of images.
 
 It needs TensorFlow alone to run:
 
@@ -46,14 +46,14 @@ class Extractor(tf.Module):
         keep_aspect_ratio: fit and pad rather than stretch.
         source: one of `SOURCES`.
         class_names: names by id.
-        max_boxes: best boxes of an image whose features are given; each one costs a second stage.
+        max_boxes: number of boxes kept per image, best first; each one costs a second stage.
     """
 
     def __init__(
         self,
         model: TwoStageDetector,
         *,
-        image_size: tuple[int, int],
+        image_size: Sequence[int],
         keep_aspect_ratio: bool,
         source: str,
         class_names: Mapping[int, str],
@@ -153,7 +153,7 @@ def prepare_images(
 
 
 def fingerprint(model: tf_keras.Model, preprocessing: Mapping[str, Any]) -> str:
-    """A hash of all weights and of what is done to an image before it meets them."""
+    """A hash of all weights and of the preprocessing of images."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps(preprocessing, sort_keys=True).encode())
     for variable in model.variables:
@@ -198,10 +198,10 @@ def export_extractor(
 
     Args:
         model_dir: folder of the run, with its `params.yaml`.
-        folder: to write to.
+        folder: folder to write.
         source: one of `SOURCES`.
-        max_boxes: best boxes of an image whose features are given.
-        checkpoint: by default the best checkpoint of the run, or else the latest.
+        max_boxes: number of boxes kept per image, best first.
+        checkpoint: checkpoint to freeze; by default the best of the run, or else the latest.
     """
     config, task, model = load_run(model_dir, checkpoint)
     task.temporal.check_single_images("an extractor sees single images: train one without it")

@@ -5,7 +5,7 @@
         print(found.failure or found.scores)
 
 Images are sent several at a time. One broken image fails all that were sent with it, so the client
-asks again with halves until it stands alone. A memory is sent once a request, for all its images;
+asks again with halves until it stands alone. A memory is sent once per request, for all its images;
 it is many numbers as text, and gRPC is the better way for large ones (docs/serving.md).
 """
 
@@ -24,7 +24,7 @@ class ServingError(Exception):
     """The server did not answer, or refused.
 
     Attributes:
-        status: of HTTP; None where there was no answer.
+        status: status code of HTTP; None if there was no answer.
     """
 
     def __init__(self, message: str, status: int | None = None):
@@ -33,7 +33,7 @@ class ServingError(Exception):
 
 
 class Found(NamedTuple):
-    """Detections in an image, or why there are none."""
+    """Detections in an image, or the reason why there are none."""
 
     boxes: np.ndarray  # float32 [n, 4], y1 x1 y2 x2 as fractions of the image
     scores: np.ndarray  # float32 [n], best first
@@ -45,9 +45,9 @@ class ServingClient:
     """Asks a served model (`context-rcnn export`).
 
     Args:
-        url: of the server, such as http://localhost:8501.
-        model: its name there.
-        version: of the model; None takes the latest.
+        url: address of the server, such as http://localhost:8501.
+        model: name of the model on the server.
+        version: version of the model; None takes the latest.
         batch_size: images a request. A server that makes batches itself wants 1, from several
             threads, which may share a client.
         retries: how often a refused image is asked about again, alone: a server that makes batches
@@ -122,7 +122,7 @@ class ServingClient:
 def request_inputs(
     images: Sequence[bytes], memory: np.ndarray | None = None
 ) -> tuple[str, dict[str, Any]]:
-    """The signature to ask, and its inputs as JSON has them."""
+    """The signature to call, and its inputs as JSON."""
     inputs: dict[str, Any] = {
         "encoded_images": [{"b64": base64.b64encode(image).decode()} for image in images]
     }
@@ -150,7 +150,7 @@ def read_detections(outputs: Mapping[str, np.ndarray]) -> list[Found]:
 
 
 def _message(error: urllib.error.HTTPError) -> str:
-    """What the server says is wrong."""
+    """The error message of the server."""
     text = error.read().decode("utf-8", "replace")
     try:
         return str(json.loads(text)["error"])

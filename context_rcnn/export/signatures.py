@@ -1,4 +1,4 @@
-"""What an exported detector can be asked, as functions of plain tensors.
+"""The functions of an exported detector, on plain tensors.
 
 Each is an attribute of the loaded SavedModel and a signature of the same name. Images are encoded,
 as many as one likes and of any size, unless said otherwise.
@@ -44,17 +44,17 @@ Tensors = dict[str, tf.Tensor]
 
 
 class ServedDetector(tf.Module):
-    """A detector with its preprocessing, its memory and what is known of it.
+    """A detector with its preprocessing, its memory and its description.
 
     Args:
         model: a built detector.
-        description: of the model (docs/serving.md); carried inside as JSON, and read for the
-            preprocessing and the memory.
-        input_type: of `serving_default`, one of `detection_api.INPUT_TYPES`.
-        side_inputs: of `serving_default`, from `detection_api.side_input_specs`, or none.
+        description: description of the model (docs/serving.md); kept inside as JSON, and read for
+            the preprocessing and the memory.
+        input_type: input type of `serving_default`, one of `detection_api.INPUT_TYPES`.
+        side_inputs: inputs of `serving_default`, from `detection_api.side_input_specs`, or none.
         extractor: a loaded extractor, or None.
         temporal: what the detector remembers.
-        stream: of the detector, or None where it cannot be asked frame by frame.
+        stream: stream of the detector, or None if it does not work frame by frame.
     """
 
     def __init__(
@@ -220,7 +220,8 @@ class ServedDetector(tf.Module):
 
     def _explain_with_projected(self, encoded_images: tf.Tensor, *projected: tf.Tensor) -> Tensors:
         images, shapes = self._prepare(encoded_images)
-        memory = _projected(*projected, tf.shape(images)[0])
+        keys, values, valid = projected
+        memory = _projected(keys, values, valid, tf.shape(images)[0])
         temporal = self._untracked.temporal
         found = temporal.attended(self._model, images, shapes, memory, top=ATTENDED)
         attention = {name: found[name] for name in ("attention_index", "attention_weight")}

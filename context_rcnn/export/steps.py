@@ -19,11 +19,11 @@ class Steps:
         encoded_images, videos, valid, ended[, anywhere_images, anywhere_valid]
 
     Args:
-        stream: of the model.
+        stream: stream of the model.
         prepare: decodes.
 
     Attributes:
-        inputs: what comes with each step, besides the state.
+        inputs: inputs of each step, besides the state.
     """
 
     def __init__(self, stream: Stream, prepare: Prepare):

@@ -7,7 +7,7 @@ Two variants, see docs/architecture.md:
               1; w = softmax(q k^T / T)
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import tensorflow as tf
 import tf_keras
@@ -34,11 +34,11 @@ class Projection(tf_keras.layers.Layer):
     Args:
         units: depth of the output.
         variant: `paper` or `released`.
-        norm_order: of the released code: `dense_first` (dense, norm, ReLU6), as its TensorFlow 1
-            models; `norm_first` (norm, dense, ReLU6), as its TensorFlow 2 ones.
+        norm_order: order in the released code: `dense_first` (dense, norm, ReLU6), as in its
+            TensorFlow 1 models, or `norm_first` (norm, dense, ReLU6), as in its TensorFlow 2 ones.
         unit_length: the released code's L2 normalisation of the output.
-        initial_scale: of what comes out before anything is learned, 1 as Keras initialises.
-        regularizer: of the kernel.
+        initial_scale: strength of the output before training, 1 for the initialisation of Keras.
+        regularizer: regularizer of the kernel.
         sync_batch_norm: share batch statistics between replicas.
     """
 
@@ -94,17 +94,17 @@ class Projection(tf_keras.layers.Layer):
 
 
 class ContextAttention(tf_keras.layers.Layer):
-    """One attention block: what a memory has to say to each box.
+    """One attention block: the context that a memory adds to each box.
 
     Where nothing in the memory is valid, it says exactly nothing: zeros.
 
     Args:
         output_depth: depth of the result, that of the features it is added to.
-        depth: of queries, keys and values (the paper's 2048).
+        depth: depth of queries, keys and values (the paper's 2048).
         temperature: T of equation 1.
-        initial_output: how strongly the block speaks before it has learned anything, next to an
-            ordinary initialisation.
-        variant, norm_order, regularizer, sync_batch_norm: of the projections.
+        initial_output: strength of the output before training, relative to an ordinary
+            initialisation.
+        variant, norm_order, regularizer, sync_batch_norm: settings of the projections.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ContextAttention(tf_keras.layers.Layer):
         if initial_output <= 0:
             raise ValueError(f"initial_output must be positive, got {initial_output}")
         released = variant == "released"
-        options = {
+        options: dict[str, Any] = {
             "variant": variant,
             "norm_order": norm_order,
             "regularizer": regularizer,
@@ -172,7 +172,7 @@ class ContextAttention(tf_keras.layers.Layer):
         Args:
             boxes: pooled features [batch, boxes, any depth].
             box_valid: bool [batch, boxes].
-            memory: from `project`.
+            memory: the result of `project`.
             visible: bool, broadcast to [batch, boxes, entries]: which entries a box may look at;
                 all valid ones by default.
             training: use batch statistics (`released` only).
@@ -200,7 +200,7 @@ class AttentionStack(tf_keras.layers.Layer):
     boxes that the next layer asks with. One of each is the paper's.
 
     Args:
-        output_depth: that of the boxes.
+        output_depth: depth of the boxes.
         heads: blocks a layer.
         layers: one after the other, all looking at the same memory.
         **options: of the blocks.

@@ -5,17 +5,17 @@ import tf_keras
 
 
 class MaskedBatchNorm(tf_keras.layers.Layer):
-    """Batch normalisation over the rows that a mask says are there.
+    """Batch normalisation over the rows that a mask marks as valid.
 
     Padding changes nothing: not the statistics of the batch, not the moving ones, and where no row
     is valid the moving statistics stay as they are. Names of the weights are those of
     `tf_keras.layers.BatchNormalization`, and with all rows valid it computes the same.
 
     Args:
-        momentum: of the moving statistics.
+        momentum: momentum of the moving statistics.
         epsilon: added to variances.
         sync: share the statistics of a batch between replicas.
-        initial_gamma: what the scale starts from.
+        initial_gamma: initial value of the scale.
     """
 
     def __init__(

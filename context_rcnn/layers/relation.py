@@ -11,7 +11,7 @@ boxes look like and, in the location-based module, also from where and when they
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -44,13 +44,13 @@ class RelationModule(tf_keras.layers.Layer):
     A box that sees no reference keeps its features, exactly.
 
     Args:
-        depth: of the features.
+        depth: depth of the features.
         heads: M; each relates through depth / heads channels.
         location: boxes and frame numbers take part in the weights.
         timed: whether the frame numbers do.
         variant: `paper`, or as the `released` code computes it.
         max_frames: frames further apart than this are as far apart as this.
-        regularizer: of all kernels.
+        regularizer: regularizer of all kernels.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class RelationModule(tf_keras.layers.Layer):
         self._value = dense("value", use_bias=variant == "released")
         self._geometry = dense("geometry", heads) if location else None
         timed = timed and location and variant == "paper"
-        self._time = dense("time", use_bias=False) if timed else None
+        self._time: Any = dense("time", use_bias=False) if timed else None
 
     def build(self, input_shape):
         shape = [self._heads, self._depth // self._heads]

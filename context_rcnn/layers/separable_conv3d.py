@@ -9,6 +9,8 @@ convolution, not in a maximum or a mean, not in batch statistics. A clip with ab
 ends is the same as a shorter clip.
 """
 
+from typing import Any
+
 import tensorflow as tf
 import tf_keras
 
@@ -22,8 +24,8 @@ class ConvNorm(tf_keras.layers.Layer):
         filters: channels of the output.
         space: side of the kernel in space.
         time: length of the kernel in time; one of the two must be 1.
-        regularizer: of the kernel.
-        norm_momentum, norm_epsilon, sync_batch_norm: of the batch norm.
+        regularizer: regularizer of the kernel.
+        norm_momentum, norm_epsilon, sync_batch_norm: settings of the batch norm.
     """
 
     def __init__(
@@ -122,11 +124,11 @@ class SeparableInception(tf_keras.layers.Layer):
             raise ValueError(f"filters must be a multiple of 8, got {filters}")
         eighth = filters // 8
         self._point = ConvNorm(3 * eighth, name="branch_0", **options)
-        self._middle = [
+        self._middle: list[Any] = [
             ConvNorm(max(1, 3 * eighth // 2), name="branch_1_reduce", **options),
             SeparableConv3D(3 * eighth, gating=gating, name="branch_1", **options),
         ]
-        self._narrow = [
+        self._narrow: list[Any] = [
             ConvNorm(max(1, 3 * eighth // 8), name="branch_2_reduce", **options),
             SeparableConv3D(eighth, gating=gating, name="branch_2", **options),
         ]
@@ -152,7 +154,7 @@ def max_pool_3d(frames: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
 
 
 def _fill(frames: tf.Tensor, valid: tf.Tensor, value: float) -> tf.Tensor:
-    """Puts a value in the place of what is not there; tf.where, since that may be NaN."""
+    """Replaces invalid frames by a value; with tf.where, since they may hold NaN."""
     return tf.where(valid[:, :, None, None, None], frames, tf.cast(value, frames.dtype))
 
 

@@ -1,4 +1,4 @@
-"""The memory of a camera: what is stored, which of it, and which part of it a keyframe sees.
+"""The memory of a camera: the stored entries, their selection, and the window of a keyframe.
 
 From storing to using:
 

@@ -10,15 +10,17 @@ import re
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO
 
 import tensorflow as tf
 
 from context_rcnn.data import examples
 from context_rcnn.data import input as input_lib
-from context_rcnn.data.failures import Failure, Reason, to_jsonl
+from context_rcnn.data.failures import Failure, Lost, Reason, to_jsonl
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
 from context_rcnn.memory_bank import api_compat, api_sequences, encoding, maintenance, wire
 from context_rcnn.memory_bank.entries import Entries, concatenate
+from context_rcnn.memory_bank.features import StorageDtype
 from context_rcnn.memory_bank.files import LOCAL
 from context_rcnn.memory_bank.manifest import BankInfo, Manifest
 from context_rcnn.memory_bank.store import Bank, CameraBank
@@ -57,13 +59,13 @@ def export_examples(
     """Writes examples files again, under their names, with the memory the old tools look for.
 
     Args:
-        folder: Of the bank.
+        folder: Folder of the bank.
         files: Examples files; their names must differ.
         output_dir: Folder to write to.
         kind: "embedding", each image's own entries, or "context", a copy of its camera's bank.
-        options: What a copy holds; None for the calendar month, as the old tool has it.
-        max_entries: At most so many in a copy.
-        variant: Of the encoding.
+        options: Window that a copy holds; None for the calendar month, as in the old tool.
+        max_entries: Largest number of entries in a copy.
+        variant: Variant of the encoding.
         progress: Called after each image.
 
     Returns:
@@ -80,7 +82,8 @@ def export_examples(
         raise ValueError(f"{output_dir}: the examples lie there; give another folder")
     bank = Bank.open(folder)
     options = options or WindowOptions("month", calendar=True)
-    counts, failures = Counter(), []
+    counts: Counter[str] = Counter()
+    failures: list[Failure] = []
     for file, name in zip(files, names, strict=True):
         with LOCAL.create(os.path.join(output_dir, name)) as target:
             for example, _ in _examples(file, failures, _EXPORT):
@@ -112,7 +115,7 @@ def import_examples(
     kind: str | None = None,
     *,
     extractor_hash: str = IMPORTED,
-    dtype: str = "float16",
+    dtype: StorageDtype = "float16",
     num_shards: int = 16,
     variant: encoding.Variant = "released",
     images_dir: str = "",
@@ -126,12 +129,12 @@ def import_examples(
 
     Args:
         files: Examples files.
-        folder: Of the bank; one that is there is replaced.
-        kind: What to read, of `KINDS`; None for what the first example has.
-        extractor_hash: Of the extractor that made them, so that the bank is known to it.
+        folder: Folder of the bank; an earlier bank is replaced.
+        kind: Kind of memory to read, of `KINDS`; None for that of the first example.
+        extractor_hash: Hash of the extractor that made the features, to recognise the bank later.
         dtype: Storage dtype.
         num_shards: Files of the bank.
-        variant: Of the encoding in the examples.
+        variant: Variant of the encoding in the examples.
         images_dir: Folder to write the images of sequence examples to, as examples, under the
             names of the files; empty writes none.
         unboxed_are_empty: See `api_sequences.images`.
@@ -147,7 +150,9 @@ def import_examples(
         _check_kind(kind)
     if images_dir and len({os.path.basename(file) for file in files}) != len(files):
         raise ValueError("two of the files have one name; import them one by one")
-    counts, failures, parts = Counter(), [], []
+    counts: Counter[str] = Counter()
+    failures: list[Failure] = []
+    parts = []
     info = None
     with tempfile.TemporaryDirectory(prefix="context_rcnn-") as temporary:
         for number, file in enumerate(files):
@@ -203,7 +208,7 @@ class _SequenceImages(contextlib.ExitStack):
         super().__init__()
         self._folder, self._file, self._unboxed_are_empty = folder, file, unboxed_are_empty
         self._counts, self._failures = counts, failures
-        self._target = None
+        self._target: BinaryIO | None = None
 
     def write(self, sequence: tf.train.SequenceExample | None) -> None:
         if sequence is None or not self._folder:
@@ -302,7 +307,7 @@ def _failure(
     stage: str,
     reason: Reason,
     detail: str,
-    lost: str = "image",
+    lost: Lost = "image",
 ) -> Failure:
     image_id, camera = _text(example, examples.SOURCE_ID), _text(example, examples.LOCATION)
     return Failure(stage, reason, detail, file=file, image_id=image_id, camera=camera, lost=lost)

@@ -64,7 +64,7 @@ def images(sequence: tf.train.SequenceExample, unboxed_are_empty: bool) -> Itera
                 features[key].CopyFrom(lists[name].feature[number])
         try:
             with Image.open(io.BytesIO(encoded.bytes_list.value[0])) as image:
-                (width, height), kind = image.size, image.format.lower()
+                (width, height), kind = image.size, str(image.format).lower()
         except (OSError, IndexError, ValueError, Image.DecompressionBombError) as error:
             yield f"image {_text(features[examples.SOURCE_ID])!r}: {error}"
             continue

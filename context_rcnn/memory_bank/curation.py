@@ -34,8 +34,8 @@ class FrameOptions:
     """Which boxes of a frame are stored.
 
     Attributes:
-        top_k: So many of the highest scores.
-        bottom_k: And so many of the lowest, which show the background.
+        top_k: Number of boxes with the highest scores.
+        bottom_k: Number of boxes with the lowest scores, which show the background.
         score_threshold: Boxes below it are not among the highest.
         keep_empty: Store the best box of a frame that has none at the threshold.
         positives_only: Leave out frames without a box at `positive_score`.
@@ -61,7 +61,7 @@ def select_boxes(scores: np.ndarray, options: FrameOptions) -> tuple[np.ndarray,
 
     Args:
         scores: [n] of the detections or proposals of the frame.
-        options: What to keep.
+        options: Rules for what to keep.
 
     Returns:
         Positions, highest score first (of equals the first box), and the number of boxes left out
@@ -151,7 +151,7 @@ def within_budget(
         seconds: [n] int64, in time order, undated entries last.
         dated: [n] bool.
         features: Gives [k, D] float32 features at k positions.
-        options: How many, and which.
+        options: Number of entries to keep, and the rule to choose them.
     """
     count, budget = len(seconds), options.max_entries
     if budget is None or count <= budget:

@@ -50,15 +50,16 @@ def encode(
     place = [(xmin + xmax) / 2, (ymin + ymax) / 2, xmax - xmin, ymax - ymin]
     year, month, day, hour, minute = calendar_fields(seconds)
     first = 1 if variant == "released" else 0
-    time = [
-        (year - FIRST_YEAR) / YEARS,
-        (month - first) / 12,
-        (day - first) / 31,
-        hour / 24,
-        minute / 60,
-    ]
-    time = np.where(dated, np.stack(time), 0.0)
-    return np.concatenate([np.stack(place), time]).T.astype(np.float32)
+    time = np.stack(
+        [
+            (year - FIRST_YEAR) / YEARS,
+            (month - first) / 12,
+            (day - first) / 31,
+            hour / 24,
+            minute / 60,
+        ]
+    )
+    return np.concatenate([np.stack(place), np.where(dated, time, 0.0)]).T.astype(np.float32)
 
 
 def decode(

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Entries:
     def make(
         cls,
         *,
-        image_ids: Sequence[str],
+        image_ids: Sequence[str] | np.ndarray,
         seconds: Sequence[int | None],
         boxes: np.ndarray,
         features: np.ndarray,
@@ -85,14 +86,13 @@ class Entries:
     def depth(self) -> int:
         return self.features.shape[1]
 
-    def take(self, indices: np.ndarray) -> "Entries":
+    def take(self, indices: np.ndarray | slice) -> "Entries":
         """The entries at these positions (or where a mask is True), in this order."""
-        return Entries(
-            **{
-                field.name: None if values is None else values[indices]
-                for field, values in self._columns()
-            }
-        )
+        columns: dict[str, Any] = {
+            field.name: None if values is None else values[indices]
+            for field, values in self._columns()
+        }
+        return Entries(**columns)
 
     def check_lengths(self) -> None:
         for field, values in self._columns():
@@ -140,13 +140,13 @@ class Entries:
         stored = storage.StoredFeatures([self.features], self.scales)
         return stored.read(np.arange(len(self)))
 
-    def _columns(self) -> list[tuple[dataclasses.Field, np.ndarray | None]]:
+    def _columns(self) -> list[tuple[dataclasses.Field, Any]]:
         return [(field, getattr(self, field.name)) for field in dataclasses.fields(self)]
 
 
 def concatenate(parts: Sequence[Entries]) -> Entries:
     """All entries of the parts, which have the same dtype and depth, part by part."""
-    columns = {}
+    columns: dict[str, Any] = {}
     for field in dataclasses.fields(Entries):
         values = [getattr(part, field.name) for part in parts]
         columns[field.name] = None if values[0] is None else np.concatenate(values)

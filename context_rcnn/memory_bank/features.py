@@ -79,7 +79,7 @@ class StoredFeatures:
 
         Args:
             indices: [k] ascending positions.
-            out: where to write; may be part of a wider array. None for a new array.
+            out: array to write to; may be part of a wider array. None for a new array.
         """
         if out is None:
             out = np.empty([len(indices), self.depth], np.float32)

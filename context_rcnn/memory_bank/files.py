@@ -1,4 +1,4 @@
-"""The few things done to files while a bank is written, so that it may lie on any kind of storage.
+"""The few file operations that writing a bank needs, so that any storage can hold it.
 
 Banks are read from the local disk, where they are mapped. They are written through this, which
 asks little: no renaming in one step, no folders, nothing but files that appear whole.

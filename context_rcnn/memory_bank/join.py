@@ -12,6 +12,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -53,9 +54,9 @@ class MemoryJoin:
         """
         Args:
             bank: The bank or its folder.
-            options: Which part of the bank a keyframe sees; None for a month around it.
+            options: Window of the bank that a keyframe sees; None for a month around it.
             max_entries: M, room for entries in a window.
-            variant: of the encoding.
+            variant: variant of the encoding.
             with_image_ids: Also add `context_image_ids`.
             strict: A camera that is not in the bank is an error, not an empty window.
             cache_bytes: Memory for cameras kept as float32; the first ones used stay. 0 always
@@ -138,7 +139,7 @@ class MemoryJoin:
             KeyError: If strict, and the bank does not have the camera.
         """
         rows = self._max_entries
-        memory = {
+        memory: dict[str, Any] = {
             "context_features": self._buffers.take(),
             "context_size": np.int32(0),
             "context_seconds": np.full(rows, NO_SECONDS, np.int64),

@@ -74,9 +74,9 @@ def merge(
 
     Args:
         sources: Folders of banks.
-        folder: Of the new bank; may be one of the sources.
+        folder: Folder of the new bank; may be one of the sources.
         num_shards: Files of the new bank; None for as many as the largest source has.
-        dtype: Of the new bank; None for that of the sources, which then have to have the same.
+        dtype: Type of the new bank; None for that of the sources, which must then be the same.
     """
     if not sources:
         raise ValueError("sources: name at least one bank")
@@ -107,13 +107,16 @@ def merged_camera(
 
     Args:
         banks: All that have the camera.
-        name: Of the camera.
-        dtype: Of the features; None if all banks have the same.
+        name: Name of the camera.
+        dtype: Type of the features; None if all banks have the same.
 
     Returns:
         The entries, what was left out by reason, and the images that several have, sorted.
     """
-    parts, dropped, seen, repeated = [], Counter(), set(), set()
+    parts: list[Entries] = []
+    dropped: Counter[str] = Counter()
+    seen: set[str] = set()
+    repeated: set[str] = set()
     for bank in banks:
         entries = bank.camera(name).stored()
         if dtype:
@@ -153,9 +156,9 @@ def delete(
     dropped for the reason "deleted".
 
     Args:
-        folder: Of the bank.
-        cameras: Of these cameras; None for all. Names that the bank does not have are passed over.
-        first, last: From this second to this one, both included; None for no bound.
+        folder: Folder of the bank.
+        cameras: Names of the cameras; None for all. Names that the bank does not have are ignored.
+        first, last: First and last second, both included; None for no bound.
         undated: Remove also entries whose date is unknown, which lie within no bound. Without
             bounds they go with the cameras; without cameras too, only they go.
     """
@@ -200,13 +203,13 @@ def _keep_only(folder: str, choose: Callable[[CameraBank], np.ndarray], reason: 
             members = [name for name, info in manifest.cameras.items() if info.shard == shard]
             for name in members:
                 dropped = Counter(manifest.cameras[name].dropped)
-                indices = kept.get(name)
-                if indices is not None:
-                    dropped[reason] += manifest.cameras[name].entries - len(indices)
-                if indices is not None and not len(indices):
+                left = kept.get(name)
+                if left is not None:
+                    dropped[reason] += manifest.cameras[name].entries - len(left)
+                if left is not None and not len(left):
                     del cameras[name]
                     continue
-                cameras[name] = writer.add(name, bank.camera(name).stored(indices), dropped)
+                cameras[name] = writer.add(name, bank.camera(name).stored(left), dropped)
             sizes[shard] = writer.bytes
     changed = Manifest(manifest.info, tuple(sizes), cameras)
     commit(folder, changed)
@@ -253,13 +256,13 @@ def coverage(bank: Bank) -> dict[str, dict[str, int]]:
 def nearest(
     bank: Bank, feature: np.ndarray, count: int, cameras: Iterable[str] | None = None
 ) -> list[dict[str, Any]]:
-    """The entries most like a feature, by cosine similarity, most alike first.
+    """The entries that are most similar to a feature, by cosine similarity, best first.
 
     Args:
-        bank: Where to look.
+        bank: Bank to search.
         feature: [D].
-        count: How many.
-        cameras: Where else to look; None for all cameras.
+        count: Number of entries.
+        cameras: Cameras to search; None for all cameras.
 
     Returns:
         For each entry its camera, position, image id, rank, date, box, score, class and similarity.

@@ -1,4 +1,4 @@
-"""What a bank says about itself: `manifest.json`."""
+"""The description of a bank: `manifest.json`."""
 
 import dataclasses
 import hashlib
@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from context_rcnn.memory_bank.features import StorageDtype
 from context_rcnn.memory_bank.files import LOCAL, Files
 
 FORMAT = "context-rcnn memory bank"
@@ -23,11 +24,11 @@ COMPRESSIONS: tuple[Compression, ...] = ("none", "gzip")
 
 @dataclasses.dataclass(frozen=True)
 class BankInfo:
-    """What is true of a whole bank.
+    """Facts about a whole bank.
 
     Attributes:
         extractor_hash: Hash of the frozen extractor. Features of two extractors never mix.
-        feature_source: Which tensor of the extractor was stored.
+        feature_source: Name of the extractor's tensor that was stored.
         depth: D, length of a feature.
         dtype: Storage dtype of the features, see `features`.
         compression: "none", or "gzip" where each record is a gzip member of its own.
@@ -36,7 +37,7 @@ class BankInfo:
     extractor_hash: str
     feature_source: str
     depth: int
-    dtype: str = "float16"
+    dtype: StorageDtype = "float16"
     compression: Compression = "none"
 
     def __post_init__(self):
@@ -50,7 +51,7 @@ class BankInfo:
 
 @dataclasses.dataclass(frozen=True)
 class SegmentPlace:
-    """Where a record lies: its frame as stored, possibly compressed."""
+    """Place of a record: its frame as stored, possibly compressed."""
 
     offset: int
     bytes: int
@@ -65,9 +66,9 @@ class CameraInfo:
         shard: Number of the file.
         entries, undated: Entries, and how many of them have no date.
         images: Images with an entry.
-        first_seconds, last_seconds: Of the dated entries; None if there are none.
+        first_seconds, last_seconds: Times of the first and last dated entry; None if there is none.
         dropped: Counts by reason of what was not stored.
-        hash: Of the content, the same for equal entries wherever they lie.
+        hash: Hash of the content, the same for equal entries in any place.
         segments: The camera's records in order.
     """
 
@@ -87,9 +88,9 @@ class Manifest:
     """Everything but the entries.
 
     Attributes:
-        info: What is true of the whole bank.
+        info: Facts about the whole bank.
         shard_bytes: Size of each file.
-        cameras: By name, sorted.
+        cameras: Cameras by name, sorted.
     """
 
     info: BankInfo
@@ -102,7 +103,7 @@ class Manifest:
 
     def totals(self) -> dict[str, Any]:
         cameras = self.cameras.values()
-        dropped = {}
+        dropped: dict[str, int] = {}
         for camera in cameras:
             for reason, count in camera.dropped.items():
                 dropped[reason] = dropped.get(reason, 0) + count

@@ -19,6 +19,7 @@ Everything of fixed width is one value of raw little-endian bytes, which NumPy m
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ ALIGNMENT = 64
 _CAMERA, _SEGMENT, _DTYPE = "bank/camera", "bank/segment", "bank/dtype"
 _IMAGE_IDS, _PADDING, _FEATURES = "bank/image_ids", "bank/padding", "bank/features"
 _SCALES = "bank/scales"
-_COLUMNS = {
+_COLUMNS: dict[str, tuple[str, np.dtype]] = {
     "bank/boxes": ("boxes", np.dtype("<f4")),
     "bank/scores": ("scores", np.dtype("<f4")),
     "bank/seconds": ("seconds", np.dtype("<i8")),
@@ -73,7 +74,7 @@ def encode_segment(segment: Segment, offset: int) -> list[wire.Buffer]:
             fields[key] = [values.astype(dtype).tobytes()]
     fields[_IMAGE_IDS] = [image_id.encode() for image_id in entries.image_ids]
     features = np.ascontiguousarray(entries.features, storage_dtype(segment.dtype))
-    payload = memoryview(features.view(np.uint8).reshape(-1))
+    payload = features.view(np.uint8).reshape(-1).data
     padding = 0
     while True:  # more padding can lengthen the lengths in front of it, at most twice
         values = {_PADDING: [bytes(padding)], _FEATURES: [payload]}
@@ -121,7 +122,7 @@ def _field(fields: dict[str, list], key: str) -> list:
     return fields[key]
 
 
-def _single(fields: dict[str, list], key: str) -> memoryview | int:
+def _single(fields: dict[str, list], key: str) -> Any:
     values = _field(fields, key)
     if len(values) != 1:
         raise ValueError(f"{key}: {len(values)} values, expected 1")

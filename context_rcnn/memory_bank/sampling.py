@@ -54,7 +54,7 @@ def share_budget(sizes: np.ndarray, budget: int) -> np.ndarray:
 
     Args:
         sizes: [bins] int, what each bin has.
-        budget: what all may keep together.
+        budget: number of entries that all may keep together.
 
     Returns:
         [bins] int64 with the sum min(budget, sum of sizes).

@@ -90,7 +90,7 @@ class CameraBank:
 
         Args:
             indices: [k] ascending positions.
-            variant: of the encoding.
+            variant: variant of the encoding.
             out: [k, D + 9] to write to; None for a new array.
         """
         depth = self.features.depth
@@ -121,8 +121,8 @@ class Bank:
     """A bank on disk, by camera. May be shared by threads.
 
     Attributes:
-        folder: Where it lies.
-        manifest: What it says about itself.
+        folder: Folder of the bank.
+        manifest: Manifest of the bank.
     """
 
     def __init__(self, folder: str, manifest: Manifest, cache_bytes: int, check: bool):
@@ -147,7 +147,7 @@ class Bank:
         """Opens a bank and reads its manifest.
 
         Args:
-            folder: Of the bank.
+            folder: Folder of the bank.
             extractor_hash: Hash of the extractor whose features are wanted; None takes any.
             cache_bytes: Memory for cameras in use. Features mapped from files do not count.
             check: When a camera is first used, compare its checksums and look for features that are
@@ -199,7 +199,7 @@ class Bank:
     def boxes_per_image(self) -> int:
         """Entries that an image has at most, 0 in an empty bank.
 
-        Ranks count from 0 in each image; the camera with the most entries an image shows the most.
+        Ranks count from 0 in each image; the camera with the most entries per image shows the most.
         """
         cameras = self.manifest.cameras
         fullest = max(

@@ -1,4 +1,4 @@
-"""The window: which part of its own camera's bank a keyframe sees.
+"""The window: the part of its own camera's bank that a keyframe sees.
 
 How far it reaches:
 
@@ -48,14 +48,14 @@ MAX_DIVERSE_CANDIDATES = 4096
 
 @dataclasses.dataclass(frozen=True)
 class WindowOptions:
-    """What a keyframe sees; the module's text says it in full.
+    """Options of the window; the docstring of the module has the details.
 
     Attributes:
-        horizon: How much time the window spans.
+        horizon: Length of time that the window spans.
         calendar: Take the calendar's bin that the keyframe is in.
         causal: Take only what came before the keyframe.
         include_keyframe: Keep the keyframe's own entries.
-        policy: How to cut down a window that is too large.
+        policy: Rule to choose entries from a window that is too large.
     """
 
     horizon: Horizon = "month"
@@ -80,7 +80,7 @@ class Timeline:
         seconds: [n] int64, ascending where dated, then 0 for undated entries.
         dated: [n] bool, all True before all False.
         image_ids: [n] str objects, ascending within a second; each image's entries together.
-        num_dated: How many entries have a date; they come first.
+        num_dated: Number of entries with a date; they come first.
     """
 
     def __init__(self, seconds: np.ndarray, dated: np.ndarray, image_ids: np.ndarray):
@@ -89,7 +89,11 @@ class Timeline:
         self.image_ids = image_ids
         self.num_dated = int(np.count_nonzero(dated))
         self._times = seconds[: self.num_dated]
-        starts = np.flatnonzero(image_ids[1:] != image_ids[:-1]) + 1 if len(image_ids) else []
+        starts = (
+            np.flatnonzero(image_ids[1:] != image_ids[:-1]) + 1
+            if len(image_ids)
+            else np.zeros(0, int)
+        )
         edges = [0, *map(int, starts), len(image_ids)]
         self._images = {
             image_ids[start]: (start, stop)
@@ -127,11 +131,11 @@ def window(
     """Positions of the entries that a keyframe sees, ascending.
 
     Args:
-        timeline: Of the keyframe's camera.
-        seconds: Of the keyframe, None if unknown.
-        image_id: Of the keyframe.
-        options: Which part of the bank.
-        max_entries: At most so many.
+        timeline: Timeline of the keyframe's camera.
+        seconds: Time of the keyframe, None if unknown.
+        image_id: Image id of the keyframe.
+        options: Window of the bank.
+        max_entries: Largest number of entries.
         features: Gives [k, D] float32 features at k positions; only for the policy "diverse".
     """
     start, stop = reach(timeline, seconds, image_id, options)

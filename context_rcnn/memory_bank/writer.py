@@ -1,4 +1,4 @@
-"""Writing banks, whole or not at all, with the same bytes for the same content.
+"""Writing banks, completely or not at all, with the same bytes for the same content.
 
 A rewrite becomes the bank in one step. New files are first written beside the old ones, as
 `<name>.next`. Then `manifest.json.next` appears: from here on the rewrite is certain, and what is
@@ -13,7 +13,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import BinaryIO
 
 import numpy as np
@@ -93,8 +93,8 @@ class BankWriter:
     def __init__(self, folder: str, info: BankInfo, num_shards: int = _DEFAULT_SHARDS):
         """
         Args:
-            folder: Made if it does not exist; a bank in it is replaced.
-            info: What is true of the whole bank.
+            folder: Folder to write; it is created if missing, and a bank in it is replaced.
+            info: Facts about the whole bank.
             num_shards: Files; each camera lies in one of them.
         """
         if num_shards < 1:
@@ -211,7 +211,7 @@ def _check_values(camera: str, entries: Entries, dtype: str) -> None:
 
 
 def describe(
-    shard: int, entries: Entries, dropped: Mapping[str, int], places: list[SegmentPlace]
+    shard: int, entries: Entries, dropped: Mapping[str, int], places: Sequence[SegmentPlace]
 ) -> CameraInfo:
     dated = entries.seconds[entries.dated]
     return CameraInfo(

@@ -1,4 +1,4 @@
-"""One file a paper: how its mechanisms, from `layers`, meet the detector's ports.
+"""One file per paper: how its mechanisms, from `layers`, meet the detector's ports.
 
 `build.build_model` makes the model that the settings ask for.
 """

@@ -1,4 +1,4 @@
-"""Frame by frame: what a stream is given, what it gives, and what all streams do alike.
+"""Frame by frame: inputs and outputs of a stream, and the code that all streams share.
 
     state = stream.initial_state(rows)
     detections, state = stream.step(Frame(image, shape, row, valid), state)
@@ -45,8 +45,8 @@ class Stream(Protocol):
 
     Attributes:
         latency: frames that a keyframe waits for those after it.
-        inputs: which of `ended`, `seconds` and `elsewhere` it takes.
-        seed: of the order of frames from elsewhere.
+        inputs: those of `ended`, `seconds` and `elsewhere` that it takes.
+        seed: seed of the order of frames from elsewhere.
     """
 
     latency: int
@@ -86,9 +86,9 @@ class RowStream(tf.Module, abc.ABC):
         """One step of rows that all move on.
 
         Args:
-            frame: of each row; where there is none, or the row rests, it may hold anything.
+            frame: frame of each row; if there is none, or the row rests, it may hold anything.
             begins: bool [rows], where the row is a new one.
-            state: from the last step, of new rows the initial one; `frame` counts its frames.
+            state: state after the last step, for new rows the initial one; `frame` counts frames.
 
         Returns:
             Detections, with `frame` and `image_shape` where these are not of the frame given; and

@@ -1,4 +1,4 @@
-"""What a memory is to the rest of the house: one object, made from its settings, found by name.
+"""The interface of a memory: one object, made from its settings, found by name.
 
 Running, evaluating, exporting and compiling ask a `TemporalModel`, and no other file knows which
 one it is. `models/NAME` (a file or a folder, named as its settings in `configs/temporal/NAME.py`)
@@ -7,9 +7,8 @@ says in `MODEL` which class it is; a memory of another package calls `register`.
 
 import copy
 import importlib
-import importlib.metadata
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tensorflow as tf
 from official.modeling import hyperparams
@@ -23,8 +22,7 @@ from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.streaming import Extract, Stream
 
-PLUGINS = "context_rcnn.memories"
-"""Entry points of other packages' memories: modules that call `register` when imported."""
+M = TypeVar("M", bound="TemporalModel")
 
 _elsewhere: dict[str, type["TemporalModel"]] = {}
 
@@ -33,7 +31,7 @@ class BankFacts(NamedTuple):
     """What a model has to know of the memory bank that it attends to.
 
     Attributes:
-        name: of the bank, for messages.
+        name: name of the bank, for messages.
         entry_size: length of its entries.
         extractor: hash of the extractor that made it.
         top_k: boxes of an image that it has at most.
@@ -46,12 +44,12 @@ class BankFacts(NamedTuple):
 
 
 class TemporalModel:
-    """A detector without memory, `type: none`; those with one say what is different.
+    """A detector without memory, `type: none`; memories override what is different.
 
     Args:
-        settings: of this memory, from `configs/temporal`; read, never written.
-        memory: how keyframes are joined with a memory bank.
-        name: of this memory in the settings, for messages.
+        settings: settings of this memory, from `configs/temporal`; read, never written.
+        memory: settings of the join of keyframes with a memory bank.
+        name: name of this memory in the settings, for messages.
     """
 
     def __init__(
@@ -83,7 +81,7 @@ class TemporalModel:
 
         Args:
             clip: the settings of clips.
-            seed: of what is drawn.
+            seed: seed of the draws.
         """
         if clip.frames < self.window:
             raise ValueError(
@@ -104,12 +102,12 @@ class TemporalModel:
         """What of a batch is memory, for the ports; a part that a batch lacks is not there.
 
         Args:
-            frames: of a clip.
+            frames: number of frames in a clip.
         """
         return {"clip_valid": tf.TensorSpec([None, frames], tf.bool)}
 
     def bound_to(self, bank: BankFacts | None) -> "TemporalModel":
-        """A copy whose settings say what has to be known of the bank; ValueError if it is another.
+        """A copy whose settings hold the facts about the bank; ValueError for another bank.
 
         Args:
             bank: None where none is joined.
@@ -120,8 +118,8 @@ class TemporalModel:
         """Takes the weights of a trained still-image detector; the memory's own stay as they are.
 
         Args:
-            detector: to fill.
-            checkpoint: of the other detector.
+            detector: detector to fill.
+            checkpoint: checkpoint of the other detector.
             field: the setting that names it, for messages.
         """
         new = [*detector.map_memory.variables, *detector.box_memory.variables]
@@ -131,13 +129,13 @@ class TemporalModel:
         """What takes rows through the detector frame by frame; None if nothing does.
 
         Args:
-            detector: made by `build`.
+            detector: the detector from `build`.
             extract: the frozen extractor of the bank, or None.
         """
         return None
 
     def describe(self) -> dict[str, Any]:
-        """What an exported model says of its memory: see `docs/serving.md`."""
+        """The description of the memory in an exported model: see `docs/serving.md`."""
         return {"memory": None, "short_term_window": 0}
 
     @property
@@ -146,7 +144,7 @@ class TemporalModel:
         return ""
 
     def check_single_images(self, what: str) -> None:
-        """Raises a ValueError where it cannot be asked about single images, or frame by frame."""
+        """Raises a ValueError if it cannot detect in single images, or frame by frame."""
         if self.window > 1:
             raise ValueError(f"{self.name} looks at {self.window} frames at once, and {what}")
 
@@ -161,8 +159,8 @@ class TemporalModel:
         """Detections, and which entries of the bank each attends to most.
 
         Args:
-            detector: made by `build`.
-            images, shapes, memory: as the detector takes them.
+            detector: the detector from `build`.
+            images, shapes, memory: inputs of the detector.
             top: entries a detection.
 
         Returns:
@@ -182,7 +180,7 @@ class TemporalModel:
     def fill_from_slim(self, detector: TwoStageDetector, source: Any) -> None:
         """Takes the weights of the memory from such a checkpoint."""
 
-    def with_settings(self, settings: hyperparams.Config) -> "TemporalModel":
+    def with_settings(self: M, settings: hyperparams.Config) -> M:
         """A copy with other settings."""
         other = copy.copy(self)
         other.settings = settings
@@ -196,12 +194,6 @@ def register(name: str, settings: type[hyperparams.Config], model: type[Temporal
     """Makes a memory of another package known as `task.temporal.type: NAME`."""
     settings_by_name.register(name, settings)
     _elsewhere[name] = model
-
-
-def load_plugins() -> None:
-    """Imports the memories that installed packages announce."""
-    for plugin in importlib.metadata.entry_points(group=PLUGINS):
-        plugin.load()
 
 
 def make(temporal: configs.Temporal, memory: configs.Memory | None = None) -> TemporalModel:

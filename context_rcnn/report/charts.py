@@ -23,7 +23,7 @@ def write_charts(
         bars = [(row["raw"], row["ap"]) for row in rows]
         makers["classes"] = lambda palette: figures.class_bars(bars, palette)
     runs = {figures.MEMORY: both.memory}
-    if both.comparable:
+    if both.baseline and both.comparable:
         runs = {figures.BASELINE: both.baseline} | runs
     reports = {
         name: {r: row.get("detections") for r, row in _numbered(run).items()}

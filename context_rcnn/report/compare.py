@@ -33,13 +33,13 @@ class Case:
     """What one run has in an image and the other has not.
 
     Attributes:
-        image_id: Of the image.
-        image: Its place in the run with memory.
+        image_id: Id of the image.
+        image: Place of the image in the run with memory.
         edges: [boxes, 4], x1 y1 x2 y2 as fractions, strongest first.
         names: Classes of the boxes.
-        scores: Of the run that has the boxes.
+        scores: Scores of the run that has the boxes.
         truth: The labelled box and its class where this is about one, else None.
-        other_score: Best score of the other run on that box, None where it has no box there.
+        other_score: Best score of the other run on that box, None if it has no box there.
     """
 
     image_id: str
@@ -111,7 +111,10 @@ def compare(baseline: Run, memory: Run, pairing: Pairing, recall: float) -> Comp
     shared = _shared_recall([scores for scores, _ in best], recall)
     if shared is None:
         return None
-    at = tuple(threshold_at_recall(scores, shared) for scores, _ in best)
+    before, after = (threshold_at_recall(scores, shared) for scores, _ in best)
+    if before is None or after is None:
+        return None
+    at = (before, after)
     has = [scores >= threshold for (scores, _), threshold in zip(best, at, strict=True)]
     owners = _owners(memory, pairing.memory)
     found, lost = (
@@ -123,7 +126,7 @@ def compare(baseline: Run, memory: Run, pairing: Pairing, recall: float) -> Comp
     )
     empty = [i for i, m in enumerate(pairing.memory) if memory.is_empty(m)]
     sides = ((baseline, pairing.baseline[empty], at[0]), (memory, pairing.memory[empty], at[1]))
-    reported = tuple(_reported(run, images, threshold) for run, images, threshold in sides)
+    reported = (_reported(*sides[0]), _reported(*sides[1]))
     return Comparison(
         asked_recall=recall,
         recall=shared,
@@ -145,7 +148,7 @@ def threshold_at_recall(best: np.ndarray, recall: float) -> float | None:
     """The highest score at which at least this share of the objects is found.
 
     Args:
-        best: For each object the best score of a detection on it, -1 where there is none.
+        best: Best score of a detection on each object, -1 if there is none.
     """
     needed = int(np.ceil(recall * len(best) - 1e-9))
     found = np.sort(best[best >= 0])[::-1]

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
@@ -71,7 +72,7 @@ def _accumulate(
 
 def _coco(run: Run, boxes: Boxes, images: np.ndarray) -> COCO:
     """Boxes of these images in pixels, indexed; an image's id is its place and one."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image in images.tolist():
         part = boxes.of(image)
         edges = boxes.edges[part] * np.tile(run.sizes[image], 2)

@@ -10,6 +10,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -32,7 +33,7 @@ HOUR, DAY = 3600, 86400
 def theme(name: str = "light") -> Iterator[dict[str, str]]:
     """Colours and type for the figures made inside; gives the colours by role."""
     colours = PALETTES[name]
-    settings = {
+    settings: dict[Any, Any] = {
         "font.size": 10,
         "font.family": "DejaVu Sans",
         "text.color": colours["ink"],
@@ -71,10 +72,8 @@ def class_gains(
         rows: Name, AP without memory, AP with memory; None where it is not defined.
         palette: light or dark.
     """
-    shown = sorted(
-        (row for row in rows if row[1] is not None and row[2] is not None),
-        key=lambda row: row[1] - row[2],
-    )
+    defined = ((n, old, new) for n, old, new in rows if old is not None and new is not None)
+    shown = sorted(defined, key=lambda row: row[1] - row[2])
     with theme(palette) as colours:
         figure = Figure(figsize=(5.6, 0.9 + 0.36 * max(len(shown), 1)), layout="constrained")
         axes = figure.subplots()
@@ -82,7 +81,7 @@ def class_gains(
             colour = colours["memory"] if after >= before else colours["loss"]
             axes.plot([before, after], [i, i], color=colour, linewidth=2.5, alpha=0.55, zorder=1)
         places = range(len(shown))
-        style = {"s": 58, "zorder": 2, "linewidths": 1.8}
+        style: dict[str, Any] = {"s": 58, "zorder": 2, "linewidths": 1.8}
         axes.scatter(
             [row[1] for row in shown],
             places,
@@ -107,7 +106,8 @@ def class_gains(
 
 def class_bars(rows: Sequence[tuple[str, float | None]], palette: str = "light") -> Figure:
     """AP@.5 of each class of one run, best first."""
-    shown = sorted((row for row in rows if row[1] is not None), key=lambda row: -row[1])
+    defined = ((name, value) for name, value in rows if value is not None)
+    shown = sorted(defined, key=lambda row: -row[1])
     with theme(palette) as colours:
         figure = Figure(figsize=(5.6, 0.9 + 0.36 * max(len(shown), 1)), layout="constrained")
         axes = figure.subplots()
@@ -126,7 +126,7 @@ def false_positives(
     """False positives per 1000 empty images at given recalls, log scale (compare figure 7).
 
     Args:
-        runs: By name of the run, by recall ("0.5"); None where the recall is out of reach.
+        runs: Numbers by name of the run and recall ("0.5"); None if the recall is out of reach.
         palette: light or dark.
     """
     recalls = sorted({recall for row in runs.values() for recall in row}, key=float)
@@ -210,14 +210,14 @@ def time_differences(
 
 def precision_recall(
     curves: Mapping[str, Mapping[str, Sequence[float] | None]],
-    recalls: Sequence[float],
+    recalls: Sequence[float] | np.ndarray,
     palette: str = "light",
 ) -> Figure:
     """Precision over recall at IoU .5, a small chart a class.
 
     Args:
-        curves: By class, by name of the run: precision at `recalls`, None where not defined.
-        recalls: From 0 to 1.
+        curves: Precision at `recalls`, by class and name of the run; None if not defined.
+        recalls: Recalls from 0 to 1.
         palette: light or dark.
     """
     columns = min(4, max(len(curves), 1))
@@ -259,7 +259,7 @@ def precision_recall(
 def save(figure: Figure, path: str) -> None:
     """Writes a figure by its suffix; equal figures give equal bytes, and SVG names no address."""
     buffer = io.StringIO()
-    settings = {"svg.hashsalt": "context-rcnn", "svg.fonttype": "path"}
+    settings: dict[Any, Any] = {"svg.hashsalt": "context-rcnn", "svg.fonttype": "path"}
     with mpl.rc_context(settings), warnings.catch_warnings():
         # A script that the font lacks is drawn as boxes; the page's tables have the text itself.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -303,7 +303,7 @@ def _time_scale(reach: float) -> tuple[int, str, float, float]:
 
 def _fold(axes: mpl.axes.Axes, seconds: np.ndarray, colours: Mapping[str, str]) -> None:
     hours = (seconds / HOUR + 12.5) % 24 - 12.5
-    axes.hist(hours, np.arange(-12.5, 12), color=colours["memory"])
+    axes.hist(hours, np.arange(-12.5, 12).tolist(), color=colours["memory"])
     axes.set_title("by time of day")
     axes.set_xlabel("hours, whole days left out")
     axes.set_xticks([-12, -6, 0, 6])

@@ -24,13 +24,13 @@ _ALMOST = 0.5  # of the threshold
 
 @dataclasses.dataclass
 class Counts:
-    """Of all images, or of those of a camera.
+    """Counts of all images, or of those of a camera.
 
     Attributes:
-        images: all of them,
-        found: with a detection from the threshold on,
-        almost: with none, but one that is not far below,
-        failed: that could not be used.
+        images: number of all images.
+        found: number of images with a detection at the threshold or above.
+        almost: number of other images with a detection not far below the threshold.
+        failed: number of images that could not be used.
         suspects: detections that are suspected of being background.
         classes: detections by class name.
         first, last: seconds; None without a dated image.
@@ -55,7 +55,8 @@ class Sample:
 
     def __init__(self, size: int, seed: str):
         self._size, self._random = size, random.Random(seed)
-        self._seen, self._kept = 0, []
+        self._seen = 0
+        self._kept: list[ImageResult] = []
 
     def add(self, image: ImageResult) -> None:
         self._seen += 1
@@ -77,11 +78,11 @@ class Found:
     Attributes:
         samples: images by kind: `found`, `empty` (nothing near the threshold), `almost` (the best
             score is not far below it) and `suspect` (all that would count is suspected).
-        total: of all images.
-        cameras: by name, "" for images without one.
+        total: counts of all images.
+        cameras: counts by camera, "" for images without one.
         images_by_class: images with a detection of the class.
         failures: the first ones.
-        reasons: of all failures.
+        reasons: number of failures by reason.
     """
 
     samples: dict[str, Sample]
@@ -141,7 +142,7 @@ def gather(source: Source, threshold: float, sample: int, seed: int) -> Found:
         source: the results.
         threshold: score from which a detection counts.
         sample: images of each kind.
-        seed: of the drawing.
+        seed: seed of the drawing.
     """
     found = Found({kind: Sample(sample, f"{seed} {kind}") for kind in KINDS})
     for image in source.images:

@@ -4,7 +4,7 @@ import dataclasses
 import random
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -27,9 +27,9 @@ class Picture:
     """An image with boxes over it, and what stands under it.
 
     Attributes:
-        image_id: Of the image; looked up in the album when the page is made.
+        image_id: Id of the image, which the album looks up when the page is made.
         boxes: Each with `kind` (truth, memory, baseline), percentages and a `label`.
-        alt: What is seen, for those who do not see it.
+        alt: Description for people who cannot see the image.
         lines: Caption, most important first.
     """
 
@@ -39,7 +39,7 @@ class Picture:
     lines: list[str]
 
 
-def box(edges: Sequence[float], kind: str, label: str = "") -> dict[str, Any]:
+def box(edges: Sequence[float] | np.ndarray, kind: str, label: str = "") -> dict[str, Any]:
     """A box in percent of the image, kept inside of it."""
     x1, y1, x2, y2 = (round(100 * min(max(float(v), 0.0), 1.0), 3) for v in edges)
     return {
@@ -87,6 +87,8 @@ def false_positive(case: Case, alike: int, kind: str, verb: str) -> Picture:
 
 def animal(case: Case, alike: int, kind: str, winner: str, loser: str) -> Picture:
     """A labelled object that only one run finds."""
+    if case.truth is None:
+        raise ValueError(f"image {case.image_id}: the case is not of a labelled object")
     edges, name = case.truth
     found = f"{clean(case.names[0], 40)} {number(case.scores[0], 2)}"
     other = "no box there" if case.other_score is None else number(case.other_score, 2)
@@ -159,7 +161,7 @@ def panel(keyframe: Keyframe, verdict: str, others: Sequence[dict[str, Any]]) ->
     """A keyframe, the memories its best detection attends to, and when they were.
 
     Args:
-        keyframe: with a detection that attends to something.
+        keyframe: keyframe with a detection that attends to something.
         verdict: a few words on that detection.
         others: boxes to be seen besides it.
     """
@@ -197,7 +199,7 @@ def panel(keyframe: Keyframe, verdict: str, others: Sequence[dict[str, Any]]) ->
 def beside_labels(keyframe: Keyframe, run: Run, place: int | None) -> dict[str, Any]:
     """A panel of a keyframe with its labels; `place` is that of its image in the run."""
     verdict = _beside_labels(keyframe.detections[0], run, place)
-    labels = [] if place is None else run.truth.edges[run.truth.of(place)]
+    labels = np.zeros([0, 4]) if place is None else run.truth.edges[run.truth.of(place)]
     return panel(keyframe, verdict, [box(edges, "truth") for edges in labels])
 
 
@@ -231,24 +233,24 @@ def _beside_labels(detection: Detection, run: Run, place: int | None) -> str:
 
 def timeline(attention: Sequence[Memory]) -> dict[str, Any] | None:
     """Stems over time, to scale, in percent; None where no entry has a time."""
-    dated = [memory for memory in attention if memory.seconds_apart is not None]
+    dated = [(m.seconds_apart, m.weight) for m in attention if m.seconds_apart is not None]
     if not dated:
         return None
-    times = [memory.seconds_apart for memory in dated]
+    times = [seconds for seconds, _ in dated]
     first, last = min(0, *times), max(0, *times)
     step = _tick_step(last - first)
     # The axis ends at ticks, so that even a single memory stands inside of it.
     first, last = first // step * step, -(-last // step) * step
     first -= step if first == last else 0
-    highest = max(memory.weight for memory in dated) or 1.0
+    highest = max(weight for _, weight in dated) or 1.0
 
     def percent(seconds: float) -> float:
         return round(2 + 96 * (seconds - first) / (last - first), 3)
 
     return {
         "stems": [
-            {"x": percent(m.seconds_apart), "height": round(100 * m.weight / highest, 2)}
-            for m in dated
+            {"x": percent(seconds), "height": round(100 * weight / highest, 2)}
+            for seconds, weight in dated
         ],
         "ticks": [{"x": percent(t), "label": _tick(t)} for t in range(first, last + 1, step)],
         "zero": percent(0),
@@ -304,6 +306,6 @@ def _tick(seconds: int) -> str:
     return f"{'+' if seconds > 0 else '−'}{abs(seconds) // size} {unit}"
 
 
-def _is_date(seconds: int | None) -> bool:
+def _is_date(seconds: int | None) -> TypeGuard[int]:
     """Whether the calendar has this moment."""
     return seconds is not None and 0 <= seconds < 253_402_300_800

@@ -41,11 +41,11 @@ class ReportOptions:
         explanations: JSON lines of `context-rcnn explain`.
         examples: TFRecord files of examples, for pixels.
         image_root: Folder of images named like their ids, for pixels.
-        title: Of the page.
-        recall: At which the runs are compared.
+        title: Title of the page.
+        recall: Recall at which the runs are compared.
         max_examples: Images of each kind that are shown.
         max_panels: Keyframes shown with what they attend to.
-        seed: Of what is drawn by chance.
+        seed: Seed of the random samples.
     """
 
     evaluation: str
@@ -74,10 +74,10 @@ def write_report(
     options: ReportOptions,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> str:
-    """Writes the report whole or not at all; returns the path of its index.html.
+    """Writes the report completely or not at all; returns the path of its index.html.
 
     Args:
-        options: What it is made of.
+        options: Inputs of the page.
         progress: Wraps the images that are read for it, with their number.
 
     Raises:
@@ -261,7 +261,7 @@ def _sample_threshold(both: sections.Both) -> float:
 def _times(
     keyframes: Sequence[Keyframe] | None, seconds: Sequence[int], undated: int
 ) -> dict[str, Any]:
-    table = {}
+    table: dict[str, int] = {}
     for label, reach in (
         ("within an hour", 3600),
         ("within a day", 86400),

@@ -59,7 +59,7 @@ class Album:
         """Writes what the sources have into FOLDER/images; the rest goes to `failures`.
 
         Args:
-            folder: Of the page.
+            folder: Folder of the page.
             examples: TFRecord files with examples; a pattern, or several separated by commas.
             image_root: Folder whose files are named like the ids, with or without a suffix.
             progress: Wraps the images as they come, with their number.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from context_rcnn.data.timestamps import format_timestamp
@@ -33,11 +33,11 @@ class ResultsOptions:
         results: JSON file, state or journal of `context-rcnn detect`.
         output_dir: folder to write; an earlier report there is replaced.
         image_root: folder of the images, for pixels.
-        title: of the page.
+        title: title of the page.
         threshold: score from which a detection counts.
         max_examples: images of each kind that are shown.
         max_panels: images shown with what they attend to.
-        seed: of what is drawn by chance.
+        seed: seed of the random samples.
     """
 
     results: str
@@ -63,10 +63,10 @@ def write_results_report(
     options: ResultsOptions,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> str:
-    """Writes the page whole or not at all; returns the path of its index.html.
+    """Writes the page completely or not at all; returns the path of its index.html.
 
     Args:
-        options: what it is made of.
+        options: inputs of the page.
         progress: wraps the images that are read for it, with their number.
 
     Raises:
@@ -113,7 +113,7 @@ def write_results_report(
 
 
 def _picture(
-    image: ImageResult, kind: str, names: dict[int, str], options: ResultsOptions
+    image: ImageResult, kind: str, names: Mapping[int, str], options: ResultsOptions
 ) -> Picture:
     boxes, labels = [], []
     for place in shown(image, kind, options.threshold):

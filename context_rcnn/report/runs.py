@@ -50,11 +50,11 @@ class Run:
     """One evaluation.
 
     Attributes:
-        folder: Where it was read.
+        folder: Folder of the evaluation.
         metrics: The content of metrics.json.
-        image_ids: In the order of the files.
+        image_ids: Ids of the images, in the order of the files.
         sizes: [images, 2], width and height.
-        class_names: By category id.
+        class_names: Names of the classes by category id.
         truth, found: Labelled and detected boxes.
     """
 

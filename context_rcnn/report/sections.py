@@ -17,7 +17,7 @@ class Both:
 
     Attributes:
         memory: The run with memory.
-        measured: Its numbers, on the common images.
+        measured: Numbers of the run, on the common images.
         baseline, baseline_measured, pairing: None without a baseline.
         comparison: None without a baseline, or where there is no recall that both reach.
     """
@@ -42,11 +42,12 @@ def headline(both: Both) -> list[dict[str, Any]]:
     other = both.baseline.metrics if both.baseline else {}
     mean_ap = metrics["mAP@.5"] if own else both.measured.mean_ap
     recall_1 = metrics["AR@1"] if own else both.measured.average_recall_1
-    before = [None, None]
-    if both.baseline:
-        theirs = both.baseline_measured
-        before = [other["mAP@.5"], other["AR@1"]] if own else [theirs.mean_ap]
-        before += [] if own else [theirs.average_recall_1]
+    theirs = both.baseline_measured
+    before: list[float | None] = [None, None]
+    if both.baseline and own:
+        before = [other["mAP@.5"], other["AR@1"]]
+    elif theirs is not None:
+        before = [theirs.mean_ap, theirs.average_recall_1]
     tiles = [
         _tile("mAP at IoU .5", "mean over classes of average precision", mean_ap, before[0]),
         _tile("AR@1", "recall with one detection a class and image", recall_1, before[1]),
@@ -119,10 +120,10 @@ def classes(both: Both) -> list[dict[str, Any]]:
 
 def cameras(both: Both) -> list[dict[str, Any]]:
     """A row a camera, of metrics.json; differences only where the runs saw the same images."""
-    theirs = both.baseline.metrics["per_camera"] if both.comparable else {}
+    theirs = both.baseline.metrics["per_camera"] if both.baseline and both.comparable else {}
     rows = []
     for name, row in sorted(both.memory.metrics["per_camera"].items()):
-        cells = {"name": clean(name)}
+        cells: dict[str, Any] = {"name": clean(name)}
         cells |= {key: row.get(key) for key in ("images", "empty", "boxes")}
         for key, short in (("mAP@.5", "ap"), ("AR@1", "recall")):
             value, before = row.get(key), theirs.get(name, {}).get(key)
@@ -136,7 +137,7 @@ def empties(both: Both) -> list[dict[str, Any]]:
     """False positives per 1000 empty images, a row a recall, of metrics.json."""
     mine = both.memory.metrics["false_positives_per_1000_empty_images"]
     theirs = {}
-    if both.comparable:
+    if both.baseline and both.comparable:
         theirs = both.baseline.metrics["false_positives_per_1000_empty_images"]
     rows = []
     for recall in sorted(set(mine) | set(theirs), key=as_number):
@@ -164,7 +165,7 @@ def notes(both: Both) -> list[str]:
             f"metrics.json speaks of {count(run.metrics['images'], 'image')}, "
             f"groundtruth_coco.json of {len(run.image_ids):,}: they are not of one evaluation."
         )
-    if both.baseline is None:
+    if both.baseline is None or both.baseline_measured is None or pairing is None:
         lines.append(
             "No single-frame run was given (--baseline), so nothing is compared: no gains, no "
             "removed false positives, no found objects."
@@ -191,9 +192,9 @@ def notes(both: Both) -> list[str]:
         )
     missing = [n for n in both.baseline.class_names.values() if n not in both.measured.curves]
     missing_there = [n for n in both.measured.curves if n not in both.baseline_measured.curves]
-    for names, which in ((missing, "single-frame run"), (missing_there, "run with memory")):
-        if names:
-            lines.append(f"Classes that only the {which} knows: {listing(names, 10)}.")
+    for classes, which in ((missing, "single-frame run"), (missing_there, "run with memory")):
+        if classes:
+            lines.append(f"Classes that only the {which} knows: {listing(classes, 10)}.")
     compared = both.comparison
     if compared is None:
         lines.append(

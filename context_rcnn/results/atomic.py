@@ -1,4 +1,4 @@
-"""Several files that appear together, whole, or not at all."""
+"""Several files that appear together and complete, or not at all."""
 
 import os
 from pathlib import Path

@@ -96,7 +96,7 @@ def require(
     cameras: Mapping[str, CameraSpan],
     leave_out: Callable[[str, str], None],
 ) -> tuple[CameraClock, Deployments]:
-    """What the standard requires and images do not tell; `leave_out` as in `read_deployments`.
+    """Facts that the standard requires and images lack; `leave_out` as in `read_deployments`.
 
     Raises:
         ValueError: If time zone or deployments are missing or wrong.
@@ -157,7 +157,7 @@ class CamtrapDpWriter:
     def add(self, image: ImageResult) -> None:
         deployment = self._deployment(image)
         mediatype = _MEDIATYPES.get(image.file.rpartition(".")[2].lower())
-        if deployment is None:
+        if deployment is None or image.seconds is None:
             return
         if not _FILE_PATH.fullmatch(image.file) or image.file in MISSING:
             self._leave_out(image, Reason.BAD_FIELD, f"filePath cannot be {image.file!r:.200}")
@@ -185,7 +185,7 @@ class CamtrapDpWriter:
                 "mediaComments": failed,
             }
         )
-        shared = self._event(image) | {
+        shared = self._event(image, image.seconds) | {
             "deploymentID": deployment.id,
             "mediaID": image.file,
             "observationLevel": "media",
@@ -227,8 +227,8 @@ class CamtrapDpWriter:
         names = {"file": image.file, "image_id": image.image_id, "camera": image.camera}
         self._report(Failure(STAGE, reason, detail, lost=lost, **names))
 
-    def _event(self, image: ImageResult) -> dict[str, str]:
-        first = last = image.seconds
+    def _event(self, image: ImageResult, seconds: int) -> dict[str, str]:
+        first = last = seconds
         if image.burst:
             first, last = self._index.bursts.span(image.camera, image.burst)
         return {

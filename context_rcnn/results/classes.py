@@ -9,6 +9,7 @@ from typing import Literal, get_args
 from context_rcnn.data import fields
 
 Kind = Literal["animal", "human", "vehicle"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 HUMANS = frozenset({"human", "person", "people", "pedestrian"})
 VEHICLES = frozenset(
@@ -24,10 +25,10 @@ class Taxon:
     """A class in the tree of life.
 
     Attributes:
-        identifier: of SpeciesNet, "" if unknown.
+        identifier: id in SpeciesNet, "" if unknown.
         ranks: class, order, family, genus and species epithet in lower case, "" where unknown.
-        common_name: what people call it.
-        scientific_name: what `ranks` come to, or what was given in their place.
+        common_name: common name.
+        scientific_name: scientific name that follows from `ranks`, or that was given instead.
     """
 
     identifier: str
@@ -50,12 +51,12 @@ class Taxon:
                 f"taxon of {label!r} must be a scientific name or have the seven parts "
                 f"id;class;order;family;genus;species;common name, got {text!r:.200}"
             )
-        *higher, genus, species = (part.lower() for part in parts[1:6])
-        known = [rank for rank in (*higher, genus) if rank]
+        kind, order, family, genus, species = (part.lower() for part in parts[1:6])
+        known = [rank for rank in (kind, order, family, genus) if rank]
         name = known[-1].capitalize() if known else ""
         if genus and species:
             name = f"{genus.capitalize()} {species}"
-        return cls(parts[0], (*higher, genus, species), parts[6] or label, name)
+        return cls(parts[0], (kind, order, family, genus, species), parts[6] or label, name)
 
     @property
     def description(self) -> str:
@@ -103,13 +104,9 @@ class Classes:
                 f"not in the label map of this model: {unknown!s:.200}; "
                 f"its classes are {sorted(label_map.values())!s:.500}"
             )
-        for name, kind in kinds.items():
-            if kind not in get_args(Kind):
-                raise ValueError(f"kind of {name!r} must be one of {get_args(Kind)}, got {kind!r}")
+        stated = {name: _kind(kind, name) for name, kind in kinds.items()}
         self.names = dict(sorted(label_map.items()))
-        self.kinds: dict[int, Kind] = {
-            i: kinds.get(name) or kind_of(name) for i, name in self.names.items()
-        }
+        self.kinds = {i: stated.get(name) or kind_of(name) for i, name in self.names.items()}
         self.taxa = {
             i: Taxon.parse(taxa.get(name, name), name)
             for i, name in self.names.items()
@@ -131,6 +128,13 @@ class Classes:
         """SpeciesNet's name of a class, without an identifier where none was given."""
         taxon = self.taxa.get(class_id)
         return taxon.description if taxon else f";;;;;;{self.names[class_id].replace(';', ',')}"
+
+
+def _kind(text: str, name: str) -> Kind:
+    for kind in KINDS:
+        if text == kind:
+            return kind
+    raise ValueError(f"kind of {name!r} must be one of {KINDS}, got {text!r}")
 
 
 def kind_of(name: str) -> Kind:

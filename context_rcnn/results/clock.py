@@ -63,7 +63,7 @@ class CameraClock:
 
     def _with_offset(self, reading: datetime.datetime) -> datetime.datetime:
         offset = reading.replace(tzinfo=self._zone).utcoffset()
-        return reading.replace(tzinfo=datetime.timezone(offset))
+        return reading.replace(tzinfo=datetime.timezone(offset or datetime.timedelta(0)))
 
 
 def iso(time: datetime.datetime) -> str:

@@ -126,8 +126,9 @@ def _image(entry: dict, results: list[dict]) -> ImageResult:
 def _pixels(found: Detection, image: ImageResult) -> list[float]:
     """x, y, width, height in pixels: edges are rounded, then subtracted."""
     y1, x1, y2, x2 = found.box
-    left, right = _edges(x1 * image.width, x2 * image.width)
-    top, bottom = _edges(y1 * image.height, y2 * image.height)
+    width, height = image.size
+    left, right = _edges(x1 * width, x2 * width)
+    top, bottom = _edges(y1 * height, y2 * height)
     return [left, top, round(right - left, PIXEL_DIGITS), round(bottom - top, PIXEL_DIGITS)]
 
 

@@ -55,7 +55,7 @@ class Deployment:
 
     Attributes:
         row: values of `COLUMNS`.
-        start, end: with their offsets.
+        start, end: times with their offsets.
     """
 
     row: dict[str, str]
@@ -98,9 +98,9 @@ def read_deployments(
     passed over.
 
     Args:
-        path: of the table.
-        cameras: that have images.
-        clock: that all of them follow.
+        path: path of the table.
+        cameras: cameras that have images.
+        clock: clock that all cameras follow.
         leave_out: gets the name of a deployment that has neither dates nor dated images, and where
             it stands.
 
@@ -209,6 +209,8 @@ def _deployment(row: dict[str, str], span: CameraSpan, clock: CameraClock) -> De
                 times[column] = clock.parse(values[column], column == "deploymentEnd")
             except ValueError as error:
                 raise ValueError(f"{row['where']}: {column} is {error}") from error
+        elif seconds is None:
+            raise ValueError(f"{row['where']}: {column} is empty, and there is no dated image")
         else:
             times[column] = clock.at(seconds)
         values[column] = iso(times[column])
@@ -222,7 +224,7 @@ def _how_to_give(cameras: Mapping[str, CameraSpan]) -> str:
     lines = "".join(f"\n  {json.dumps(camera, ensure_ascii=False)},," for camera in _few(cameras))
     return (
         "Camtrap DP requires latitude and longitude of every camera, which images do not tell. "
-        "Make a CSV file with a line a camera, fill in decimal degrees, and give it with "
+        "Make a CSV file with one line per camera, fill in decimal degrees, and give it with "
         f"--deployments FILE:\n  deploymentID,latitude,longitude{lines}"
         + (f"\n  ... ({len(cameras)} cameras)" if len(cameras) > len(_few(cameras)) else "")
     )

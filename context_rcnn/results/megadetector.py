@@ -83,7 +83,7 @@ class MegaDetectorWriter:
 
     def add(self, image: ImageResult) -> None:
         if image.frame is not None:
-            self._add_frame(image)
+            self._add_frame(image, image.frame)
             return
         self._end_video()
         entry: dict[str, object] = {"file": image.file}
@@ -106,16 +106,16 @@ class MegaDetectorWriter:
         self._end_video()
         self._list.finish()
 
-    def _add_frame(self, image: ImageResult) -> None:
+    def _add_frame(self, image: ImageResult, number: int) -> None:
         """Adds to the entry of the video, which is written as it comes: videos may be long."""
         file = posixpath.dirname(image.file)
         if self._video is None or self._video.file != file:
             self._end_video()
             entry = {"file": file, "frame_rate": image.frame_rate}
             self._video = _Video(file, self._list.nest(entry, "detections"))
-        (self._video.failed if image.failure else self._video.processed).append(image.frame)
+        (self._video.failed if image.failure else self._video.processed).append(number)
         for found in image.detections:
-            self._video.detections.add(self._detection(found) | {"frame_number": image.frame})
+            self._video.detections.add(self._detection(found) | {"frame_number": number})
 
     def _end_video(self) -> None:
         if self._video is not None:
@@ -151,7 +151,7 @@ class _Video:
 
 @dataclasses.dataclass(frozen=True)
 class MegaDetectorResults:
-    """What a file says: class names by id of our own, and images, frames of videos among them."""
+    """The content of a file: class names by new ids, and images, including frames of videos."""
 
     label_map: dict[int, str]
     images: list[ImageResult]

@@ -1,4 +1,4 @@
-"""How boxes and scores are rounded, so that what is written is still a box inside of the image."""
+"""Rounding of boxes and scores; a rounded box is still a box inside of the image."""
 
 from collections.abc import Sequence
 

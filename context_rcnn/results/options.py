@@ -20,13 +20,13 @@ CAPTURE_METHODS = ("activityDetection", "timeLapse")
 
 @dataclasses.dataclass(frozen=True)
 class CamtrapOptions:
-    """What Camtrap DP requires and images do not tell.
+    """Facts that Camtrap DP requires and images do not contain.
 
     Attributes:
-        deployments: CSV file with a line a deployment; see `deployments.read_deployments`.
-        timezone: of the camera clocks: an offset such as "+01:00" for clocks that are never
+        deployments: CSV file with one line per deployment; see `deployments.read_deployments`.
+        timezone: time zone of the camera clocks: an offset such as "+01:00" for clocks never
             changed, or a name such as "Europe/Berlin" for clocks that follow daylight saving.
-        title: of the project.
+        title: title of the project.
         sampling_design: one of `SAMPLING_DESIGNS`.
         capture_methods: some of `CAPTURE_METHODS`.
         contributors: names of people or organisations.

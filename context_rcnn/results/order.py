@@ -71,10 +71,10 @@ class Index:
     """What has to be known of all images before the first one is written.
 
     Attributes:
-        images: with a usable file name, each once.
+        images: images with a usable file name, each once.
         superseded: lines that a later line of the same image replaces.
-        cameras: by name; "" for images without a camera.
-        bursts: their times.
+        cameras: cameras by name; "" for images without a camera.
+        bursts: times of the bursts.
     """
 
     images: int = 0
@@ -108,6 +108,8 @@ def in_order(
         lines = with_bar(journal.lines(), "Sorting by file name")
         superseded = _sort(lines, path, report, piece_bytes)
         index = _index(_lines(path))
+        if index is None:
+            raise ValueError(f"{path}: the sorted journal is not in order")
         index.superseded = superseded
         yield _lines(path), index
     finally:
@@ -180,7 +182,10 @@ def _lines(path: Path) -> Iterator[bytes]:
 
 
 def _file_of(line: bytes) -> str:
-    return read_line(line, _ignore)["file"]
+    values = read_line(line, _ignore)
+    if values is None:
+        raise ValueError(f"not a line of a sorted journal: {line!r:.200}")
+    return values["file"]
 
 
 def _ignore(_: object) -> None:

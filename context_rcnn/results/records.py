@@ -1,4 +1,4 @@
-"""What a line of a journal says: the header, an image, a detection; and how lines are read."""
+"""Lines of a journal: the header, an image with its detections; and how lines are read."""
 
 import dataclasses
 import datetime
@@ -33,8 +33,8 @@ class Header:
     """What made the results of a journal.
 
     Attributes:
-        model, model_version: of the detector.
-        extractor_hash: of the extractor whose memory was used; "" without a memory.
+        model, model_version: name and version of the detector.
+        extractor_hash: hash of the extractor whose memory was used; "" without a memory.
         label_map: class names by id, without the empty class.
         created: UTC, "2026-05-26T19:11:27Z"; the same for every run that adds to the journal.
         settings: everything else that changes results; values of JSON.
@@ -111,12 +111,12 @@ class Header:
         ]
 
     def refuse_others(self, other: "Header", where: object, otherwise: str) -> None:
-        """Raises ValueError if what began with this header cannot go on with another.
+        """Raises ValueError if a run with this header cannot continue with another.
 
         Args:
-            other: of the run that wants to go on.
-            where: what began with this header.
-            otherwise: what can be done in place of that, as a sentence without its full stop.
+            other: header of the run that wants to continue.
+            where: journal or state that has this header.
+            otherwise: advice in place of that, as a sentence without its full stop.
         """
         if differences := self.differences(other):
             raise ValueError(
@@ -130,7 +130,7 @@ class Detection:
 
     Attributes:
         box: y1, x1, y2, x2 as fractions of the upright image.
-        class_id: in the label map of the header.
+        class_id: id of the class in the label map of the header.
         score: 0 to 1; its negative for a detection that is suspected of being background.
     """
 
@@ -145,16 +145,16 @@ class ImageResult:
 
     Attributes:
         file: path relative to the image root, with forward slashes; what tells images apart.
-        image_id: as its source calls it; carried along, need not be unique.
+        image_id: id in the source of the image; only passed on, need not be unique.
         camera: "" if unknown.
         seconds: camera clock since 1970 as if it were UTC, None if undated.
-        width, height: of the upright image, None where it failed.
+        width, height: width and height of the upright image, None if it failed.
         burst: the sequence it belongs to, "" if unknown.
         detections: () if nothing was found, or if the image failed.
-        failure: "" or why there are no results, one of the fixed reasons where it is ours,
-        failure_text: and in words.
+        failure: "" or the reason why there are no results; a fixed word if this package set it.
+        failure_text: the failure in words.
         frame: number in a video file, which `file` then has as its folder; None for an image.
-        frame_rate: of that video file, in frames a second; `NO_RATE` for a file that failed as a
+        frame_rate: frames per second of that video file; `NO_RATE` for a file that failed as a
             whole, which has no `frame`.
     """
 
@@ -171,11 +171,18 @@ class ImageResult:
     frame: int | None = None
     frame_rate: float | None = None
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of an image that did not fail."""
+        if self.width is None or self.height is None:
+            raise ValueError(f"{self.file}: nothing says how large the image is")
+        return self.width, self.height
+
     def to_json(self, class_names: Mapping[int, str] | None = None) -> str:
         """One line; numbers that are not finite become null, which the reader names.
 
         Args:
-            class_names: by id, to be written beside the ids; a journal has them in its header.
+            class_names: names by id, written beside the ids; a journal has them in its header.
         """
         values: dict[str, Any] = {
             name: getattr(self, name)
@@ -260,7 +267,7 @@ def read_result(
     """The image of a line. What cannot be used is reported; boxes are cut to the image.
 
     Args:
-        line: of a journal.
+        line: line of a journal.
         label_map: class names by id.
         report: gets every image, detection or date that is unusable.
         counts: `boxes_clipped` counts boxes that were cut.
@@ -302,18 +309,18 @@ def _read_detection(values: object, label_map: Mapping[int, str], counts: Counte
     if not -1 <= score <= 1:
         raise _BadDetection(Reason.BAD_DETECTION, f"'score' is {score}, must lie in -1..1")
     class_id = fields.whole_number(values.get("class"), minimum=0)
-    if class_id not in label_map:
+    if class_id is None or class_id not in label_map:
         detail = f"class {values.get('class')!r:.80} is not among {sorted(label_map)!s:.200}"
         raise _BadDetection(Reason.CLASS_NOT_IN_LABEL_MAP, detail)
     box = fields.quadruple(values.get("box"))
     if box is None:
         raise _BadDetection(Reason.NOT_FINITE, f"'box' is {values.get('box')!r:.200}")
-    cut = tuple(min(max(edge, 0.0), 1.0) for edge in box)
-    if cut[2] <= cut[0] or cut[3] <= cut[1]:
+    y1, x1, y2, x2 = cut = [min(max(edge, 0.0), 1.0) for edge in box]
+    if y2 <= y1 or x2 <= x1:
         raise _BadDetection(Reason.BAD_BOX, f"no area inside of the image: {box}")
     if max(abs(a - b) for a, b in zip(cut, box, strict=True)) > _OUTSIDE:
         counts["boxes_clipped"] += 1
-    return Detection(cut, class_id, score)
+    return Detection((y1, x1, y2, x2), class_id, score)
 
 
 def _failure(reason: Reason, detail: str, file: str, lost: Lost = "image") -> Failure:

@@ -72,7 +72,7 @@ class SpeciesNetWriter:
 
 @dataclasses.dataclass(frozen=True)
 class SpeciesNetPredictions:
-    """What a file says: class names by id of our own, and images."""
+    """The content of a file: class names by new ids, and images."""
 
     label_map: dict[int, str]
     images: list[ImageResult]

@@ -1,4 +1,4 @@
-"""A CSV table, one row a detection; images without any have a row, too.
+"""A CSV table, one row per detection; images without any have a row, too.
 
 Names come from folders that anybody may have filled, and spreadsheets run what starts like a
 formula: such a text gets an apostrophe in front, which spreadsheets take for "this is text" and
@@ -49,10 +49,10 @@ class TableWriter:
         self._table.writerow(COLUMNS)
 
     def add(self, image: ImageResult) -> None:
-        dated = image.seconds is not None
+        dated = "" if image.seconds is None else format_timestamp(image.seconds)
         start = [
             *(as_text(name) for name in (image.file, image.image_id, image.camera)),
-            format_timestamp(image.seconds) if dated else "",
+            dated,
             as_text(image.burst),
             "" if image.width is None else image.width,
             "" if image.height is None else image.height,

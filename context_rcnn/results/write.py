@@ -61,13 +61,13 @@ class Summary:
     """What was written.
 
     Attributes:
-        images: all of them,
-        failed: of which failed,
-        empty: and in which nothing was found from `typical_threshold` up.
-        detections: from there up, by class name,
-        suspect: and how many more are suspected of being background.
+        images: number of all images.
+        failed: number of images that failed.
+        empty: number of images without a detection of at least `typical_threshold`.
+        detections: number of detections of at least `typical_threshold`, by class name.
+        suspect: number of other detections that are suspected background.
         counts: `superseded` lines of the journal, `below_min_score` detections, `boxes_clipped`.
-        failures: by stage and reason, everything that was reported.
+        failures: number of reported failures, by stage and reason.
     """
 
     images: int = 0
@@ -94,7 +94,7 @@ def write_results(
     The same results give the same bytes, in whatever order they came into the journal.
 
     Args:
-        journal: of a run.
+        journal: journal of a run.
         outputs: formats and where they go.
         options: how.
         revise: gives other detections to an image before it is written, such as those of repeat
@@ -162,7 +162,8 @@ def _writers(
     index: Index,
     report: Report,
 ) -> list[Writer]:
-    header, writers = source.header, []
+    header = source.header
+    writers: list[Writer] = []
     if outputs.megadetector:
         file = files.open(outputs.megadetector)
         writers.append(MegaDetectorWriter(file, header, classes, options))

@@ -196,7 +196,7 @@ class Watcher:
         image = prepared.image
         seconds = NO_SECONDS if image.seconds is None else image.seconds
         try:
-            found, state = self._model.step(
+            outputs, state = self._model.step(
                 [prepared.encoded],
                 np.array([_number(image.camera) >> 1], np.int64),
                 np.array([seconds], np.int64),
@@ -205,7 +205,7 @@ class Watcher:
             )
         except refusals() as error:
             return refused(error), None
-        found = checked({name: value[0] for name, value in found.items()})
+        found = checked({name: value[0] for name, value in outputs.items()})
         if isinstance(found, FileError):
             return found, None  # a memory of it would spoil the next images
         return found, _Memory(state, memory.frames + 1)
@@ -236,15 +236,14 @@ class Watcher:
             if number <= memory.frames:
                 continue
             prepared = frames.again(image)
-            problem, after = prepared.problem, None
-            if problem is None:
+            found: Outputs | FileError | None = prepared.problem
+            after = None
+            if found is None:
                 found, after = self._next(prepared, memory)
-                problem = found if after is None else None
-            if after is None:
-                why = f"{problem.reason}: {problem.detail}"
+            if isinstance(found, FileError):
+                why = f"{found.reason}: {found.detail}"
                 print(f"{image.file} cannot be remembered: {why}", file=sys.stderr)
-                after = _Memory(memory.state, memory.frames + 1)
-            memory = after
+            memory = after or _Memory(memory.state, memory.frames + 1)
         return memory
 
     def _count(self, image: ImageResult) -> None:
@@ -259,8 +258,8 @@ class Watcher:
         last = self._cameras[image.camera]
         if not image.camera:
             return ""
-        known = image.seconds is not None and last.seconds is not None
-        if known and 0 <= image.seconds - last.seconds <= self._gap:
+        now, before = image.seconds, last.seconds
+        if now is not None and before is not None and 0 <= now - before <= self._gap:
             return last.burst
         return f"from:{image.image_id}"
 
@@ -269,9 +268,10 @@ class Watcher:
 
     def _save(self, camera: str) -> None:
         memory = self._memories[camera]
-        arrays = {name: np.asarray(value) for name, value in memory.state.items()}
+        arrays: dict[str, Any] = {name: np.asarray(v) for name, v in memory.state.items()}
+        arrays[_FRAMES] = np.int64(memory.frames)
         with LOCAL.create(str(self._place(camera)), durable=True) as file:
-            np.savez(file, **{_FRAMES: np.int64(memory.frames)}, **arrays)
+            np.savez(file, **arrays)
         self._changed.discard(camera)
 
     def _load(self, camera: str) -> _Memory:
@@ -284,7 +284,7 @@ class Watcher:
             return _Memory(state, int(state.pop(_FRAMES)))
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"{path}: {error}; delete this file, and the camera's memory is made anew"
+                f"{path}: {error}; delete this file to start the camera's memory again"
             ) from error
 
 

@@ -24,6 +24,5 @@ def check_common(
     try:
         parsed = datetime.datetime.fromisoformat(start)
     except (TypeError, ValueError):
-        parsed = None
-    check("start", start, parsed is not None, "an ISO date such as '2019-05-01'")
+        raise ValueError(f"start must be an ISO date such as '2019-05-01', got {start!r}") from None
     return parsed.replace(tzinfo=None, microsecond=0)

@@ -55,7 +55,7 @@ class Animal:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """The tight box (x, y, width, height) of the visible pixels."""
-        return canvas.mask_box(self.mask)
+        return canvas.filled_box(self.mask)
 
     @property
     def ambiguous(self) -> bool:
@@ -113,7 +113,7 @@ class CameraTrap:
         """Draws the frames of a trigger."""
         view = self.view_at(trigger.second)
         moment = self._moment(trigger)
-        walk = self._walk(trigger, view) if trigger.visit else None
+        walk = self._walk(trigger, trigger.visit, view) if trigger.visit else None
         for number in range(trigger.frames):
             actors = walk.actors(number) if walk else []
             rng = self._generator(_SENSOR, trigger.index, number)
@@ -135,11 +135,11 @@ class CameraTrap:
         exposure = float(rng.normal(1.0, 0.05))
         return Moment(second / 3600, weather, strength, exposure, wind)
 
-    def _walk(self, trigger: Trigger, view: View) -> _Walk:
+    def _walk(self, trigger: Trigger, visit: Visit, view: View) -> _Walk:
         """Draws how a group walks, again if nothing of it would be seen in the first frame."""
         for attempt in range(20):
             rng = self._generator(_WALK, trigger.index, attempt)
-            walk = _Walk(rng, trigger.visit, self.scene, view)
+            walk = _Walk(rng, visit, self.scene, view)
             if compose(view, view.albedo, walk.actors(0), night=True)[1]:
                 break
         return walk
@@ -216,7 +216,7 @@ def compose(
         pixels = np.count_nonzero(mask)
         if pixels < MIN_PIXELS * unit**2:
             continue
-        sides = sorted(canvas.mask_box(mask)[2:])
+        sides = sorted(canvas.filled_box(mask)[2:])
         if any(side < least * unit for side, least in zip(sides, MIN_SIDES, strict=True)):
             continue
         difficulty = actor.visit.difficulty

@@ -65,7 +65,7 @@ def simulate_camera_traps(
       output_dir: folder to write; an earlier simulation in it is replaced.
       cameras: number of cameras, each at its own place.
       days: length of the study.
-      seed: of everything that is random.
+      seed: seed of all random choices.
       image_size: width and height of the photographs.
       triggers_per_day: how often a camera's sensor fires on average; each time it takes a burst of
         frames, one a second.
@@ -112,7 +112,7 @@ def simulate_camera_traps(
         "start": first_day.strftime(_TIME),
         "images_per_folder": images_per_folder,
     }
-    marker = {"simulator": "simulate_camera_traps", "parameters": parameters}
+    marker: dict[str, Any] = {"simulator": "simulate_camera_traps", "parameters": parameters}
     writers.write_json(root / writers.MARKER, marker)
 
     plans = plan_network(
@@ -133,7 +133,7 @@ def simulate_camera_traps(
             names=names,
             seed=seed,
             days=days,
-            image_size=tuple(image_size),
+            image_size=(image_size[0], image_size[1]),
             start=first_day,
             images_per_folder=images_per_folder,
             frames=sum(trigger.frames for trigger in schedule(seed, plan, days)),
@@ -143,7 +143,9 @@ def simulate_camera_traps(
     records = run_jobs(jobs, workers, progress)
     writers.write_json(root / "camera_traps.json", _dataset(records, names, first_day))
     writers.write_json(root / "splits.json", _splits(plans, pretrain_fraction))
-    pairs = {tuple(sorted((name, other))) for name in names if (other := lookalike(name, names))}
+    pairs = {
+        (min(name, other), max(name, other)) for name in names if (other := lookalike(name, names))
+    }
     marker["lookalikes"] = sorted(pairs)
     marker["cameras"] = {plan.name: r.truth for plan, r in zip(plans, records, strict=True)}
     writers.write_json(root / writers.MARKER, marker)
@@ -191,8 +193,9 @@ class _CameraJob:
                 path = self.root / file_name
                 path.parent.mkdir(exist_ok=True)
                 writers.write_photo(path, frame.image, taken, MAKE, MODEL)
+                image_id = f"{self.name}-{len(images):06d}"
                 image = {
-                    "id": f"{self.name}-{len(images):06d}",
+                    "id": image_id,
                     "file_name": file_name,
                     "width": self.image_size[0],
                     "height": self.image_size[1],
@@ -203,7 +206,7 @@ class _CameraJob:
                     "frame_num": number,
                 }
                 images.append(image)
-                annotations += self._annotations(image["id"], frame)
+                annotations += self._annotations(image_id, frame)
         visits = [trigger for trigger in camera.triggers if trigger.visit]
         empty = len(camera.triggers) - len(visits)
         return _Records(images, annotations, self._truth(camera), len(camera.triggers), empty)

@@ -81,6 +81,14 @@ def mask_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
 
 
+def filled_box(mask: np.ndarray) -> tuple[int, int, int, int]:
+    """Returns the tight box, as `mask_box` does, of a mask that is known to have pixels."""
+    box = mask_box(mask)
+    if box is None:
+        raise ValueError("the mask has no pixels")
+    return box
+
+
 def visible_window(
     left: int, top: int, size: Sequence[int], frame: Sequence[int]
 ) -> tuple[slice, slice, slice, slice] | None:

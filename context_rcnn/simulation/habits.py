@@ -205,10 +205,10 @@ def _settle(
     residents = []
     for name in home:
         middle = rng.uniform(0.22, 0.33)
-        lengths = tuple(float(length) for length in middle + rng.uniform(-0.03, 0.03, 2))
+        first, last = (float(length) for length in middle + rng.uniform(-0.03, 0.03, 2))
         hour = BY_NAME[name].hour[0] + rng.normal(0, 0.8)
         zipf = 1 / (1 + names.index(name))
-        residents.append(Resident(name, zipf, lengths, float(hour)))
+        residents.append(Resident(name, zipf, (first, last), float(hour)))
     return tuple(residents)
 
 
@@ -230,8 +230,8 @@ def schedule(seed: int, plan: CameraPlan, days: int) -> list[Trigger]:
     # The first visits show every resident once, clearly.
     for number, difficulty in enumerate(_draw_difficulties(rng, plan)):
         resident = plan.residents[number] if number < len(plan.residents) else None
-        visit, hour = _draw_visit(rng, plan, difficulty, resident)
-        events.append((_second(rng, days, hour), visit))
+        drawn, hour = _draw_visit(rng, plan, difficulty, resident)
+        events.append((_second(rng, days, hour), drawn))
     for _ in range(plan.triggers - plan.visits):
         windy = rng.normal(14.0, 4.5) if rng.random() < 0.75 else rng.uniform(0, 24)
         events.append((_second(rng, days, windy), None))
@@ -271,7 +271,7 @@ def _draw_visit(
     count = 1 if difficulty == "cropped" else 1 + min(int(rng.poisson(look.herd - 1)), 5)
     trail = resident.lengths
     if difficulty == "far":
-        trail = tuple(float(length) for length in rng.uniform(0.065, 0.09) * np.ones(2))
+        trail = (float(rng.uniform(0.065, 0.09)),) * 2
     hour = rng.normal(resident.hour, look.hour[1])
     if difficulty == "night":
         hour = rng.uniform(SUNSET, SUNRISE + 24)

@@ -14,8 +14,11 @@ Progress = Callable[[str, int, int], None]
 class Job(Protocol):
     """The work on one camera; picklable."""
 
-    name: str
-    frames: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def frames(self) -> int: ...
 
     def __call__(self) -> Any: ...
 

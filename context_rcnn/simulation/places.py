@@ -154,9 +154,10 @@ class _Painter:
         rgb, alpha = sprite.rgb[:, ::flip], sprite.alpha[:, ::flip]
         left, top = round(x - length / 2), round(foot) - alpha.shape[0]
         layer = np.zeros((self.height, self.width), np.float32)
-        rows, columns, inner_rows, inner_columns = canvas.visible_window(
-            left, top, alpha.shape, layer.shape
-        )
+        window = canvas.visible_window(left, top, alpha.shape, layer.shape)
+        if window is None:
+            raise ValueError(f"a {species} at column {x:.0f} stands outside of the picture")
+        rows, columns, inner_rows, inner_columns = window
         layer[rows, columns] = alpha[inner_rows, inner_columns]
         colours = np.zeros_like(self.albedo)
         colours[rows, columns] = rgb[inner_rows, inner_columns]
@@ -223,6 +224,7 @@ def build_scene(
         return perspective.row(rng.uniform(farthest, nearest))
 
     # (row, what stands there, its column and length if settled), to be painted from far to near.
+    plan: list[tuple[float, str, tuple[float, float] | None]]
     plan = [(foot(0.75), "tree", None) for _ in range(biome.trees)]
     plan += [(foot(0.9), "bush", None) for _ in range(biome.bushes)]
     plan += [(foot(0.9), "rock", None) for _ in range(biome.rocks)]
@@ -234,7 +236,8 @@ def build_scene(
         x = painter.margin + (slot + rng.uniform(0.25, 0.75)) / len(distractors) * frame_size[0]
         plan.append((perspective.row_for(length, size), species, (x, length)))
 
-    props, still = [], []
+    props: list[Prop] = []
+    still: list[Distractor] = []
     for row, what, settled in sorted(plan, key=lambda item: item[0]):
         x = rng.uniform(0, painter.width)
         if settled:

@@ -28,7 +28,7 @@ class Projection:
     def __init__(
         self, image_size: tuple[int, int], *, height: float, pitch: float, yaw: float, view: float
     ):
-        self.size = tuple(SUPERSAMPLE * side for side in image_size)
+        self.size = (SUPERSAMPLE * image_size[0], SUPERSAMPLE * image_size[1])
         self.position = np.array((0.0, height, 0.0))
         self._focal = 0.5 * self.size[0] / math.tan(math.radians(view) / 2)
         cos_p, sin_p = math.cos(math.radians(pitch)), math.sin(math.radians(pitch))
@@ -37,7 +37,7 @@ class Projection:
         tilt = np.array(((1, 0, 0), (0, cos_p, sin_p), (0, -sin_p, cos_p)))
         self._rotation = tilt @ turn
 
-    def pixel(self, points: Sequence[Sequence[float]]) -> np.ndarray:
+    def pixel(self, points: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
         """Maps world points `[n, 3]` to pixels `[n, 2]`."""
         seen = (np.asarray(points, float) - self.position) @ self._rotation.T
         depth = np.maximum(seen[:, 2], 0.5)
@@ -117,7 +117,7 @@ def _draw_background(
     image = Image.new("RGB", projection.size, (176, 196, 220))
     draw = ImageDraw.Draw(image)
 
-    def ground(x0: float, x1: float, z0: float, z1: float, colour: tuple[int, int, int]) -> None:
+    def ground(x0: float, x1: float, z0: float, z1: float, colour: tuple[int, ...]) -> None:
         corners = [(x0, 0, z0), (x1, 0, z0), (x1, 0, z1), (x0, 0, z1)]
         draw.polygon([tuple(p) for p in projection.pixel(corners)], fill=colour)
 
@@ -132,12 +132,14 @@ def _draw_background(
         for z in range(160, 1, -1 if solid else -8):
             ground(x - 0.08, x + 0.08, z, z + (1 if solid else 3), (205, 203, 190))
     for side, kerb in ((-1, kerbs[0] - 5), (1, kerbs[1] + 5)):
-        z = 170.0
-        while z > 12:
-            z -= rng.uniform(10, 22)
+        near = 170.0
+        while near > 12:
+            near -= rng.uniform(10, 22)
             tint = np.array((1.0, 0.93, 0.86)) + rng.normal(0, 0.04, 3)
             wall = tuple(int(c) for c in rng.uniform(95, 175) * tint)
-            _building(draw, projection, (kerb, side * 14), (z, z + 9), rng.uniform(4, 16), wall)
+            _building(
+                draw, projection, (kerb, side * 14), (near, near + 9), rng.uniform(4, 16), wall
+            )
     picture = np.asarray(image, np.float32) / 255
     grain = canvas.smooth_noise(rng, (height, width), 10, 3)
     shade = canvas.smooth_noise(rng, (height, width), 80, 2)
@@ -146,7 +148,7 @@ def _draw_background(
 
 def _building(
     draw: ImageDraw.ImageDraw, projection: Projection, across: tuple[float, float],
-    along: tuple[float, float], height: float, wall: tuple[int, int, int],
+    along: tuple[float, float], height: float, wall: tuple[int, ...],
 ) -> None:  # fmt: skip
     """A box beside the road: its front, and the side that faces the road, with windows."""
     x, depth = across
@@ -168,7 +170,7 @@ def photograph(
     picture: Image.Image, *, hour: float, weather: str, rng: np.random.Generator
 ) -> np.ndarray:
     """Returns the frame `[height, width, 3]` uint8: light, rain and noise added, then shrunk."""
-    size = tuple(side // SUPERSAMPLE for side in picture.size)
+    size = (picture.width // SUPERSAMPLE, picture.height // SUPERSAMPLE)
     image = np.asarray(picture.resize(size, Image.Resampling.BOX), np.float32) / 255
     sun = float(np.clip((math.sin(math.pi * (hour - 5.5) / 15) + 0.05) * 3, 0, 1))
     light = np.array((1.0, 0.97 + 0.03 * sun, 0.90 + 0.10 * sun))

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
+
+_Row = TypeVar("_Row", float, np.ndarray)
 
 NEAREST_LENGTH = 0.44  # length of a zebra at the bottom edge, in frame widths
 
@@ -23,7 +26,7 @@ class Perspective:
     bottom: float  # row of the frame's lower edge
     width: int  # of the frame
 
-    def nearness(self, row: float) -> float:
+    def nearness(self, row: _Row) -> _Row:
         """0 at the horizon, 1 at the bottom of the frame; sizes are proportional to it."""
         return (row - self.horizon) / (self.bottom - self.horizon)
 

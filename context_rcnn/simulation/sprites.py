@@ -136,7 +136,7 @@ def _draw_parts(build: Build, pose: int) -> _Parts:
         tip = _along(bend, 180 - 1.3 * build.tail_angle, 0.5 * build.tail)
         pen.limb("body", [root, bend, tip], [0.08, 0.05, 0.06])
     planes = {name: np.asarray(image, np.float32) / 255 for name, image in pen.layers.items()}
-    x, y, w, h = canvas.mask_box((planes["body"] + planes["far_legs"]) > 0)
+    x, y, w, h = canvas.filled_box((planes["body"] + planes["far_legs"]) > 0)
     return _Parts(**{name: plane[y : y + h, x : x + w] for name, plane in planes.items()})
 
 

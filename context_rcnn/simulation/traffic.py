@@ -76,7 +76,7 @@ def simulate_traffic(
       clips_per_day: clips of a camera on a day, each in an hour of its own.
       frames_per_clip: frames of a clip.
       frame_interval: seconds between frames.
-      seed: of everything that is random.
+      seed: seed of all random choices.
       image_size: width and height of the frames.
       vehicles_per_frame: mean number of annotated vehicles.
       bus_period: seconds between two passes of a camera's bus.
@@ -132,7 +132,7 @@ def simulate_traffic(
             clips_per_day=clips_per_day,
             frames_per_clip=frames_per_clip,
             interval=frame_interval,
-            image_size=tuple(image_size),
+            image_size=(image_size[0], image_size[1]),
             vehicles_per_frame=vehicles_per_frame,
             bus_period=bus_period,
             start=first_day,
@@ -146,7 +146,7 @@ def simulate_traffic(
         _copy_big_subset(root, records[0])
     marker["cameras"] = {job.name: r.truth for job, r in zip(jobs, records, strict=True)}
     writers.write_json(root / writers.MARKER, marker)
-    types = sum((record.types for record in records), Counter())
+    types: Counter = sum((record.types for record in records), Counter())
     return {
         "cameras": cameras,
         "clips": sum(len(record.clips) for record in records),
@@ -198,7 +198,8 @@ class _CameraJob:
         phase = float(self._generator(_BUS).integers(int(self.bus_period)))
         timetable = Timetable(self.bus_period, phase)
         shares = shares_of_a_road(self._generator(_SHARES))
-        clips, types = [], Counter()
+        clips: list[str] = []
+        types: Counter = Counter()
         for day in range(self.days):
             # Parked vehicles stay for a day, half of them for the whole time.
             parked = park(self._generator(_PARKED), road, self.vehicles_per_frame, shares)
@@ -251,7 +252,8 @@ class _CameraJob:
         folder.mkdir(parents=True)
         citycam.write_region(folder.with_name(f"{clip}.msk"), road.outline())
         seconds = int((taken - self.start).total_seconds())
-        types, before = Counter(), set()
+        types: Counter = Counter()
+        before: set[int] = set()
         for number in range(1, self.frames_per_clip + 1):
             elapsed = (number - 1) * self.interval
             time = taken + datetime.timedelta(seconds=elapsed)
@@ -296,7 +298,7 @@ def draw_frame(
       vehicles: who is on it, the farthest first.
       hour: hour of the day.
       weather: one of `roads.WEATHERS`.
-      rng: of rain and sensor noise.
+      rng: random numbers of rain and sensor noise.
 
     Returns:
       The frame `[height, width, 3]` uint8, and the vehicles that show enough of themselves with
@@ -318,13 +320,13 @@ def draw_frame(
         mask = owner_of == number
         if pixels[number] < MIN_PIXELS * unit**2:
             continue
-        if min(canvas.mask_box(mask)[2:]) >= MIN_SIDE * unit:
+        if min(canvas.filled_box(mask)[2:]) >= MIN_SIDE * unit:
             seen.append((v, mask))
     return image, seen
 
 
 def _corners(mask: np.ndarray) -> tuple[int, int, int, int]:
-    x, y, width, height = canvas.mask_box(mask)
+    x, y, width, height = canvas.filled_box(mask)
     return x, y, x + width, y + height
 
 

@@ -61,9 +61,9 @@ def park(
         near, far = road.visible_stretch(x)
         bays += [(x, float(z), heading) for z in np.arange(near + 2, min(far, 55.0) - 2, _BAY)]
     wanted = min(round(_PARKED_SHARE * vehicles_per_frame), len(bays))
-    chosen = rng.choice(len(bays), wanted, replace=False) if wanted else []
+    chosen = rng.choice(len(bays), wanted, replace=False).tolist() if wanted else []
     parked = []
-    for bay in sorted(int(b) for b in chosen):
+    for bay in sorted(chosen):
         vehicle = random_vehicle(rng, shares, longest=_BAY - 1)
         x, z, heading = bays[bay]
         parked.append(OnRoad(vehicle, 0, x, z + rng.uniform(-0.4, 0.4), heading, True))
@@ -99,7 +99,7 @@ class Flow:
         total = sum(far - near for near, far in stretches)
         spacing = max(_SEEN * total / max(wanted, 0.01), _CLOSEST)
         slack = max(spacing - 13.0, 0.0)
-        moving = []
+        moving: list[_Moving] = []
         for lane, speed in enumerate(self._speeds):
             slots = math.ceil((FARTHEST + 20 + speed * duration) / spacing)
             shift = rng.uniform(0, spacing)

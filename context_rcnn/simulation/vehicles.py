@@ -11,7 +11,8 @@ from PIL import ImageDraw
 
 from context_rcnn.simulation.roads import Projection
 
-Colour = tuple[float, float, float]
+Colour = tuple[float, ...]  # red, green, blue
+Point = Sequence[float] | np.ndarray  # x, y, z
 
 _GLASS: Colour = (0.16, 0.20, 0.26)
 _TYRE: Colour = (0.07, 0.07, 0.08)
@@ -207,14 +208,14 @@ class VehiclePainter:
             box = (u - reach, v - reach, u + reach, v + reach)
             self._picture.ellipse(box, fill=_bytes(colour))
 
-    def _fill(self, points: Sequence[Sequence[float]], colour: Colour, number: int | None) -> None:
+    def _fill(self, points: Sequence[Point], colour: Colour, number: int | None) -> None:
         outline = [tuple(p) for p in self._projection.pixel(points)]
         self._picture.polygon(outline, fill=_bytes(colour))
         if number is not None:
             self._owners.polygon(outline, fill=number)
 
 
-def _strip(face: Sequence[Sequence[float]], low: float, high: float) -> list[np.ndarray]:
+def _strip(face: Sequence[Point], low: float, high: float) -> list[np.ndarray]:
     """A horizontal strip of an upright face, a little in from its sides."""
     a, b, c, d = (np.asarray(p) for p in face)  # lower left, lower right, upper right, upper left
 
@@ -224,5 +225,5 @@ def _strip(face: Sequence[Sequence[float]], low: float, high: float) -> list[np.
     return [at(0.07, low), at(0.93, low), at(0.93, high), at(0.07, high)]
 
 
-def _bytes(colour: Colour) -> tuple[int, int, int]:
+def _bytes(colour: Colour) -> tuple[int, ...]:
     return tuple(int(255 * min(max(channel, 0.0), 1.0)) for channel in colour)

@@ -79,8 +79,9 @@ def simulate_videos(
     Args:
       output_dir: folder to write; an earlier simulation in it is replaced.
       videos: number of videos, each of its own place.
-      frames: of a video on average; the shortest has half, the longest one and a half times that.
-      seed: of everything that is random.
+      frames: average number of frames in a video; the shortest has half of it, the longest 1.5
+          times as many.
+      seed: seed of all random choices.
       image_size: width and height of the frames.
       species: number of species.
       animals: most animals of a video.
@@ -128,14 +129,14 @@ def simulate_videos(
                 index=index,
                 seed=seed,
                 frames=int(rng.integers(frames - frames // 2, frames + frames // 2 + 1)),
-                image_size=tuple(image_size),
+                image_size=(image_size[0], image_size[1]),
                 names=tuple(SYNSETS)[:species],
                 animals=animals,
                 clear_fraction=clear_fraction,
             )
         )
-    counts = sum(run_jobs(jobs, workers, progress), Counter())
-    summary = {"videos": videos, "frames": sum(job.frames for job in jobs)}
+    counts: Counter = sum(run_jobs(jobs, workers, progress), Counter())
+    summary: dict[str, Any] = {"videos": videos, "frames": sum(job.frames for job in jobs)}
     for key in ("boxes", "by_class", "by_speed", "by_difficulty"):
         found = {name[1]: count for name, count in sorted(counts.items()) if name[0] == key}
         summary[key] = found.get("all", 0) if key == "boxes" else found

@@ -61,8 +61,9 @@ class DetectionTask(Task):
         self._stream_runner: StreamRunner | None = None
         self.class_names = dict(class_names) if class_names else self._read_label_map()
         temporal = temporal_models.make(params.temporal, params.memory)
-        if bank is None and temporal.uses_bank and params.memory.bank:
-            bank = task_inputs.bank_facts(self.memory_join())
+        join = self.memory_join() if bank is None and temporal.uses_bank else None
+        if join is not None:
+            bank = task_inputs.bank_facts(join)
         self.temporal = temporal.bound_to(bank)
         self._evaluator = Evaluator(
             params.evaluation,
@@ -145,7 +146,7 @@ class DetectionTask(Task):
         decay = params.losses.weight_decay
         model = temporal_models.build(self.temporal, config, weight_decay=decay)
         if self.evaluation_window() is None:
-            self._stream = self.temporal.stream(model)
+            self._stream = self._new_stream(model)
             self._stream_runner = None
         return model
 
@@ -218,7 +219,16 @@ class DetectionTask(Task):
         """What takes videos through the model that was built last."""
         if self._stream is None:
             self.build_model()
+        if self._stream is None:
+            raise ValueError("this model is evaluated by clips: it has no stream")
         return self._stream
+
+    def _new_stream(self, model: tf_keras.Model) -> Stream:
+        stream = self.temporal.stream(model)
+        if stream is None:
+            name = type(self.temporal).__name__
+            raise ValueError(f"{name} has neither an evaluation_window nor a stream")
+        return stream
 
     def image_input(self, params: configs.Data) -> input_lib.ImageInput:
         """What makes rows of a batch of this input."""
@@ -242,13 +252,13 @@ class DetectionTask(Task):
 
         Args:
             inputs: the batch.
-            frames: of its clips.
+            frames: number of frames in its clips.
         """
         spec = self.temporal.memory_spec(frames)
         return {name: inputs[name] for name in spec if name in inputs}
 
     def dummy_inputs(self, batch_size: int) -> dict[str, tf.Tensor]:
-        """A batch of so many clips, with one box an image."""
+        """A batch of so many clips, with one box per image."""
         params, frames = self.task_config, self.training_frames().frames
         images, size = batch_size * frames, tuple(params.model.image_size)
         spec = self.temporal.memory_spec(frames)
@@ -397,7 +407,7 @@ class DetectionTask(Task):
         if self.evaluation_window() is not None:
             return
         if self._stream_runner is None:
-            self._stream = self.temporal.stream(model)
+            self._stream = self._new_stream(model)
             self._stream_runner = StreamRunner(self._stream, self._jit_compile)
         self._stream_runner.start(self.task_config.validation_data.global_batch_size)
 
@@ -409,7 +419,10 @@ class DetectionTask(Task):
         detect = functools.partial(model, training=False)
         if self._jit_compile:
             detect = tf.function(detect, jit_compile=True)
-        memory = self.memory_of(inputs, self.evaluation_window().frames)
+        window = self.evaluation_window()
+        if window is None:
+            raise ValueError("start_evaluation comes first, where videos go frame by frame")
+        memory = self.memory_of(inputs, window.frames)
         outputs = detect(inputs["image"], inputs["image_shape"], memory=memory)
         return normalised(outputs, inputs["key"], inputs["valid"], inputs["image_shape"])
 

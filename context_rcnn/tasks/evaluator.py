@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 from tqdm import tqdm
@@ -20,7 +21,7 @@ class StreamRunner:
     """Takes videos through a stream, step after step. Each replica has a state of its own.
 
     Args:
-        stream: of the model.
+        stream: stream of the model.
         jit_compile: compile the step with XLA.
     """
 
@@ -79,7 +80,7 @@ class Evaluator:
         params: how.
         class_names: names by id.
         folder: the run's folder, below which results are written; None where they are not.
-        spacing: of the frames of a clip.
+        spacing: spacing of the frames of a clip.
         show_progress: whether to show a bar.
     """
 
@@ -124,9 +125,9 @@ class Evaluator:
         """Measures, writes the results below `evaluation/`, and returns the scalars.
 
         Args:
-            collected: of all steps.
+            collected: values of all steps.
             images: the labels.
-            step: of the model.
+            step: step of the model.
             input_path: the images' files, to draw from.
         """
         detections, bar = collected
@@ -137,7 +138,8 @@ class Evaluator:
                 f"evaluate: {len(unseen)} of {len(images)} images were not run (such as "
                 f"{unseen[0]}) and count as without detections"
             )
-        params, metrics = self._params, {"step": step}
+        params = self._params
+        metrics: dict[str, Any] = {"step": step}
         detections, changes = self._post_process(images, detections)
         if params.post_processing.type != "none":
             metrics["post_processing"] = {"type": params.post_processing.type, **changes}

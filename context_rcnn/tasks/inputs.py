@@ -1,12 +1,15 @@
 """Inputs of the detection task: what a batch of this model, data and bank is made of."""
 
+from typing import cast
+
 import tensorflow as tf
 
 from context_rcnn import configs
 from context_rcnn.data import input as input_lib
 from context_rcnn.data import video_stream
+from context_rcnn.memory_bank.encoding import Variant
 from context_rcnn.memory_bank.join import MemoryJoin
-from context_rcnn.memory_bank.window import WindowOptions
+from context_rcnn.memory_bank.window import Horizon, Policy, WindowOptions
 from context_rcnn.models.streaming import Stream
 from context_rcnn.models.temporal import BankFacts
 
@@ -16,14 +19,14 @@ def make_join(memory: configs.Memory, with_image_ids: bool = False) -> MemoryJoi
     return MemoryJoin(
         memory.bank,
         WindowOptions(
-            memory.horizon,
+            cast(Horizon, memory.horizon),
             memory.calendar,
             memory.causal,
             memory.include_keyframe,
-            memory.policy,
+            cast(Policy, memory.policy),
         ),
         max_entries=memory.max_entries,
-        variant=memory.variant,
+        variant=cast(Variant, memory.variant),
         with_image_ids=with_image_ids,
         strict=memory.strict,
         cache_bytes=memory.cache_megabytes << 20,
@@ -51,7 +54,7 @@ class Share:
     """The part of a global batch that this host and its replicas make.
 
     Args:
-        context: of the distribution strategy, or None for a single device.
+        context: input context of the distribution strategy, or None for a single device.
         global_batch_size: clips or rows of a step.
         field: the input's name in the settings.
     """
@@ -116,7 +119,7 @@ def dummy_images(images: int, size: tuple[int, int]) -> dict[str, tf.Tensor]:
 
 
 def dummy_labels(images: int, size: tuple[int, int], most: int) -> dict[str, tf.Tensor]:
-    """One box an image."""
+    """One box per image."""
     height, width = size
     first = tf.one_hot(tf.zeros([images], tf.int32), most)
     box = tf.constant([0.2, 0.2, 0.7, 0.6]) * tf.constant([height, width] * 2, tf.float32)
@@ -131,9 +134,9 @@ def dummy_memory(spec: dict[str, tf.TensorSpec], clips: int, entries: int) -> di
     """A memory that is full of ones.
 
     Args:
-        spec: of the memory, from the temporal model.
-        clips: of the batch, the first axis.
-        entries: of a window, every other axis that is free.
+        spec: spec of the memory, from the temporal model.
+        clips: clips of the batch, the first axis.
+        entries: entries of a window, every other axis that is free.
     """
     return {
         name: tf.ones([clips, *(size or entries for size in part.shape[1:])], part.dtype)

@@ -23,7 +23,9 @@ from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.temporal import make
 from context_rcnn.tasks.detection import DetectionTask
 
-_BOX_SCALES = np.float32([10, 10, 5, 5])  # the first stage's offsets are multiplied by them
+_BOX_SCALES = np.array(
+    [10, 10, 5, 5], np.float32
+)  # the first stage's offsets are multiplied by them
 
 
 def convert(

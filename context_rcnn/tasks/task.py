@@ -61,7 +61,7 @@ class Task(base_task.Task):
         """What there is in an input, in words; a ValueError names the field where it has no files.
 
         Args:
-            params: of the input.
+            params: settings of the input.
             field: its name in the settings.
         """
         return params.input_path

@@ -77,7 +77,7 @@ def test_it_gives_what_the_folder_runner_gives(photos, folder, tmp_path, capsys,
     assert by_beam(photos, bank if memory else "", tmp_path / "found") == 0
     assert written(tmp_path / "found", tmp_path / "beam.json") == images(expected)
     out = capsys.readouterr().out
-    assert "29 images, 1 that could not be used" in out and "context-rcnn results" in out
+    assert "29 images, of which 1 could not be used" in out and "context-rcnn results" in out
     lines = (tmp_path / "found/failures.jsonl").read_text().splitlines()
     assert [json.loads(line)["file"] for line in lines] == ["a/broken.jpg"]
 

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from context_rcnn import cli
+from context_rcnn.cli import extras
 
 
 def run(capsys, *argv):
@@ -96,9 +97,28 @@ def test_doctor_finds_this_installation_well(capsys):
     assert "/device:CPU:0 works" in out
 
 
-def test_doctor_says_what_is_missing(capsys, monkeypatch):
-    from context_rcnn.cli import doctor
-
-    monkeypatch.setattr(doctor, "PACKAGES", (("no-such-package", "nothing", True),))
+def test_doctor_says_what_of_the_core_is_missing(capsys, monkeypatch):
+    monkeypatch.setitem(extras.CORE, "no-such-package", "nothing")
     status, out, _ = run(capsys, "doctor")
-    assert status == 1 and "PROBLEM: no-such-package is missing" in out
+    assert status == 1
+    assert "PROBLEM: no-such-package is missing: pip install context-rcnn" in out
+
+
+def test_a_missing_extra_is_no_problem(capsys, monkeypatch):
+    absent = extras.Extra("nothing", {"no_such_module": "no-such-package", "pytest": "pytest"})
+    monkeypatch.setitem(extras.EXTRAS, "train", absent)
+    status, out, _ = run(capsys, "doctor")
+    assert status == 0 and "All is well." in out and "tf-models-official loads" not in out
+    assert 'nothing: partly installed; pip install "context-rcnn[train]"' in out
+    assert "ruff" in out and "test       the tests of a checkout: pytest" in out
+
+
+def test_a_fault_of_ours_is_not_taken_for_a_missing_extra(monkeypatch):
+    from context_rcnn import simulation
+
+    def broken(**options):
+        raise ModuleNotFoundError("No module named 'context_rcnn.nowhere'", name="context_rcnn")
+
+    monkeypatch.setattr(simulation, "simulate_videos", broken)
+    with pytest.raises(ModuleNotFoundError, match="nowhere"):
+        cli.main(["simulate", "videos", "out"])

@@ -177,4 +177,4 @@ def test_the_help_claims_no_papers_rule_for_best_half(capsys):
     with pytest.raises(SystemExit):
         cli.main(["link", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "best_half, the mean of their better half, is our own" in said and "STMN" not in said
+    assert "best_half, the mean of their better half, from no paper" in said and "STMN" not in said

@@ -80,7 +80,7 @@ def test_every_shipped_file_loads_and_opens_with_its_command(path):
     config = schema.load_experiment(config_files=[str(path)])
     assert config.task.train_data.input_path
     head = path.read_text().split("experiment:")[0]
-    assert "python -m context_rcnn.model_main_tf2" in head and str(path.relative_to(ROOT)) in head
+    assert "context-rcnn train" in head and str(path.relative_to(ROOT)) in head
 
 
 # The experiments that rows are given after, by the folder of the rows.

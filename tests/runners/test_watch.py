@@ -181,7 +181,7 @@ def test_a_state_of_another_model_or_a_broken_one_is_refused(photos, watch, fake
     for path in (tmp_path / "state/cameras").iterdir():
         path.write_bytes(path.read_bytes()[:50])
     fakes.write_photos(photos, ["north"], count=1, first=10)
-    with pytest.raises(ValueError, match="delete this file, and the camera's memory is made anew"):
+    with pytest.raises(ValueError, match="delete this file to start the camera's memory again"):
         watch(photos)
     expected = simulate(photos, fakes, fakes.FakeModel(batch_size=1))["north/IMG_00010.JPG"]
     for path in (tmp_path / "state/cameras").iterdir():

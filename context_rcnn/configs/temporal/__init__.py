@@ -1,30 +1,41 @@
-"""What a detector remembers: settings of one memory a file, found by its name.
+"""What a detector remembers: one file of settings per memory, found by its name.
 
-`NAME.py` holds the class `SETTINGS`, and `models/NAME` what is made of them. A memory of another
-package is registered (`models.temporal.register`).
+`NAME.py` holds the class `SETTINGS`, and `models/NAME` the model built from them. A memory of
+another package calls `models.temporal.register`. Installed packages announce their module as an
+entry point of the group `PLUGINS`; it is imported when the names of memories are first needed.
 """
 
 import dataclasses
 import functools
 import importlib
+import importlib.metadata
 import pkgutil
 
 from official.modeling import hyperparams
 
 NONE = "none"
+PLUGINS = "context_rcnn.memories"
 _elsewhere: dict[str, type[hyperparams.Config]] = {}
 
 
 def register(name: str, settings: type[hyperparams.Config]) -> None:
     """Makes `task.temporal.type: NAME` known, with these settings."""
-    if name in registered():
+    if name in _own() | _elsewhere:
         raise ValueError(f"there is a memory {name!r} already")
     _elsewhere[name] = settings
 
 
 def registered() -> dict[str, type[hyperparams.Config]]:
-    """Classes of settings by the name of the memory."""
+    """Classes of settings, by the name of their memory."""
+    _load_plugins()
     return _own() | _elsewhere
+
+
+@functools.cache
+def _load_plugins() -> None:
+    """Imports the memories that installed packages announce."""
+    for plugin in importlib.metadata.entry_points(group=PLUGINS):
+        plugin.load()
 
 
 @functools.cache
@@ -36,7 +47,7 @@ def _own() -> dict[str, type[hyperparams.Config]]:
 
 @dataclasses.dataclass
 class Temporal(hyperparams.OneOfConfig):
-    """What the detector remembers, and how: one group of settings for each memory there is.
+    """What the detector remembers, and how: one group of settings for each memory.
 
     Attributes:
         type: `none` (the still-image detector), or the name of a memory: `context_rcnn`, a baseline

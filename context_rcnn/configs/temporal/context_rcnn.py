@@ -13,13 +13,14 @@ class ShortTerm(hyperparams.Config):
     """Attention to the boxes of nearby frames.
 
     Attributes:
-        window: frames that a keyframe sees, itself in the middle: 1 is attention within the frame,
-            3 the paper's; 0 switches it off. In training, clips must be as long at least.
-        heads: attention blocks side by side, averaged.
-        layers: one after the other.
-        boxes: the best proposals of a frame that are seen, in training whatever their labels; 0 is
-            all of them, the paper's. Fewer are faster to train with. Inference sees as many: among
-            more than it has learned with, attention loses what it looks for.
+        window: number of frames that a keyframe sees, itself in the middle: 1 is attention within
+            the frame, 3 is the paper's, 0 switches short-term attention off. In training, clips
+            must be at least as long.
+        heads: number of attention blocks side by side, whose outputs are averaged.
+        layers: number of attention layers, one after the other.
+        boxes: number of proposals seen per frame, best first, regardless of their labels; 0 sees
+            all of them, as the paper does. Fewer boxes make training faster. Inference uses the
+            same number, because attention works worse with more boxes than in training.
     """
 
     window: int = 0
@@ -33,13 +34,15 @@ class LongTerm(hyperparams.Config):
     """Attention to the memory bank.
 
     Attributes:
-        enabled: have it.
-        heads, layers: as in `ShortTerm`.
+        enabled: whether the detector attends to the bank.
+        heads, layers: numbers of attention blocks side by side and one after the other, as in
+            `ShortTerm`.
         entry_size: length of the bank's entries; 0 takes it from the bank.
         extractor: hash of the extractor that made the bank; empty takes it from the bank. A run
-            keeps both in its params.yaml, and later refuses banks that do not fit.
-        top_k: boxes that the bank has of an image at most; 0 takes it from the bank. Who fills a
-            memory for the trained model keeps as many.
+            keeps `entry_size` and this hash in its params.yaml, and later refuses banks that do not
+            fit.
+        top_k: largest number of boxes per image in the bank; 0 takes it from the bank. Programs
+            that fill a memory for the trained model keep the same number.
     """
 
     enabled: bool = True
@@ -55,18 +58,21 @@ class ContextRcnn(hyperparams.Config):
     """Context R-CNN's attention.
 
     Attributes:
-        variant: `paper`, or as the `released` code computes it.
-        depth: of queries, keys and values.
-        temperature: of the softmax.
-        initial_output: how strongly attention speaks before it has learned anything, next to an
-            ordinary initialisation (1). Little disturbs a detector less that was trained before.
-        norm_order: of the released projections: `dense_first` (its TensorFlow 1 models) or
-            `norm_first` (its TensorFlow 2 ones).
-        position: what the context is added to: the second stage's `features`, or the `crops` that
-            the second stage starts from.
-        combine: short and long term in `sequence` (the paper) or in `parallel`.
-        repeat_input: the later released code adds the boxes it asks with twice to what the bank
-            says, and halves them after short-term attention; only for its checkpoints.
+        variant: way to compute attention: `paper`, or `released` as in the authors' code.
+        depth: length of queries, keys and values.
+        temperature: temperature of the softmax.
+        initial_output: strength of attention at the start of training, relative to an ordinary
+            initialisation (1). A small value disturbs a trained detector less.
+        norm_order: order of dense layer and batch norm in the released projections: `dense_first`
+            (its TensorFlow 1 models) or `norm_first` (its TensorFlow 2 models).
+        position: place where the context is added: the second stage's `features`, or the `crops`
+            that the second stage starts from.
+        combine: combination of short and long term: in `sequence` (the paper) or in `parallel`.
+        repeat_input: whether the input box features are added twice to the output of long-term
+            attention, and halved after short-term attention. The later released code does this;
+            use it only for its checkpoints.
+        short_term: attention to the boxes of nearby frames.
+        long_term: attention to the memory bank.
     """
 
     variant: str = "paper"
@@ -88,8 +94,8 @@ SETTINGS = ContextRcnn
 def context_rcnn_c4() -> configs.Experiment:
     """The paper's detector and training: 32 clips of four frames, momentum .9, decay .0004.
 
-    Long-term attention over a month; the files in configs/table1 switch on what else a row has. The
-    paper does not say its learning rate for these batches.
+    It has long-term attention over a month; the files in configs/table1 set what else a row needs.
+    The paper does not give its learning rate for these batches.
     """
     experiment = detection.faster_rcnn_c4()
     task = experiment.task
@@ -102,9 +108,10 @@ def context_rcnn_c4() -> configs.Experiment:
 
 @experiments.register("context_rcnn_tiny")
 def context_rcnn_tiny() -> configs.Experiment:
-    """For the simulated cameras: starts from a trained `faster_rcnn_tiny`, and takes minutes.
+    """A toy for simulated cameras: starts from a trained `faster_rcnn_tiny`, and takes minutes.
 
-    The paper's temperature is for features of depth 2048; at 128 it would look at one memory only.
+    The paper's temperature is for features of depth 2048; at depth 128, attention would look at one
+    entry only.
     """
     steps = 500
     experiment = detection.faster_rcnn_tiny()

@@ -10,13 +10,13 @@ from context_rcnn.configs import detection, experiments
 
 @dataclasses.dataclass
 class MegaTraining(hyperparams.Config):
-    """The frames that a MEGA learns with.
+    """The frames that MEGA is trained with.
 
     Attributes:
-        local_frames: near the keyframe, besides it.
-        memory_frames: before these.
-        global_frames: from anywhere in the video.
-        keyframes: most keyframes of a video in one pass over the data, evenly spaced.
+        local_frames: number of frames near the keyframe, without the keyframe.
+        memory_frames: number of frames before these.
+        global_frames: number of frames from anywhere in the video.
+        keyframes: largest number of keyframes per video in one pass over the data, evenly spaced.
     """
 
     local_frames: int = 2
@@ -30,20 +30,22 @@ class Mega(hyperparams.Config):
     """MEGA's global and local aggregation, and its long range memory.
 
     Attributes:
-        variant: `paper`, or as the `released` code computes it.
-        depth: of box features: the last of `model.boxes.hidden` with `dc5`.
-        heads: of a relation module.
-        global_modules: N_g.
-        local_modules: N_l.
-        local_frames: T_l, those around the keyframe, itself included: odd, unless `online`.
-        memory_frames: T_m, those before them.
-        global_frames: T_g, those from anywhere in the video.
-        reference_boxes: best boxes of a frame that others see.
-        kept_boxes: best boxes of a frame that go on after the first local module.
-        global_location: whether places count in the global modules, too; in the paper it harms.
-        online: a keyframe sees nothing that comes after it.
-        seed: of the order of global frames in evaluation.
-        training: the frames to learn with.
+        variant: way to compute the aggregation: `paper`, or `released` as in the authors' code.
+        depth: length of box features; with `dc5` the last of `model.boxes.hidden`.
+        heads: number of heads in a relation module.
+        global_modules: number of global relation modules, N_g.
+        local_modules: number of local relation modules, N_l.
+        local_frames: number of frames around the keyframe, itself included, T_l: odd, unless
+            `online`.
+        memory_frames: number of frames before the local ones, T_m.
+        global_frames: number of frames from anywhere in the video, T_g.
+        reference_boxes: number of boxes per frame that other frames see, best first.
+        kept_boxes: number of boxes per frame after the first local module, best first.
+        global_location: whether the global modules also use the places of boxes; in the paper this
+            harms.
+        online: whether a keyframe sees nothing that comes after it.
+        seed: seed of the order of global frames in evaluation.
+        training: frames used in training.
     """
 
     variant: str = "paper"
@@ -67,9 +69,10 @@ SETTINGS = Mega
 
 @experiments.register("faster_rcnn_dc5")
 def faster_rcnn_dc5() -> configs.Experiment:
-    """MEGA's single-frame detector: ResNet-101, conv5 on the whole map, a vector a box.
+    """MEGA's single-frame detector: ResNet-101, conv5 on the whole map, one vector per box.
 
-    120,000 steps of 4 images, fitted into 608x1008: multiples of 16 next to the paper's 600x1000.
+    It trains for 120,000 steps of 4 images, fitted into 608x1008: the multiples of 16 closest to
+    the paper's 600x1000.
     """
     steps = 120_000
     experiment = detection.faster_rcnn_c4()
@@ -97,7 +100,7 @@ def mega_dc5() -> configs.Experiment:
 
 @experiments.register("mega_tiny")
 def mega_tiny() -> configs.Experiment:
-    """A toy that learns simulated cameras on a laptop."""
+    """A toy MEGA for simulated videos, trained on a laptop."""
     experiment = detection.faster_rcnn_tiny()
     task = experiment.task
     task.model.backbone.kind = "dc5"

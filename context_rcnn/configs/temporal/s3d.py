@@ -10,10 +10,10 @@ class S3d(hyperparams.Config):
     """Separable 3D convolutions over nearby frames, on the maps (`c4` only).
 
     Attributes:
-        window: frames that are convolved, the keyframe in their middle. In training, clips must be
-            as long at least.
-        blocks: Inception blocks, one after the other.
-        gating: weight the channels after each convolution in time, as S3D-G does.
+        window: number of frames that are convolved, with the keyframe in the middle. In training,
+            clips must be at least as long.
+        blocks: number of Inception blocks, one after the other.
+        gating: whether channels are weighted after each convolution in time, as in S3D-G.
     """
 
     window: int = 3

@@ -22,9 +22,9 @@ class Layout:
     """A public layout, and how it is read.
 
     Attributes:
-        name: for people, as in docs/formats.md.
-        flag: the setting, and the command-line flag, that says where the archive is.
-        what: that flag's help.
+        name: name for people, as in docs/formats.md.
+        flag: the setting, and the command-line flag, that names the place of the archive.
+        what: help text of the flag.
         read: reads the archive at a path.
         read_splits: reads the splits that the layout itself has, if they are there.
         root: the setting with the folder that file names start from, where that is not `flag`.
@@ -61,7 +61,7 @@ LAYOUTS = (
     Layout(
         "folder of images",
         "input_folder",
-        "folder of images, one folder a camera; overflow folders such as 101RECNX are merged",
+        "folder of images, one folder per camera; overflow folders such as 101RECNX are merged",
         read_image_folder,
         named_cameras=True,
     ),

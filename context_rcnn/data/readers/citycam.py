@@ -15,7 +15,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
-from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.fields import whole_number
 from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES
 from context_rcnn.data.readers.xml_annotations import BadObject, parse_xml, read_edges, read_number
@@ -192,7 +192,7 @@ def _read_vehicle(vehicle: ElementTree.Element) -> Box:
     return Box(xmin, ymin, xmax, ymax, CLASS_NAMES[kind - 1])
 
 
-def _failure(record: ImageRecord, reason: Reason, detail: str, lost: str = "image") -> Failure:
+def _failure(record: ImageRecord, reason: Reason, detail: str, lost: Lost = "image") -> Failure:
     return Failure(
         STAGE, reason, detail, record.file_name, record.image_id, record.camera, lost=lost
     )

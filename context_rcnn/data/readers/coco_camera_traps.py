@@ -214,7 +214,7 @@ class _Reader:
             self._lose_annotation(Reason.UNKNOWN_IMAGE, f"{where}: image_id {found!r:.80}")
             return
         category_id = fields.identifier(entry.get("category_id"))
-        name = self._categories.get(category_id)
+        name = None if category_id is None else self._categories.get(category_id)
         if name is None:
             detail = f"{where}: category_id {entry.get('category_id')!r:.80}"
             self._lose_annotation(Reason.UNKNOWN_CATEGORY, detail, image_id)
@@ -244,13 +244,13 @@ class _Reader:
         return dataclasses.replace(record, label_state=state, class_names=names, boxes=boxes)
 
     def _lose_annotation(self, reason: Reason, detail: str, image_id: str | None = None) -> None:
-        record = self._images.get(image_id)
+        record = None if image_id is None else self._images.get(image_id)
         names = {"image_id": image_id or ""}
         if record is not None:
             names |= {"file": record.file_name, "camera": record.camera}
         self._fail(reason, detail, lost="annotation", **names)
 
-    def _fail(self, reason: Reason, detail: str, **names: str) -> None:
+    def _fail(self, reason: Reason, detail: str, **names: Any) -> None:
         self._failures.append(Failure(STAGE, reason, detail, **names))
 
 

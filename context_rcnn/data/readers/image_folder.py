@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure, Reason
@@ -35,7 +36,7 @@ def read_image_folder(root: str | Path, camera_namer: CameraNamer | None = None)
     records, failures = [], []
     file_names = list_images(root, notes)
     for file_name in file_names:
-        names = {"file": file_name, "image_id": file_name}
+        names: dict[str, Any] = {"file": file_name, "image_id": file_name}
         camera = camera_namer(file_name)
         if camera is None:
             failures.append(

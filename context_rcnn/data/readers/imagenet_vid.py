@@ -20,7 +20,7 @@ import dataclasses
 from collections import Counter
 from pathlib import Path
 
-from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.fields import whole_number
 from context_rcnn.data.paths import FileError, normalise_file_name
 from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES
@@ -251,7 +251,7 @@ def _annotate(
     )
 
 
-def _failure(record: ImageRecord, reason: Reason, detail: str, lost: str = "image") -> Failure:
+def _failure(record: ImageRecord, reason: Reason, detail: str, lost: Lost = "image") -> Failure:
     return Failure(
         STAGE, reason, detail, record.file_name, record.image_id, record.camera, lost=lost
     )

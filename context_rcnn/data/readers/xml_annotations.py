@@ -44,10 +44,10 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
 def read_edges(element: ElementTree.Element) -> tuple[float, float, float, float]:
     """xmin, ymin, xmax, ymax of an object's `bndbox`; raises `BadObject`."""
-    edges = [
-        read_number(element.findtext(f"bndbox/{tag}")) for tag in ("xmin", "ymin", "xmax", "ymax")
-    ]
-    if None in edges:
+    tags = ("xmin", "ymin", "xmax", "ymax")
+    read = [read_number(element.findtext(f"bndbox/{tag}")) for tag in tags]
+    edges = [edge for edge in read if edge is not None]
+    if len(edges) < len(tags):
         raise BadObject(Reason.BAD_BOX, "bndbox needs four numbers")
     xmin, ymin, xmax, ymax = edges
     if xmin >= xmax or ymin >= ymax:

@@ -15,13 +15,13 @@ def detect_with_attention(
     *,
     top: int = 10,
 ) -> dict[str, tf.Tensor]:
-    """Detects, and says for each detection which entries of the bank it attends to.
+    """Detects, and returns for each detection the entries of the bank that it attends to.
 
     A detection's weights are those of the proposal that became it; heads and layers are averaged.
 
     Args:
-        detector: with long-term memory at the box port.
-        images, shapes, memory: as the detector takes them.
+        detector: a detector with long-term memory at the box port.
+        images, shapes, memory: inputs of the detector.
         top: entries a detection.
 
     Returns:

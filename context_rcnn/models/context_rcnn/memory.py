@@ -7,11 +7,12 @@ The sections of the paper, in its order:
          is made here of all boxes of the frames nearby: `ContextMemory`
     3.2  the attention block: `layers.context_attention`
 
-and beyond it: keys and values of a bank are computed once a camera (`ContextMemory.project`), and
+and beyond it: keys and values of a bank are computed once per camera (`ContextMemory.project`), and
 `stream` runs the model on cameras as they see.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 import tf_keras
@@ -29,7 +30,7 @@ POSITIONS = ("features", "crops")
 
 
 class ContextMemory(tf_keras.layers.Layer):
-    """The box port of Context R-CNN (figure 3a): adds to each box what its memories say.
+    """The box port of Context R-CNN (figure 3a): adds to each box the context from its memories.
 
     What it reads of `memory`, every part of which may be missing:
 
@@ -47,8 +48,8 @@ class ContextMemory(tf_keras.layers.Layer):
     boxes.
 
     Args:
-        config: what attends to what.
-        regularizer: of the projections.
+        config: settings of Context R-CNN.
+        regularizer: regularizer of the projections.
         sync_batch_norm: share batch statistics between replicas.
     """
 
@@ -93,8 +94,9 @@ class ContextMemory(tf_keras.layers.Layer):
             "regularizer": regularizer,
             "sync_batch_norm": sync_batch_norm,
         }
-        self.short_term: AttentionStack | None = None
-        self.long_term: AttentionStack | None = None
+        # Made when the depth is known, and only those that the settings ask for.
+        self.short_term: Any = None
+        self.long_term: Any = None
 
     @property
     def window(self) -> int:
@@ -146,7 +148,7 @@ class ContextMemory(tf_keras.layers.Layer):
 
         Args:
             features: A, [images, boxes, height, width, depth].
-            proposals: of the images.
+            proposals: proposals of the images.
             memory: see the class.
             training: use batch statistics (`released`).
             with_weights: also return the attention weights, `short_term` and `long_term`,
@@ -198,7 +200,7 @@ class ContextMemory(tf_keras.layers.Layer):
     def project(
         self, context_features: tf.Tensor, context_valid: tf.Tensor
     ) -> dict[str, tf.Tensor]:
-        """Keys and values of a bank, to be computed once a camera and passed on as memory.
+        """Keys and values of a bank, to be computed once per camera and passed on as memory.
 
         Entries are projected one by one: those of new entries may be appended.
         """

@@ -1,13 +1,15 @@
-"""Context R-CNN as the rest of the house knows it."""
+"""The interface of Context R-CNN to the rest of the package."""
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 
 from context_rcnn import configs
 from context_rcnn.detectors.two_stage import TwoStageDetector
+from context_rcnn.memory_bank.encoding import Variant
+from context_rcnn.memory_bank.window import Horizon
 from context_rcnn.models.context_rcnn import slim
 from context_rcnn.models.context_rcnn.attention import detect_with_attention
 from context_rcnn.models.context_rcnn.memory import build_context_rcnn
@@ -79,10 +81,10 @@ class ContextRcnnModel(TemporalModel):
             extract,
             capacity=self.memory.max_entries,
             top_k=self.settings.long_term.top_k or 1,
-            horizon=self.memory.horizon,
+            horizon=cast(Horizon, self.memory.horizon),
             calendar=self.memory.calendar,
             include_keyframe=self.memory.include_keyframe,
-            variant=self.memory.variant,
+            variant=cast(Variant, self.memory.variant),
         )
 
     def describe(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from context_rcnn.layers.context_attention import ContextAttention
 
 
 def settings_of(source: Source, context: ContextRcnn) -> ContextRcnn:
-    """Settings of the attention that the shapes of its weights tell, and the config does not."""
+    """Settings of the attention that follow from the shapes of its weights, not from the config."""
     _, key, _, output = _attention_names(source)
     length, context.depth = source.take(f"{key}/weights").shape
     context.long_term.entry_size = int(length)

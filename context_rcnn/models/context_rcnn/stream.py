@@ -11,6 +11,7 @@ window of a bank has them (`memory_bank.window`), never anything later.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -18,7 +19,7 @@ from context_rcnn.data.examples import NO_SECONDS
 from context_rcnn.detectors.heads import pool_boxes
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.memory_bank import encoding, tensor_encoding
-from context_rcnn.memory_bank.window import SPANS
+from context_rcnn.memory_bank.window import SPANS, Horizon
 from context_rcnn.models.streaming import (
     Detections,
     Extract,
@@ -38,19 +39,19 @@ class ContextStream(RowStream):
 
     Args:
         detector: a Context R-CNN (`models.context_rcnn`).
-        extract: from a frame to `features`, `boxes`, `scores`, best first: the frozen extractor.
+        extract: the frozen extractor: from a frame to `features`, `boxes`, `scores`, best first.
             None where there is no long-term memory.
-        capacity: entries that a camera's memory holds.
-        top_k: best boxes of a frame that are remembered.
-        score_threshold: of boxes that are remembered; 0 keeps the best one of empty frames too.
-        horizon: how far back a frame sees: `minute`, ..., `month`, or `any`.
-        calendar: back to the beginning of the calendar's bin instead.
+        capacity: number of entries that the memory of a camera holds.
+        top_k: number of boxes remembered per frame, best first.
+        score_threshold: lowest score of a remembered box; 0 also keeps the best of empty frames.
+        horizon: time that a frame looks back: `minute`, ..., `month`, or `any`.
+        calendar: whether a frame looks back to the beginning of the calendar's bin instead.
         include_keyframe: whether a frame sees its own entries.
-        eviction: what makes room: the `oldest` entry, or the one most `similar` to the new one, so
-            that what is always there does not drive out the rest.
-        recent_frames: earlier frames of the burst for short-term attention; None takes as many as
-            the detector's window has besides the keyframe.
-        variant: of the entries' encoding of place and time.
+        eviction: entry that is replaced: the `oldest`, or the one most `similar` to the new one, so
+            that things that are always there do not replace everything else.
+        recent_frames: number of earlier frames of the burst for short-term attention; None for the
+            number of frames in the detector's window besides the keyframe.
+        variant: encoding of place and time in the entries.
     """
 
     inputs = ("seconds",)
@@ -63,7 +64,7 @@ class ContextStream(RowStream):
         capacity: int = 2000,
         top_k: int = 1,
         score_threshold: float = 0.0,
-        horizon: str = "month",
+        horizon: Horizon = "month",
         calendar: bool = False,
         include_keyframe: bool = True,
         eviction: str = "oldest",
@@ -87,7 +88,7 @@ class ContextStream(RowStream):
         self._long = self._port.long_term is not None
         if self._long and extract is None:
             raise ValueError("long-term memory needs an extractor")
-        self._extract = extract
+        self._extract: Any = extract
         self._capacity = capacity
         self._top_k = top_k
         self._score_threshold = score_threshold
@@ -144,7 +145,7 @@ class ContextStream(RowStream):
         Where `seconds` is NO_SECONDS, the frame sees all there is, and its entries are seen until
         they are evicted.
         """
-        memory = {}
+        memory: dict[str, tf.Tensor] = {}
         if self._long:
             past, state = state, self._remember(frame, state)
             memory |= self._seen(frame.seconds, state if self._include_keyframe else past)
@@ -201,7 +202,8 @@ class ContextStream(RowStream):
 
     def _remember(self, frame: Frame, state: State) -> State:
         """Extracts and projects the entries of a frame, and puts them in their place."""
-        found, seconds = self._extract(frame), frame.seconds
+        found = self._extract(frame)
+        seconds: Any = frame.seconds
         boxes, scores = found["boxes"][:, : self._top_k], found["scores"][:, : self._top_k]
         features = found["features"][:, : self._top_k]
         when = tf.broadcast_to(seconds[:, None], tf.shape(scores))

@@ -5,7 +5,7 @@ The sections of the paper, in its order:
     3.1  the relation module: `layers.relation`; the pools L and G, and what is kept of a frame
     3.2  global-local aggregation, equations 3 to 6, and with the long range memory, 7 and 8:
          `GlobalLocalAggregation`
-    4.2  the detector: conv5 on the whole map, one vector a box, `build_mega`
+    4.2  the detector: conv5 on the whole map, one vector per box, `build_mega`
     4.3  training on a few frames of a video: `MegaDetector`
 
 Algorithm 1, which goes through a video frame by frame, is `stream`. Where the released code
@@ -19,7 +19,7 @@ departs from the paper, `variant: released` follows it:
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import tensorflow as tf
 import tf_keras
@@ -37,15 +37,15 @@ from context_rcnn.detectors.two_stage import (
     TwoStageDetector,
     untouched,
 )
-from context_rcnn.layers.relation import Pool, RelationModule, join_pools
+from context_rcnn.layers.relation import Pool, RelationModule, Variant, join_pools
 
 
 class GlobalLocalAggregation(tf_keras.layers.Layer):
     """Section 3.2: boxes of a keyframe, enhanced by those of other frames.
 
     Args:
-        depth: of the box features.
-        heads: of the relation modules.
+        depth: depth of the box features.
+        heads: number of heads in a relation module.
         global_modules: N_g.
         local_modules: N_l.
         kept_boxes: boxes of a reference frame that go on after the first local module, the best.
@@ -53,7 +53,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             section 4.5.
         variant: `paper` or `released`.
         max_frames: see `RelationModule`.
-        regularizer: of all kernels.
+        regularizer: regularizer of all kernels.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         local_modules: int = 3,
         kept_boxes: int = 20,
         global_location: bool = False,
-        variant: str = "paper",
+        variant: Variant = "paper",
         max_frames: int = 64,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
         **kwargs,
@@ -149,7 +149,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         local: Pool,
         frames: int,
         memory: Sequence[Pool] | None = None,
-    ) -> tuple[Pool | None, list[Pool]]:
+    ) -> tuple[Any, list[Pool]]:
         """Equations 5 and 6, with a memory 7 and 8: L^l = N_El(L^g, M).
 
         Of the last module only the boxes of the keyframe are wanted, and computed.
@@ -158,7 +158,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             key: boxes of the keyframe, enhanced, to be detected; None where only the levels are
                 wanted.
             local: boxes of the reference frames, enhanced, frame after frame, best first.
-            frames: of `local`.
+            frames: number of frames in `local`.
             memory: M^0, M^1, ...: one pool a level.
 
         Returns:
@@ -169,10 +169,10 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         for i, module in enumerate(self._local):
             last = i == len(self._local) - 1
             kept = None if last else best_of_frames(levels[i], frames, self.kept_boxes)
-            asking = [part for part in (key, kept) if part]
-            if not asking:
+            parts = [part for part in (key, kept) if part]
+            if not parts:
                 break
-            asking, references = join_pools(*asking), levels[i]
+            asking, references = join_pools(*parts), levels[i]
             if memory is not None:
                 references = join_pools(references, memory[i])
             features, _ = module(asking, references)
@@ -207,7 +207,7 @@ class MegaDetector(TwoStageDetector):
 
     The images of a clip are a keyframe, then frames from near it, from before them, and from
     anywhere in the video, as many of each as `clip` says. Only the keyframe teaches: what is
-    returned has one row a clip.
+    returned has one row per clip.
 
     What it reads of `memory`:
 
@@ -234,6 +234,8 @@ class MegaDetector(TwoStageDetector):
         training: bool | None = None,
     ) -> dict[str, Any]:
         """As the detector's, of clips; the groundtruth is that of the keyframes."""
+        if memory is None:
+            raise ValueError("a clip comes with `clip_frames` and `clip_valid`")
         local, past, anywhere = self._clip
         frames = 1 + local + past + anywhere
         numbers, there = memory["clip_frames"], memory["clip_valid"]
@@ -321,7 +323,7 @@ def build_mega(
             local_modules=config.local_modules,
             kept_boxes=config.kept_boxes,
             global_location=config.global_location,
-            variant=config.variant,
+            variant=cast(Variant, config.variant),
             max_frames=config.local_frames + config.memory_frames,
             regularizer=backbones.l2(weight_decay),
             name="aggregation",

@@ -1,4 +1,4 @@
-"""MEGA as the rest of the house knows it."""
+"""The interface of MEGA to the rest of the package."""
 
 import tensorflow as tf
 

@@ -38,9 +38,9 @@ class MegaStream(RowStream):
         memory_frames: T_m; 0 is the base model.
         global_frames: T_g.
         online: a keyframe sees nothing that comes after it.
-        seed: of the draw of global frames, online.
-        variant: of the window's ends: the `paper` leaves out frames before the first and after the
-            last, the `released` code puts these in their place.
+        seed: seed of the draw of global frames, online.
+        variant: rule for the ends of the window: the `paper` leaves out frames before the first
+            and after the last, the `released` code repeats the first and the last.
     """
 
     def __init__(

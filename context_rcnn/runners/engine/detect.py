@@ -3,7 +3,9 @@
 import dataclasses
 import io
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from context_rcnn.data.paths import FileError
@@ -23,9 +25,9 @@ def detect_batch(
     """Detects in images of one camera; what cannot be used becomes a failure.
 
     Args:
-        model: that detects.
-        memory: of the camera, None for none.
-        batch: at most `batch_size` images.
+        model: model to run.
+        memory: memory of the camera, None for none.
+        batch: images, at most `batch_size`.
         batch_size: rows of each call.
     """
     usable = [p for p in batch if p.encoded]
@@ -38,20 +40,20 @@ def detect_batch(
         else:
             found = run(model.detect_with_projected, encoded, batch_size, *seen)
     results = iter(found)
-    return [to_result(p.image, next(results) if p.encoded else p.problem) for p in batch]
+    return [to_result(p.image, p.problem or next(results)) for p in batch]
 
 
 def to_result(image: ImageResult, found: Outputs | FileError) -> ImageResult:
     """What was found in an image, or why nothing was, as it is kept."""
     if isinstance(found, FileError):
-        nothing = {"width": None, "height": None, "detections": ()}
+        nothing: dict[str, Any] = {"width": None, "height": None, "detections": ()}
         return dataclasses.replace(
             image, failure=str(found.reason), failure_text=found.detail, **nothing
         )
     rows = zip(found["boxes"], found["scores"], found["classes"], strict=True)
     detections = tuple(
         Detection(
-            tuple(round(float(edge), _DIGITS) for edge in box),
+            _rounded(box),
             int(class_id),
             round(float(score), _DIGITS),
         )
@@ -59,6 +61,11 @@ def to_result(image: ImageResult, found: Outputs | FileError) -> ImageResult:
         if score >= KEPT_FROM
     )
     return dataclasses.replace(image, detections=detections)
+
+
+def _rounded(box: np.ndarray) -> tuple[float, float, float, float]:
+    y1, x1, y2, x2 = (round(float(edge), _DIGITS) for edge in box)
+    return y1, x1, y2, x2
 
 
 def check_model(model: Model, settings: MemorySettings | None, batch_size: int) -> None:

@@ -1,23 +1,24 @@
-"""From what an extractor gives of an image to the entries that a memory bank stores."""
+"""From the output of an extractor to the entries that a memory bank stores."""
 
 from collections import Counter
 
 from context_rcnn.memory_bank.curation import FrameOptions, select_boxes
 from context_rcnn.memory_bank.entries import Entries
+from context_rcnn.memory_bank.features import StorageDtype
 from context_rcnn.runners.engine.model import Outputs
 
 
 def entries_of(
-    image_id: str, seconds: int | None, outputs: Outputs, frames: FrameOptions, dtype: str
+    image_id: str, seconds: int | None, outputs: Outputs, frames: FrameOptions, dtype: StorageDtype
 ) -> tuple[Entries | None, Counter]:
     """The entries of one image to store, None for none, and what was left out by reason.
 
     Args:
-        image_id: of the image.
-        seconds: its time, None if unknown.
+        image_id: id of the image.
+        seconds: time of the image, None if unknown.
         outputs: `features` [b, depth], `boxes`, `scores` and `classes`; padding scores below 0.
-        frames: which boxes are stored.
-        dtype: of the stored features.
+        frames: rules for the boxes that are stored.
+        dtype: dtype of the stored features.
     """
     found = outputs["scores"] >= 0
     kept, left_out = select_boxes(outputs["scores"][found], frames)

@@ -27,11 +27,11 @@ class SeenImage:
     """What a look at a file tells.
 
     Attributes:
-        file: its name in results.
+        file: name in the results.
         camera: "" if unknown.
         seconds: None if undated.
-        size, changed: of the file, in bytes and nanoseconds.
-        digest: of its content, as far as a look goes.
+        size, changed: size of the file in bytes, and time of its last change in nanoseconds.
+        digest: hash of the content, as far as it was read.
         problem: a `Failure` as JSON, of a date that cannot be used; "" without one.
         failure, failure_text: why it cannot be used at all.
     """
@@ -76,8 +76,8 @@ def see_file(
     Args:
         root: folder of the images.
         namer: names the camera.
-        known: what earlier looks told, by name.
-        names: of the file, from `named`.
+        known: results of earlier looks, by name.
+        names: names of the file, from `named`.
     """
     file, path = names
     camera = namer(file) or UNKNOWN_CAMERA

@@ -2,9 +2,9 @@
 
 An image sees the window of its own camera's bank that it would see in training. Windows of images
 that follow each other are nearly the same, so a batch gets the union of its windows, and each image
-is told which entries count for it. Entries are projected once a camera, a block of neighbours at a
-time; blocks that have not been used for long are forgotten, so a camera may have any number of
-entries.
+has a mask of the entries that count for it. Entries are projected once per camera, a block of
+neighbours at a time. Blocks that have not been used for long are forgotten, so a camera may have
+any number of entries.
 """
 
 import collections
@@ -28,9 +28,9 @@ class CameraMemory:
 
     Args:
         model: projects entries.
-        bank: of the camera.
-        settings: as the model was trained.
-        cache_bytes: for projected blocks; those of one batch are always kept.
+        bank: bank of the camera.
+        settings: settings that the model was trained with.
+        cache_bytes: RAM for projected blocks; those of one batch are always kept.
     """
 
     def __init__(
@@ -72,6 +72,8 @@ class CameraMemory:
 
     def seen_last(self) -> np.ndarray:
         """Positions in the bank of the m entries that `seen_by` gave last."""
+        if self._latest is None:
+            raise ValueError("no image has seen an entry yet")
         return self._latest[0]
 
     def _projected(self, union: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +82,7 @@ class CameraMemory:
             return self._latest[1:]
         numbers, starts = np.unique(union // BLOCK, return_index=True)
         edges = [*starts.tolist(), len(union)]
-        parts = [[], []]
+        parts: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
         for number, start, stop in zip(numbers.tolist(), edges, edges[1:], strict=False):
             inside = union[start:stop] - number * BLOCK
             for part, block in zip(parts, self._block(number), strict=True):
@@ -99,7 +101,8 @@ class CameraMemory:
         entries = np.zeros([BLOCK, size], np.float32)
         indices = np.arange(number * BLOCK, min((number + 1) * BLOCK, len(self._bank)))
         self._bank.entries(indices, self._settings.variant, entries[: len(indices)])
-        self._blocks[number] = tuple(self._model.project(entries))
+        keys, values = self._model.project(entries)
+        self._blocks[number] = keys, values
         return self._blocks[number]
 
     def _forget(self, used: int) -> None:

@@ -22,15 +22,22 @@ class Model(Protocol):
 
     Attributes:
         description: the export's model.json.
-        class_names: by id.
+        class_names: names of the classes by id.
         has_memory: whether it attends to a memory bank.
-        extractor_hash: of the extractor that fills it, "" without one.
+        extractor_hash: hash of the extractor that fills it, "" without one.
     """
 
-    description: Mapping[str, Any]
-    class_names: Mapping[int, str]
-    has_memory: bool
-    extractor_hash: str
+    @property
+    def description(self) -> Mapping[str, Any]: ...
+
+    @property
+    def class_names(self) -> Mapping[int, str]: ...
+
+    @property
+    def has_memory(self) -> bool: ...
+
+    @property
+    def extractor_hash(self) -> str: ...
 
     def detect(self, encoded: Sequence[bytes]) -> Outputs:
         """`boxes` [n, k, 4] y1 x1 y2 x2 in 0..1, `scores` [n, k], -1 in padding, `classes`."""
@@ -58,7 +65,7 @@ def header_of(
     """What a journal says about the model that made it.
 
     Args:
-        model: that was run.
+        model: model that was run.
         settings: everything else that changes results.
         memory: whether its memory was used.
         created: when the journal was begun; by default now.
@@ -82,8 +89,8 @@ def check_takes_images(model: Model, otherwise: str = "") -> None:
     """
     if model.description.get("video"):
         raise ValueError(
-            "this model remembers videos frame by frame: `context-rcnn videos` takes them through "
-            f"it{otherwise}"
+            "this model works on videos frame by frame: run it with `context-rcnn videos`"
+            f"{otherwise}"
         )
 
 
@@ -92,11 +99,11 @@ class MemorySettings:
     """The memory that a model was trained with.
 
     Attributes:
-        window: which part of a camera's bank an image sees.
-        max_entries: of a window.
-        variant: of the entries' encoding of place and time.
-        depth: of the stored features.
-        source: which tensor of the extractor they are.
+        window: window of a camera's bank that an image sees.
+        max_entries: largest number of entries in a window.
+        variant: encoding of place and time in the entries.
+        depth: depth of the stored features.
+        source: tensor of the extractor that the features come from.
     """
 
     window: WindowOptions
@@ -112,7 +119,8 @@ class MemorySettings:
         Raises:
             ValueError: If it cannot be used: without an extractor no memory can be filled.
         """
-        memory, extractor = (model.description.get(n) for n in ("memory", "extractor"))
+        memory: Any = model.description.get("memory")
+        extractor = model.description.get("extractor")
         if not extractor:
             raise ValueError(
                 "the model attends to a memory, but was exported without the extractor that fills "
@@ -152,11 +160,11 @@ def run(
         call: the method.
         encoded: images, at most `batch_size`.
         batch_size: rows of each call.
-        keys, values, valid: of a memory, with one row of `valid` an image.
+        keys, values, valid: tensors of a memory, with one row of `valid` per image.
     """
     fill = [min(i, len(encoded) - 1) for i in range(batch_size)]
     rows = [encoded[i] for i in fill]
-    memory = () if keys is None else (keys, values, valid[fill])
+    memory = () if valid is None else (keys, values, valid[fill])
     try:
         outputs = call(rows, *memory)
     except refusals() as error:
@@ -164,7 +172,7 @@ def run(
             return [refused(error)]
         alone = []
         for i, image in enumerate(encoded):
-            own = () if keys is None else (keys, values, valid[i : i + 1])
+            own = () if valid is None else (keys, values, valid[i : i + 1])
             alone += run(call, [image], batch_size, *own)
         return alone
     return [

@@ -15,13 +15,13 @@ class RunOptions:
     Attributes:
         root: folder of the images or videos.
         state_dir: folder of the state.
-        outputs: what to write, and where.
-        results: how.
-        images: what images or frames are accepted, and how they are changed.
-        batch_size: rows of each call of the model.
-        dry_run: stop after saying what there is to do.
-        restart: forget the state of earlier runs.
-        overwrite: replace results that are not of an earlier run of this state.
+        outputs: files to write.
+        results: options of these files.
+        images: which images or frames are accepted, and how they are converted.
+        batch_size: number of rows per call of the model.
+        dry_run: whether to stop after the estimate of the work.
+        restart: whether to forget the state of earlier runs.
+        overwrite: whether to replace results that are not of an earlier run of this state.
     """
 
     root: str

@@ -24,7 +24,7 @@ def refuse_strangers(outputs: Outputs, ours: Collection[str], overwrite: bool) -
     """Refuses to replace files that no earlier run has written.
 
     Args:
-        outputs: what is to be written.
+        outputs: files to write.
         ours: files that earlier runs of this state have written.
         overwrite: replace others, too.
     """
@@ -33,8 +33,8 @@ def refuse_strangers(outputs: Outputs, ours: Collection[str], overwrite: bool) -
     strangers = [path for path in there if os.path.normcase(path) not in own]
     if strangers and not overwrite:
         raise ValueError(
-            f"{', '.join(strangers)}: there already, and not of this run. Choose another name, or "
-            "give --overwrite to replace it when the results are ready"
+            f"{', '.join(strangers)}: exists already, and is not of this run. Choose another "
+            "name, or use --overwrite to replace it when the results are ready"
         )
 
 
@@ -48,8 +48,8 @@ def write_all(
     """Writes all results of a journal, and the list of failures beside it.
 
     Args:
-        journal: in the folder of the state.
-        outputs: what to write.
+        journal: journal in the folder of the state.
+        outputs: files to write.
         options: how.
         known: failures of earlier stages.
         remember: notes in the state which files are this run's own. It is called before the files

@@ -14,7 +14,7 @@ class Prepared:
     """An image for the model.
 
     Attributes:
-        image: with its size, unless there is a problem.
+        image: image with its size, unless there is a problem.
         encoded: a JPEG that any decoder reads, b"" if there is a problem.
         problem: why the image cannot be used, None if it can.
     """

@@ -24,9 +24,9 @@ def bar(stage: str, total: int | None = None, unit: str = " images") -> tqdm:
     """A bar with the name of the stage.
 
     Args:
-        stage: its name.
+        stage: name of the stage.
         total: number of things to do, None if unknown.
-        unit: what is counted.
+        unit: name of the things that are counted.
     """
     every = _BAR_SECONDS if on_terminal() else _LINE_SECONDS
     return tqdm(desc=stage, total=total, unit=unit, mininterval=every, maxinterval=every)

@@ -12,7 +12,7 @@ from pathlib import Path
 from context_rcnn.data.readers.image_folder import OWN_FOLDER
 
 JOURNAL, FAILURES = "journal.jsonl", "failures.jsonl"
-OTHERWISE = "Give the settings of before, another output, or --restart to begin anew"
+OTHERWISE = "Use the earlier settings, another output, or --restart to start from the beginning"
 """What to do where `Header.refuse_others` finds differing settings in such a folder."""
 
 
@@ -20,8 +20,8 @@ def begin_state(folder: str | Path, kind: str, signature: str, *, restart: bool 
     """Makes the folder of a state, finds that of an earlier run, or empties it.
 
     Args:
-        folder: of the state.
-        kind: of the run, for the message.
+        folder: folder of the state.
+        kind: kind of the run, for the message.
         signature: name of a file that every state of this kind has. A restart removes it last, so
             that one that was killed can be given again.
         restart: forget what earlier runs left.
@@ -32,7 +32,7 @@ def begin_state(folder: str | Path, kind: str, signature: str, *, restart: bool 
     folder = Path(folder)
     if not _is_ours(folder, signature):
         raise ValueError(
-            f"{folder} is there and is not the state of {kind}: choose another folder for the "
+            f"{folder} exists and is not the state of {kind}: choose another folder for the "
             "state, or another output"
         )
     folder.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ def read_frames(path: str, fps: float | None = None) -> Iterator[Frame]:
     """The frames of a video, one after the other.
 
     Args:
-        path: of the video.
+        path: path of the video.
         fps: frames to take of each second; None for all, as where the video has fewer.
 
     Raises:
@@ -89,8 +89,8 @@ class VideoFrames:
     A frame is called VIDEO/000012500.jpg, after its time in milliseconds.
 
     Args:
-        path: of the video.
-        camera: that took it.
+        path: path of the video.
+        camera: camera that took the video.
         fps: frames to take of each second; all if the video has fewer.
         start: camera clock of the first frame in seconds, None if unknown.
 

@@ -1,4 +1,4 @@
-"""What is said of results, whatever they are results of."""
+"""Messages about results, of images as of videos."""
 
 from collections.abc import Iterable
 
@@ -6,7 +6,7 @@ from context_rcnn.results.write import Summary
 
 
 def on_results(summary: Summary, threshold: float, files: Iterable[object]) -> str:
-    """What was found in images, and where it is."""
+    """The results of images, and the files that hold them."""
     lines = [
         "",
         f"{summary.images:,} images: {found_and_empty(summary, threshold)}, "
@@ -14,9 +14,11 @@ def on_results(summary: Summary, threshold: float, files: Iterable[object]) -> s
         *by_class(summary),
     ]
     if summary.suspect:
-        lines.append(f"  {summary.suspect:,} more are suspects, with a negative confidence")
+        lines.append(
+            f"  {summary.suspect:,} more are suspected background, with a negative confidence"
+        )
     if reasons := by_reason(summary):
-        lines.append(f"noticed: {reasons}")
+        lines.append(f"problems: {reasons}")
     return "\n".join([*lines, *written(files)])
 
 
@@ -27,7 +29,7 @@ def found_and_empty(summary: Summary, threshold: float) -> str:
 
 
 def by_class(summary: Summary) -> list[str]:
-    """A line a class."""
+    """One line per class."""
     return [f"  {name}: {count:,}" for name, count in sorted(summary.detections.items())]
 
 
@@ -38,5 +40,5 @@ def by_reason(summary: Summary) -> str:
 
 
 def written(files: Iterable[object]) -> list[str]:
-    """The files with the results, a line each."""
+    """The files with the results, one per line."""
     return ["written:", *(f"  {path}" for path in files)]

@@ -61,42 +61,47 @@ def detect(
     """Fills in the detections of all readable images.
 
     Args:
-        table: of the run.
-        model: that detects.
-        bank: its memory, None for none.
-        settings: of the memory.
+        table: table of the run.
+        model: model to run.
+        bank: memory of the model, None for none.
+        settings: settings of the memory.
         root: folder of the images.
-        memories: from `memory_of_cameras`.
+        memories: the result of `memory_of_cameras`.
         images: what images are accepted.
-        batch_size: images a call of the model.
+        batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.
     """
     batches, again = itertools.tee(_batches(table, memories, batch_size))
     flat = (image for batch in again for image in batch)
     prepared = ahead(lambda image: prepare_image(image, root, images), flat, workers)
-    memory, owner = None, None
+    memory: CameraMemory | None = None
+    owner: str | None = None
     done: list[ImageResult] = []
     since = time.monotonic()
     for batch in batches:
         camera = batch[0].camera
-        if done and (
-            camera != owner
-            or len(done) >= _COMMIT_IMAGES
-            or time.monotonic() - since > _COMMIT_SECONDS
+        if (
+            done
+            and owner is not None
+            and (
+                camera != owner
+                or len(done) >= _COMMIT_IMAGES
+                or time.monotonic() - since > _COMMIT_SECONDS
+            )
         ):
             _commit(table, done, memories[owner])
             done, since = [], time.monotonic()
         if camera != owner:
             owner, memory = camera, None
-            if memories[camera] != NO_MEMORY:
+            if bank is not None and settings is not None and memories[camera] != NO_MEMORY:
                 # Opened for this camera alone: what is mapped for others is given back.
                 mapped = Bank(bank.folder, bank.manifest, cache_bytes=0, check=True)
                 memory = CameraMemory(model, mapped.camera(camera), settings)
         ready = list(itertools.islice(prepared, len(batch)))
         done += detect_batch(model, memory, ready, batch_size)
         bar.update(len(batch))
-    if done:
+    if done and owner is not None:
         _commit(table, done, memories[owner])
 
 

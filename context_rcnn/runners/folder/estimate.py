@@ -28,14 +28,17 @@ def tell_work(
     new = table.count(f"{READABLE} AND detections IS NULL")
     to_remember = table.count(TO_REMEMBER) if settings else 0
     if new < images:
-        say(f"{images - new:,} images were detected before; those whose memory stays are kept")
+        say(
+            f"{images - new:,} images were detected before; their results stay if the memory of "
+            "their camera stays"
+        )
     if max(new, to_remember) < _WORTH_MEASURING:
         return
     remembering, detecting = _seconds_an_image(options, model, settings, table, workers)
     seconds = remembering * to_remember + detecting * new
     say(
         f"about {tqdm.format_interval(seconds)} (h:mm:ss) for {new:,} images on this machine, at "
-        f"{seconds / max(new, 1):.2g} seconds an image"
+        f"{seconds / max(new, 1):.2g} seconds per image"
     )
 
 

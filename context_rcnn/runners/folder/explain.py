@@ -32,8 +32,8 @@ _DIGITS = 5
 def choose(table: ImageTable, bank: Bank, threshold: float, count: int) -> list[ImageResult]:
     """Images with a detection that counts: by chance, but of as many classes as there are."""
     chance = random.Random(0)
-    drawn = collections.defaultdict(list)
-    seen = collections.Counter()
+    drawn: dict[int, list[ImageResult]] = collections.defaultdict(list)
+    seen: collections.Counter[int] = collections.Counter()
     for image in table.in_name_order():
         best = max(image.detections, key=lambda found: found.score, default=None)
         if best is None or best.score < threshold or image.camera not in bank:
@@ -65,7 +65,7 @@ def explain(
         chosen: images.
         model: that detects.
         bank: its memory.
-        settings: of the memory.
+        settings: settings of the memory.
         root: folder of the images.
         images: what images are accepted.
         batch_size: rows of each call.

@@ -34,7 +34,7 @@ def look(
     """Brings the table up to date with the folder.
 
     Args:
-        table: of the run.
+        table: table of the run.
         root: folder of the images.
         namer: names the camera of a path. An image that it does not cover has no camera, and so no
             memory.

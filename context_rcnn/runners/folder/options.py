@@ -16,17 +16,17 @@ class FolderOptions(RunOptions):
     """What may be chosen about images besides what holds for every run.
 
     Attributes:
-        batch_size: images a call of the model.
-        camera_regex, camera_csv: name the camera of a path, see `CameraNamer`.
+        batch_size: number of images per call of the model.
+        camera_regex, camera_csv: rules that name the camera of a path, see `CameraNamer`.
         sequence_gap: longest pause within a burst, in seconds.
-        memory: use the memory, if the model has one.
-        top_k: best boxes of an image that are remembered; None for as many as in training.
-        workers: threads that read images; 0 for one a processor.
-        rde: what is done about boxes that come back in the same place.
-        repeats: which those are.
+        memory: whether to use the memory, if the model has one.
+        top_k: number of best boxes per image in the memory; None for the number in training.
+        workers: number of threads that read images; 0 for one per processor.
+        rde: treatment of boxes that come back in the same place.
+        repeats: rules that say which boxes these are.
         review_dir: folder of pictures for `rde="review"`.
         repeats_table: CSV file of suspicious places.
-        explain: images of which the state tells what the memory did to them.
+        explain: number of images for which the state records what the memory did.
     """
 
     batch_size: int = 4

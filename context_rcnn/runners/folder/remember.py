@@ -62,14 +62,14 @@ def remember(
     """Brings the bank up to date with the table, and opens it.
 
     Args:
-        table: of the run.
+        table: table of the run.
         model: with the extractor.
-        info: of the bank.
+        info: facts about the bank.
         root: folder of the images.
         folder: where bank and parts lie.
         frames: which boxes of an image are stored.
         images: what images are accepted.
-        batch_size: images a call of the model.
+        batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.
     """
@@ -94,7 +94,8 @@ def _parts(
     model: Model, todo: Iterator[Prepared], batch_size: int, bar: Bar
 ) -> Iterator[list[tuple[ImageResult, Outputs | FileError]]]:
     """Images with what the extractor gives, in lists worth writing."""
-    done, since = [], time.monotonic()
+    done: list[tuple[ImageResult, Outputs | FileError]] = []
+    since = time.monotonic()
     while batch := list(itertools.islice(todo, batch_size)):
         usable = [p for p in batch if p.encoded]
         outputs = run(model.extract, [p.encoded for p in usable], batch_size) if usable else []

@@ -47,7 +47,7 @@ class Place:
 
     Attributes:
         camera: that sees it.
-        class_id: of the boxes.
+        class_id: class of the boxes.
         box: the first one, y1 x1 y2 x2.
         images: in which it was seen.
         first, last: when, as far as known.
@@ -76,7 +76,8 @@ def find_places(table: ImageTable, options: RepeatDetectionOptions) -> Iterator[
 
 
 def _places_of(table: ImageTable, camera: str, options: RepeatDetectionOptions) -> Iterator[Place]:
-    files, owners, seconds = [], [], []
+    files: list[str] = []
+    owners, seconds = [], []
     places, boxes, scores, classes = [], [], [], []
     for image in table.in_time(DETECTED, camera):
         for place, found in enumerate(image.detections):
@@ -93,7 +94,7 @@ def _places_of(table: ImageTable, camera: str, options: RepeatDetectionOptions) 
         members[int(repeats.group[row])].append(row)
     for group in sorted(members):
         rows = members[group]
-        dates = [seconds[owners[row]] for row in rows if seconds[owners[row]] is not None]
+        dates = [date for row in rows if (date := seconds[owners[row]]) is not None]
         best = max(rows, key=lambda row: scores[row])
         yield Place(
             camera=camera,
@@ -117,7 +118,7 @@ def judge_places(
     """Makes suspects of the detections in places that are background, and of no others.
 
     Args:
-        table: of the run.
+        table: table of the run.
         options: which places are suspicious.
         judge: says of each place of a camera whether it is background.
 

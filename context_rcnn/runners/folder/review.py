@@ -44,7 +44,7 @@ Mostly that is a rock, a branch or grass that looks like an animal.
   1. Look at every picture.
   2. DELETE a picture if its box holds a REAL animal, a person or a vehicle.
      KEEP it if its box holds only background.
-  3. Give the same command again.
+  3. Run the same command again.
 
 What is boxed in the pictures that are STILL HERE is then marked as background: its confidence
 becomes negative, and Timelapse and others no longer show it. What was boxed in the pictures that
@@ -72,8 +72,8 @@ def judge(
     """What was decided about each place: `BACKGROUND`, `REAL` or `NEW`.
 
     Args:
-        places: of this run.
-        folder: of the pictures.
+        places: places of this run.
+        folder: folder of the pictures.
         class_names: by id.
         least_iou: overlap from which a place is the one that was shown.
     """
@@ -134,7 +134,7 @@ def _read(folder: Path) -> list[Shown]:
         if tuple(table.fieldnames or ()) != COLUMNS:
             raise ValueError(
                 f"{path}: the columns are {table.fieldnames}, expected {', '.join(COLUMNS)}; "
-                f"delete the folder {folder} to review anew"
+                f"delete the folder {folder} to review again"
             )
         try:
             return [
@@ -142,7 +142,12 @@ def _read(folder: Path) -> list[Shown]:
                     os.path.basename(row["picture"]),
                     from_text(row["camera"]),
                     from_text(row["class"]),
-                    tuple(float(row[edge]) for edge in COLUMNS[3:7]),
+                    (
+                        float(row["ymin"]),
+                        float(row["xmin"]),
+                        float(row["ymax"]),
+                        float(row["xmax"]),
+                    ),
                     int(row["images"]),
                     from_text(row["file"]),
                 )
@@ -150,7 +155,8 @@ def _read(folder: Path) -> list[Shown]:
             ]
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"{path}, line {table.line_num}: {error}; delete the folder {folder} to review anew"
+                f"{path}, line {table.line_num}: {error}; delete the folder {folder} to review "
+                "again"
             ) from error
 
 

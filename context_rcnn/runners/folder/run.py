@@ -12,6 +12,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure
@@ -80,7 +81,7 @@ def detect_folder(
             return _run(options, model, settings, namer, table, say)
     except sqlite3.Error as error:
         raise ValueError(
-            f"{state / TABLE}: {error}; if that is a network drive, give a --state_dir on a disk "
+            f"{state / TABLE}: {error}; if this is a network drive, choose a --state_dir on a disk "
             "of this computer"
         ) from error
 
@@ -105,17 +106,21 @@ def _run(
         )
     say(words.on_cameras(table, options.root))
     if others := passed_over(notes):
-        say(f"passed over: {others}")
+        say(f"ignored: {others}")
     if notes["gone"]:
-        say(f"{notes['gone']:,} images of the last run are no longer there, and are taken out")
+        say(f"{notes['gone']:,} images of the last run are no longer there, and leave the results")
     _check_camtrap(options, table)
     check_model(model, settings, options.batch_size)
     tell_work(options, model, settings, table, say, workers)
     if options.dry_run:
-        say("This was a dry run. Without --dry_run the images are detected.")
+        say("This was a dry run. Run the command without --dry_run to detect in the images.")
         return None
 
-    shared = {"images": options.images, "batch_size": options.batch_size, "workers": workers}
+    shared: dict[str, Any] = {
+        "images": options.images,
+        "batch_size": options.batch_size,
+        "workers": workers,
+    }
     bank = None
     if settings is not None:
         with stage("2/4 Remember", table.count(TO_REMEMBER)) as bar:
@@ -139,7 +144,7 @@ def _run(
         new = [p for p, verdict in zip(places, verdicts, strict=True) if verdict == words.NEW]
         review.show(new, options.review_dir, options.root, model.class_names, options.images)
     say(on_results(summary, options.results.typical_threshold, files_of(options.outputs)))
-    say(f"what could not be used is named in {os.path.join(options.state_dir, FAILURES)}")
+    say(f"{os.path.join(options.state_dir, FAILURES)} lists everything that could not be used")
     if options.rde != "off":
         say(words.on_places(options, verdicts))
     return summary
@@ -153,7 +158,7 @@ def _explain(
     table: ImageTable,
 ) -> None:
     path = Path(options.state_dir) / explaining.FILE
-    if bank is None or not options.explain:
+    if bank is None or settings is None or not options.explain:
         path.unlink(missing_ok=True)  # it would tell of an earlier run
         return
     threshold = options.results.typical_threshold
@@ -179,7 +184,7 @@ def _top_k(options: FolderOptions, model: Model) -> int:
     most = model.description["extractor"]["max_boxes"]
     if wanted > most:
         raise ValueError(
-            f"top_k {wanted}: the extractor of this model gives the best {most} boxes of an image"
+            f"top_k {wanted}: the extractor of this model returns at most {most} boxes of an image"
         )
     return wanted
 

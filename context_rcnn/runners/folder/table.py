@@ -105,7 +105,7 @@ class ImageTable:
             self._base.close()
             raise ValueError(
                 f"{path}: {error}; is another run using it? If not, delete the folder "
-                f"{self._path.parent} to begin anew"
+                f"{self._path.parent} to start from the beginning"
             ) from error
         except BaseException:
             self._base.close()
@@ -120,8 +120,8 @@ class ImageTable:
         (version,) = self._base.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             raise ValueError(
-                f"{self._path} is of version {version}, this program reads {_VERSION}: begin anew "
-                "with --restart"
+                f"{self._path} is of version {version}, this program reads {_VERSION}: start "
+                "from the beginning with --restart"
             )
         earlier = Header.from_json(self.fact("header"))
         earlier.refuse_others(header, self._path.parent, OTHERWISE)
@@ -193,7 +193,9 @@ class ImageTable:
         query = "UPDATE images SET failure = ?, failure_text = ?, width = NULL, height = NULL"
         self._base.executemany(f"{query} WHERE file = ?", failures)
 
-    def set_remembered(self, part: int, sizes: Iterable[tuple[int, int, str]]) -> None:
+    def set_remembered(
+        self, part: int, sizes: Iterable[tuple[int | None, int | None, str]]
+    ) -> None:
         """Images whose entries are in this part, as (width, height, file)."""
         query = "UPDATE images SET remembered = ?, width = ?, height = ? WHERE file = ?"
         self._base.executemany(query, ((part, *size) for size in sizes))
@@ -276,9 +278,12 @@ class ImageTable:
         owner = [] if camera is None else [camera]
         while page := self._base.execute(query, [*after, *owner]).fetchall():
             for row in page:
-                file, *facts, found, suspects, failure, text = row[: -len(order)]
+                file, of, seconds, width, height, burst, *results = row[: -len(order)]
+                found, suspects, failure, text = results
                 detections = () if failure else _from_text(found, json.loads(suspects))
-                yield ImageResult(file, file, *facts, detections, failure, text)
+                yield ImageResult(
+                    file, file, of, seconds, width, height, burst, detections, failure, text
+                )
             after = page[-1][-len(order) :]
 
     def problems(self) -> Iterator[str]:

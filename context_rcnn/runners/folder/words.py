@@ -1,4 +1,4 @@
-"""What is said of images alone: which cameras there are, what to do about suspicious places."""
+"""Messages about images only: the cameras that were found, and suspicious places."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,20 +9,20 @@ from context_rcnn.runners.folder.table import READABLE, CameraFacts, ImageTable
 
 BACKGROUND, NOT_ASKED = "yes", "no: not asked for"
 REAL, NEW = "no: its picture was deleted", "not yet: to be reviewed"
-"""Whether the detections in a suspicious place are suspects."""
+"""Whether the detections in a suspicious place are marked as background."""
 
 _MOST_CAMERAS = 60  # that are printed
 
 
 def on_cameras(table: ImageTable, root: str) -> str:
-    """The cameras that were found, with counts and dates, to be looked at before a long run."""
+    """The cameras that were found, with counts and dates, for a check before a long run."""
     cameras = table.cameras()
     rows = [("camera", "images", "undated", "first", "last")]
     rows += [_row(facts) for facts in cameras[:_MOST_CAMERAS]]
     width = max(len(row[0]) for row in rows)
     lines = [f"{row[0]:{width}} {row[1]:>10} {row[2]:>8}  {row[3]:19}  {row[4]}" for row in rows]
     if len(cameras) > _MOST_CAMERAS:
-        lines.append(f"... and {len(cameras) - _MOST_CAMERAS:,} cameras more")
+        lines.append(f"... and {len(cameras) - _MOST_CAMERAS:,} more cameras")
     images = sum(facts.images for facts in cameras)
     known = sum(1 for facts in cameras if facts.camera)
     lines += ["", f"{images:,} images of {known:,} cameras in {root}"]
@@ -30,15 +30,16 @@ def on_cameras(table: ImageTable, root: str) -> str:
     if undated:
         unset = sum(1 for _ in table.problems())
         lines.append(
-            f"{undated:,} have no date that can be used: {unset:,} from a camera whose clock was "
-            f"not set or wrote nonsense, {undated - unset:,} without an EXIF date or unreadable. "
-            "They are detected, but see a memory only if the model's reaches any time"
+            f"{undated:,} have no usable date: {unset:,} from a camera whose clock was not set or "
+            f"wrote nonsense, {undated - unset:,} without an EXIF date or unreadable. Images "
+            "without a date use the memory only if the model was exported with an unlimited "
+            "time horizon"
         )
     if any(not facts.camera for facts in cameras):
         lines.append("images of (no camera) are detected without a memory")
     unusable = table.count(f"NOT ({READABLE})")
     if unusable:
-        lines.append(f"{unusable:,} cannot be used because of their names or links")
+        lines.append(f"{unusable:,} images cannot be used because of their names or links")
     return "\n".join(lines)
 
 
@@ -52,7 +53,7 @@ def _row(facts: CameraFacts) -> tuple[str, str, str, str, str]:
 
 
 def on_places(options: FolderOptions, verdicts: Sequence[str]) -> str:
-    """What was done about boxes that come back, and what a person is asked to do."""
+    """What was done about boxes that come back, and what the user should do."""
     counts = Counter(verdicts)
     found = f"{len(verdicts):,} places where the same box comes back: {options.repeats_table}"
     if options.rde != "review":
@@ -60,16 +61,16 @@ def on_places(options: FolderOptions, verdicts: Sequence[str]) -> str:
     lines = [
         found,
         f"  {counts[BACKGROUND]:,} are background, because their pictures are still there: their "
-        "detections are now suspects",
+        "detections now have a negative confidence",
         f"  {counts[REAL]:,} are real, because their pictures were deleted",
-        f"  {counts[NEW]:,} are new, and nothing is done about them yet",
+        f"  {counts[NEW]:,} are new, and still to be reviewed",
     ]
     if counts[NEW]:
         lines += [
             f"Look at the new pictures in {options.review_dir}",
             "  DELETE each picture whose box holds a REAL animal, a person or a vehicle.",
             "  KEEP each picture whose box holds only background: a rock, a branch, grass.",
-            "Then give the same command again: what is boxed in pictures that are STILL THERE is "
-            "marked as background.",
+            "Then run the same command again: it marks the detections in pictures that are STILL "
+            "THERE as background.",
         ]
     return "\n".join(lines)

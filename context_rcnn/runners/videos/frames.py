@@ -31,8 +31,11 @@ class OpenVideo(Protocol):
         failure: why it cannot be used as a whole, None if it can; certain when all frames are read.
     """
 
-    video: Video
-    failure: FileError | None
+    @property
+    def video(self) -> Video: ...
+
+    @property
+    def failure(self) -> FileError | None: ...
 
     def frames(self) -> Iterator[Prepared]:
         """All frames in their order, with those that cannot be used."""
@@ -100,16 +103,18 @@ class VideoFile:
         aside: Path | None = None,
         stop: threading.Event | None = None,
     ):
-        self.video, self.failure = video, None
+        self.video = video
+        self.failure: FileError | None = None
         self._root, self._images, self._fps = root, images, fps
         self._rate, self._size = 0.0, (0, 0)
-        self._aside, self._put = aside, []
+        self._aside = aside
+        self._put: list[tuple[int, float]] = []
         if aside is None:
             return
         aside.mkdir(parents=True)
         for number, at, encoded in self._read():
             self._put.append((number, at))
-            self._place(number).write_bytes(encoded)
+            _place(aside, number).write_bytes(encoded)
             if stop is not None and stop.is_set():
                 return
 
@@ -119,18 +124,17 @@ class VideoFile:
                 yield Prepared(self._image(number, at), encoded)
         elif not self.failure:
             for number, at in self._put:
-                yield Prepared(self._image(number, at), self._place(number).read_bytes())
+                yield Prepared(self._image(number, at), _place(self._aside, number).read_bytes())
 
     def anywhere(self, seed: int) -> Iterator[bytes]:
+        if self._aside is None:
+            return
         for number, _ in shuffled(self._put, seed, self.video.name):
-            yield self._place(number).read_bytes()
+            yield _place(self._aside, number).read_bytes()
 
     def close(self) -> None:
         if self._aside is not None:
             shutil.rmtree(self._aside)
-
-    def _place(self, number: int) -> Path:
-        return self._aside / f"{number}.jpg"
 
     def _image(self, number: int, at: float) -> ImageResult:
         name = frame_name(self.video.name, at)
@@ -169,6 +173,10 @@ class VideoFile:
                 return
             reason = Reason.UNREADABLE if last is None else Reason.TRUNCATED
             self.failure = FileError(reason, str(error).replace(place, self.video.name))
+
+
+def _place(aside: Path, number: int) -> Path:
+    return aside / f"{number}.jpg"
 
 
 def open_video(

@@ -10,8 +10,9 @@ class VideoOptions(RunOptions):
     """What may be chosen about videos besides what holds for every run.
 
     Attributes:
-        batch_size: videos side by side; for a model of single images, frames a call.
-        fps: frames of a video file to take of each second; None for all.
+        batch_size: number of videos side by side; with a model of single images, number of frames
+            per call.
+        fps: number of frames to use per second of a video file; None for all.
     """
 
     fps: float | None = None

@@ -89,13 +89,13 @@ def detect_videos(
         while True:
             steps = []
             for i, row in enumerate(table):
-                step = row and row.next()
+                step = None if row is None else row.next()
                 while step is None:
                     if row is not None:
                         results.through(row.opened)
                     opened = next(videos, None)
-                    row = table[i] = opened and _Row(opened, needs, pool, results)
-                    step = row.next() if row else _REST
+                    row = table[i] = None if opened is None else _Row(opened, needs, pool, results)
+                    step = _REST if row is None else row.next()
                 steps.append(step)
             if not any(table):
                 return
@@ -106,6 +106,11 @@ def detect_videos(
                     row.take(outputs)
 
 
+def _batches(frames: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
+    while batch := list(itertools.islice(frames, size)):
+        yield batch
+
+
 def detect_images(
     model: Model, videos: Iterable[OpenVideo], batch_size: int, results: Results
 ) -> None:
@@ -113,8 +118,7 @@ def detect_images(
     with ThreadPoolExecutor(1) as pool:
         for opened in videos:
             frames = opened.frames()
-            batches = iter(lambda frames=frames: list(itertools.islice(frames, batch_size)), [])
-            for batch in one_ahead(pool, batches):
+            for batch in one_ahead(pool, _batches(frames, batch_size)):
                 for result in detect_batch(model, None, batch, batch_size):
                     results.write(opened.video, result)
             results.through(opened)
@@ -157,8 +161,8 @@ class _Row:
             return None
         if not self._left:
             raise ValueError(
-                f"{self.opened.video.name}: the model gave nothing for frame {self._taken} and "
-                "those after it; it needs a longer delay than its description says"
+                f"{self.opened.video.name}: the model returned nothing for frame {self._taken} "
+                "and the frames after it; it needs a longer delay than its description says"
             )
         self._left -= 1
         return _Step(ended=True)

@@ -82,11 +82,11 @@ def detect_folder_of_videos(
     if len(undone) < len(videos):
         say(f"{len(videos) - len(undone):,} videos were done before")
     if others := passed_over(notes):
-        say(f"passed over: {others}")
+        say(f"ignored: {others}")
     if model.has_memory:
         say("the model's memory of cameras is not used: videos have none")
     if options.dry_run:
-        say("This was a dry run. Without --dry_run the videos are detected.")
+        say("This was a dry run. Run the command without --dry_run to detect in the videos.")
         return None
 
     if gone := state.forget_changed(videos):
@@ -127,7 +127,7 @@ def _detect(
             bar.update(frames)
 
         journals = VideoJournals(state, count)
-        coming: Iterator[OpenVideo] = ahead(opened, videos, 1, most=_OPENED)
+        coming = ahead(opened, videos, 1, most=_OPENED)
         try:
             if needs is None:
                 detect_images(model, coming, options.batch_size, journals)
@@ -153,6 +153,8 @@ def _write(
             if b'"failure": {' not in line:
                 continue
             image = read_result(line, journal.header.label_map, lambda _: None, Counter())
+            if image is None:
+                continue
             failed += image.frame_rate == NO_RATE
             yield Failure(
                 STAGE, Reason(image.failure), image.failure_text, image.file, image.image_id

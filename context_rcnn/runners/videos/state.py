@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from context_rcnn.data.failures import Reason
@@ -29,7 +29,7 @@ class VideoState:
     """The state of a run, new or begun by an earlier one of the same model and settings.
 
     Args:
-        folder: of the state.
+        folder: folder of the state.
         header: what the results are made with, and when the first run began.
         restart: forget what is there.
 
@@ -92,7 +92,7 @@ class VideoState:
                 gone += 1
         return gone
 
-    def join(self, videos: list[Video], target: Path) -> Path:
+    def join(self, videos: Sequence[Video], target: Path) -> Path:
         """One journal of all videos."""
         return join_journals([self.journal(video) for video in videos], target)
 
@@ -106,7 +106,7 @@ class VideoJournals:
     """Takes what is found into journals, each of which gets its name when its video is through.
 
     Args:
-        state: of the run.
+        state: state of the run.
         count: is called with frames and videos that are done.
     """
 

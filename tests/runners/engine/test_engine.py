@@ -75,7 +75,9 @@ def test_only_files_that_a_run_has_written_are_replaced(tmp_path):
     (tmp_path / "dp").mkdir()
     for name in ("md.json", "dp/datapackage.json"):
         (tmp_path / name).write_text("mine")
-    with pytest.raises(ValueError, match="datapackage.json: there already, and not of this run"):
+    with pytest.raises(
+        ValueError, match="datapackage.json: exists already, and is not of this run"
+    ):
         refuse_strangers(outputs, files[:1], overwrite=False)
     refuse_strangers(outputs, files[:1], overwrite=True)
     refuse_strangers(outputs, files, overwrite=False)

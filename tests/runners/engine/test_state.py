@@ -52,7 +52,7 @@ def test_what_no_run_of_this_kind_began_is_refused_and_stays(tmp_path, kind, res
     folder = tmp_path / "state"
     make_stranger(folder, kind)
     before = content(folder)
-    with pytest.raises(ValueError, match="is there and is not the state of a run with videos"):
+    with pytest.raises(ValueError, match="exists and is not the state of a run with videos"):
         begin(folder, restart=restart)
     assert content(folder) == before
 

@@ -127,7 +127,7 @@ def test_stopped_and_grown_it_is_what_a_fresh_run_makes_of_it(
     with monkeypatch.context() as patch:
         patch.setattr(stage, "detect_batch", stop)
         status, _, err = run(capsys, *command)
-    assert status == 130 and "goes on from here" in err
+    assert status == 130 and "continues from here" in err
     assert not (tmp_path / "grown.json").exists()
     assert run(capsys, *command)[0] == 0
     noise(archive, "a", 3, first=7)

@@ -192,7 +192,7 @@ def test_what_was_written_by_us_is_no_photograph(photos, detect, fakes, tmp_path
     (ours / "00001.jpg").write_bytes(fakes.photograph())
     (photos / "notes.txt").touch()
     _, summary, said = detect(photos)
-    assert summary.images == 20 and "passed over: other_files_ignored 1" in said
+    assert summary.images == 20 and "ignored: other_files_ignored 1" in said
 
 
 def test_a_failed_image_is_tried_again_and_counts_once_it_can_be_read(

@@ -107,7 +107,7 @@ def test_a_review_negates_only_what_a_person_left_there(run, tmp_path):
     summary, said = run("review")
     assert summary.suspect == 0 and not suspects(tmp_path)
     assert "DELETE each picture whose box holds a REAL animal" in said
-    assert "4 are new, and nothing is done" in said
+    assert "4 are new, and still to be reviewed" in said
     pictures = sorted((tmp_path / PICTURES).glob("*.jpg"))
     assert len(pictures) == 4
     with (tmp_path / PICTURES / "places.csv").open() as file:

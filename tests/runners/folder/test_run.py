@@ -216,7 +216,7 @@ def test_another_model_or_setting_is_refused_in_words_and_restart_begins_anew(
 
 def test_results_of_others_and_folders_of_others_are_not_replaced(photos, detect, tmp_path):
     (tmp_path / "results.json").write_text("precious")
-    with pytest.raises(ValueError, match="there already, and not of this run"):
+    with pytest.raises(ValueError, match="exists already, and is not of this run"):
         detect(photos)
     assert (tmp_path / "results.json").read_text() == "precious"
     detect(photos, overwrite=True)
@@ -235,7 +235,7 @@ def test_what_is_missing_is_said_before_anything_takes_long(photos, detect, fake
 
         results = Options(camtrap=CamtrapOptions(timezone="Z"))
         detect(photos, model, outputs={"camtrap_dp": tmp_path / "dp"}, results=results)
-    with pytest.raises(ValueError, match="top_k 4: .* the best 3 boxes"):
+    with pytest.raises(ValueError, match="top_k 4: .* at most 3 boxes"):
         detect(photos, model, top_k=4, name="x")
     without = fakes.FakeModel()
     without.description["extractor"] = None
@@ -251,7 +251,7 @@ def test_a_dry_run_shows_cameras_and_time_and_stops(photos, detect, fakes, tmp_p
     fakes.write_photos(photos, ["north"], count=90, first=10)
     _, summary, said = detect(photos, dry_run=True)
     assert summary is None and not (tmp_path / "results.json").exists()
-    assert "110 images of 2 cameras" in said and "seconds an image" in said and "dry run" in said
+    assert "110 images of 2 cameras" in said and "seconds per image" in said and "dry run" in said
 
 
 def test_a_state_in_use_is_said_to_be(photos, detect, tmp_path, fakes):

@@ -143,7 +143,7 @@ def test_another_model_or_other_settings_are_refused(clips, detect, fakes):
     detect(clips)
     with pytest.raises(ValueError, match="begun with other settings: model is 'fake', not 'new'"):
         detect(clips, fakes.FakeVideoModel(name="new"))
-    with pytest.raises(ValueError, match="settings is.*--restart to begin anew"):
+    with pytest.raises(ValueError, match="settings is.*--restart to start from the beginning"):
         detect(clips, fps=1)
     model, *_ = detect(clips, fps=5, restart=True)
     assert len(model.seen) == 5 + 2 + 6 + 8
@@ -152,7 +152,7 @@ def test_another_model_or_other_settings_are_refused(clips, detect, fakes):
 
 def test_files_and_folders_of_others_are_not_replaced(clips, detect, fakes, tmp_path):
     (tmp_path / "results.csv").write_text("mine")
-    with pytest.raises(ValueError, match="results.csv: there already, and not of this run"):
+    with pytest.raises(ValueError, match="results.csv: exists already, and is not of this run"):
         detect(clips)
     detect(clips, overwrite=True)
     assert "fox" in (tmp_path / "results.csv").read_text()

@@ -479,4 +479,4 @@ def test_exit_codes_tell_what_happened(clips, command, fakes, tmp_path):
             raise KeyboardInterrupt
 
     status, _, error = command(clips, "--model=m", model=Interrupted(rows=1))
-    assert status == 130 and "goes on from here" in error
+    assert status == 130 and "continues from here" in error

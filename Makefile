@@ -4,16 +4,17 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow lint bench resolve constraints clean
+.PHONY: help install demo test test-slow test-kernels lint bench resolve constraints clean
 
 help:
-	@echo "make demo       everything on simulated cameras, with and without a memory (about 10 minutes)"
-	@echo "make test       the fast tests"
-	@echo "make test-slow  the long tests: XLA, several processes, killed runs"
-	@echo "make lint       ruff"
-	@echo "make bench      side-by-side measurements"
-	@echo "make resolve    on which systems and Pythons the core and the extras can be installed"
-	@echo "make constraints  pins again what setup.py asks for, for all of them"
+	@echo "make demo          everything on simulated cameras, with and without a memory (about 10 minutes)"
+	@echo "make test          the fast tests"
+	@echo "make test-slow     the long tests: XLA, several processes, killed runs"
+	@echo "make test-kernels  the numeric tests again, as other processors compute"
+	@echo "make lint          ruff and mypy"
+	@echo "make bench         side-by-side measurements"
+	@echo "make resolve       on which systems and Pythons the core and the extras can be installed"
+	@echo "make constraints   pins again what setup.py asks for, for all of them"
 
 $(VENV)/.installed: setup.py constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,14 +28,18 @@ demo: install
 	$(BIN)/python -m context_rcnn.cli demo --output_dir demo
 
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow -q
 
+test-kernels: install
+	$(BIN)/python -m tests.kernels
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: install
 	$(BIN)/python -m benchmarks.run

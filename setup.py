@@ -36,7 +36,7 @@ EXTRAS = {
     "beam": ["apache-beam>=2.60"],
     "camtrapdp": ["frictionless>=5.16"],
     "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
-    "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100", "ruff>=0.6"],
+    "test": ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=2"],
 }
 EXTRAS["all"] = [line for name in ("train", "beam", "camtrapdp", "test") for line in EXTRAS[name]]
 

@@ -71,6 +71,7 @@ def test_a_run_is_exported_with_its_best_checkpoint(export, trained, tmp_path):
     np.testing.assert_allclose(
         found["detection_scores"],
         np.where(there, expected["detection_scores"][:, :5], 0),
+        rtol=1e-5,
         atol=1e-4,
     )
     assert json.loads((tmp_path / "model.json").read_text())["input_type"] == "float_image_tensor"

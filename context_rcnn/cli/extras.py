@@ -69,7 +69,8 @@ EXTRAS = {
         command="tpu/install.sh in a checkout, on the TPU's machine",
     ),
     "test": Extra(
-        "the tests of a checkout", {"pytest": "pytest", "hypothesis": "hypothesis", "ruff": "ruff"}
+        "the tests of a checkout",
+        {"pytest": "pytest", "hypothesis": "hypothesis", "ruff": "ruff", "mypy": "mypy"},
     ),
 }
 

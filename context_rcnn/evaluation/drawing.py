@@ -96,9 +96,9 @@ def _with_caption(picture: Pillow.Image, caption: str) -> Pillow.Image:
 
 def _dashed_rectangle(draw: ImageDraw.ImageDraw, box: Sequence[float], colour: str) -> None:
     x1, y1, x2, y2 = box
-    for start in np.arange(x1, x2, 6):
+    for start in np.arange(x1, x2, 6).tolist():
         for y in (y1, y2):
             draw.line((start, y, min(start + 3, x2), y), fill=colour)
-    for start in np.arange(y1, y2, 6):
+    for start in np.arange(y1, y2, 6).tolist():
         for x in (x1, x2):
             draw.line((x, start, x, min(start + 3, y2)), fill=colour)

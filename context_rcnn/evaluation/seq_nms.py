@@ -213,7 +213,8 @@ class _Chain:
         self._sums = scores.copy()
         self._before = np.full(len(boxes), -1)  # the box before in that path, -1 where it starts
         self._changed = np.zeros(len(boxes) + 1, bool)  # the last one is never set: that of -1
-        self._links = [np.zeros((0, 0), np.uint8)]  # of each frame's boxes to those before, bits
+        # Of each frame's boxes to those before, bits.
+        self._links: list[np.ndarray] = [np.zeros((0, 0), np.uint8)]
         for frame in range(1, len(self._starts) - 1):
             here, before = self._of(frame), self._of(frame - 1)
             ours, theirs = self._boxes[:, here, None], self._boxes[:, None, before]

@@ -171,8 +171,11 @@ class ServedDetector(tf.Module):
         spec = detection_api.INPUT_TYPES[input_type]
         decode = decode_image if spec.dtype == tf.string else tf.identity
 
-        def call(input_tensor, *memory):
-            memory = self._memory(*memory, tf.shape(input_tensor)[0]) if memory else {}
+        def call(input_tensor, *given):
+            memory = {}
+            if given:
+                features, size = given
+                memory = self._memory(features, size, tf.shape(input_tensor)[0])
             images, shapes = self._prepare(input_tensor, decode)
             answer = self._run(images, shapes, memory)
             return detection_api.api_detections(self._model, answer, shapes)

@@ -133,7 +133,8 @@ def _or_nothing(name: str, there: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
 
 def like(mask: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
     """Adds axes of one to a mask until it has those of a tensor."""
-    return mask[(..., *[None] * (len(tensor.shape) - len(mask.shape)))]
+    place = (..., *[None] * (len(tensor.shape) - len(mask.shape)))
+    return mask[place]
 
 
 def where_rows(rows: tf.Tensor, value: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

@@ -152,7 +152,7 @@ def _boxes(
             raise ValueError(f"{file}: row {i}: 'category_id' {row['category_id']} is of no class")
     images = np.array([places[row["image_id"]] for row in rows], np.int64)
     edges = _numbers([row.get("bbox") for row in rows], 4, file, "bbox")
-    scores = np.ones(len(rows))
+    scores: np.ndarray = np.ones(len(rows))
     if scored:
         scores = _numbers([[row.get("score")] for row in rows], 1, file, "score")[:, 0]
     order = np.lexsort((-scores, images))

@@ -54,7 +54,7 @@ class _Painter:
         self.unit = size[0] / 160
         self.horizon = self.margin + rng.uniform(0.20, 0.36) * size[1]
         self.perspective = Perspective(self.horizon, self.margin + size[1], size[0])
-        self.albedo = np.zeros((self.height, self.width, 3), np.float32)
+        self.albedo: np.ndarray = np.zeros((self.height, self.width, 3), np.float32)
         self.sky = np.zeros((self.height, self.width), np.float32)
         self.sway = np.zeros((self.height, self.width), np.float32)
 

@@ -75,8 +75,8 @@ class Road:
     def visible_stretch(self, x: float) -> tuple[float, float]:
         """The first and the last z at which the line at `x` is in the frame."""
         z = np.arange(4.0, FARTHEST, 0.5)
-        seen = [s for s in z if self.projection.sees((x, 0.7, s))]
-        return (float(seen[0]), float(seen[-1])) if seen else (FARTHEST, FARTHEST)
+        seen = [s for s in z.tolist() if self.projection.sees((x, 0.7, s))]
+        return (seen[0], seen[-1]) if seen else (FARTHEST, FARTHEST)
 
     def outline(self) -> list[tuple[int, int]]:
         """The carriageway as a polygon of frame pixels, the region that is annotated."""
@@ -160,8 +160,8 @@ def _building(
     for corners, light in ((roof, 1.1), (side, 0.95), (front, 0.75)):
         colour = tuple(min(int(light * c), 255) for c in wall)
         draw.polygon([tuple(p) for p in projection.pixel(corners)], fill=colour)
-    for floor in np.arange(1.2, height - 1.5, 2.8):
-        for z in np.arange(near + 1, far - 1, 2.2):
+    for floor in np.arange(1.2, height - 1.5, 2.8).tolist():
+        for z in np.arange(near + 1, far - 1, 2.2).tolist():
             pane = [(x, floor, z), (x, floor, z + 1), (x, floor + 1.4, z + 1), (x, floor + 1.4, z)]
             draw.polygon([tuple(p) for p in projection.pixel(pane)], fill=(60, 70, 84))
 
@@ -191,7 +191,7 @@ def photograph(
     return canvas.to_uint8(lit)
 
 
-def _rain(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+def _rain(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     height, width = shape
     drops = height * width // 400
     y, x = rng.integers(0, height - 8, drops), rng.integers(2, width, drops)

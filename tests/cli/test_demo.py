@@ -1,15 +1,40 @@
-"""The demo, small: every step as a user would type it, in processes of their own."""
+"""The demo, small: every step as a user would type it."""
 
 import json
 import pathlib
+import subprocess
+import sys
 
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from context_rcnn import cli, model_main_tf2
 from context_rcnn.cli import demo
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-def test_a_small_demo_tells_the_whole_story(tmp_path, monkeypatch, capfd):
+def run_here(command):
+    """Runs a command of the demo in this process, where TensorFlow is loaded already."""
+    python, dash_m, module, *argv = command
+    assert (python, dash_m) == (sys.executable, "-m")
+    if module == "context_rcnn.cli":
+        return subprocess.CompletedProcess(command, cli.main(argv))
+    assert module == "context_rcnn.model_main_tf2"
+    with flagsaver.flagsaver():
+        flags.FLAGS(["main", *argv])
+        model_main_tf2.main(["main"])
+    return subprocess.CompletedProcess(command, 0)
+
+
+@pytest.mark.parametrize(
+    "in_processes", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "processes"]
+)
+def test_a_small_demo_tells_the_whole_story(tmp_path, monkeypatch, capfd, in_processes):
     monkeypatch.chdir(ROOT)
+    if not in_processes:
+        monkeypatch.setattr(demo.subprocess, "run", run_here)
     folder = tmp_path / "demo"
     argv = [f"--output_dir={folder}", "--cameras=8", "--days=5"]
     assert demo.main([*argv, "--train_steps=4", "--context_steps=4"]) == 0

@@ -107,7 +107,7 @@ def test_every_reader_is_in_the_table_has_a_flag_and_stands_in_the_docs():
 
 
 _WITH_A_NEW_LAYOUT = """
-import argparse, collections, sys
+import argparse, collections, json, sys
 from context_rcnn.data import readers
 from context_rcnn.data.records import Archive, ImageRecord
 from context_rcnn.data.splits import Splits
@@ -124,31 +124,38 @@ from context_rcnn.data import archive, flags
 
 parser = argparse.ArgumentParser()
 flags.add_archive_flags(parser)
-options = flags.archive_options(parser.parse_args(sys.argv[1:]))
-found = archive.read_archive(options)
-print(options.root, found.label_map, found.splits.source)
-print({name: [r.camera for r in members] for name, members in found.records.items()})
+for argv in json.loads(sys.argv[1]):
+    try:
+        options = flags.archive_options(parser.parse_args(argv))
+        found = archive.read_archive(options)
+    except ValueError as error:
+        print(error)
+        continue
+    print(options.root, found.label_map, found.splits.source)
+    print({name: [r.camera for r in members] for name, members in found.records.items()})
 """
 
 
 def test_a_layout_that_joins_the_table_has_flags_and_is_read_with_its_own_splits(tmp_path):
-    def run(*argv):
-        command = [sys.executable, "-c", _WITH_A_NEW_LAYOUT, *argv]
-        return subprocess.run(
-            command, cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True
-        )
-
-    made = run("--diary=list", f"--diary_root={tmp_path}")
-    assert made.stdout.splitlines() == [
+    refused = {
+        "diary needs diary_root": ["--diary=x"],
+        "diary_root goes with diary only": ["--input_folder=.", "--diary_root=."],
+        "exactly one of": ["--input_folder=.", "--diary=x"],
+    }
+    argvs = [["--diary=list", f"--diary_root={tmp_path}"], *refused.values()]
+    made = subprocess.run(
+        [sys.executable, "-c", _WITH_A_NEW_LAYOUT, json.dumps(argvs)],
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    said = made.stdout.splitlines()
+    assert said[:2] == [
         f"{tmp_path} {{'list': 1}} list",
         "{'new': ['camera 1'], 'old': ['camera 0']}",
     ], made.stderr
-    for argv, message in (
-        (["--diary=x"], "diary needs diary_root"),
-        (["--input_folder=.", "--diary_root=."], "diary_root goes with diary only"),
-        (["--input_folder=.", "--diary=x"], "exactly one of"),
-    ):
-        assert message in run(*argv).stderr
+    for message, line in zip(refused, said[2:], strict=True):
+        assert message in line
 
 
 def test_a_camera_no_split_lists_is_named(archive, tmp_path):

@@ -161,7 +161,7 @@ def test_anchor_targets_equal_the_loop(scene):
             if positive:
                 j = max(forced, key=lambda j: iou[i, j]) if forced else iou[i].argmax()
                 expected = loop_offsets(gt_boxes[b, j], anchors[i])
-            np.testing.assert_allclose(found.box_offsets[b, k], expected, atol=1e-4)
+            np.testing.assert_allclose(found.box_offsets[b, k], expected, rtol=1e-5, atol=1e-4)
 
 
 def test_proposal_targets_equal_the_loop_and_include_the_groundtruth(scene):

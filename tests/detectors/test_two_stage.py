@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from context_rcnn.detectors.two_stage import IdentityPort, Proposals
+from tests.tolerance import PIXELS, SCORES
 
 
 def loop_decode(offsets, box, weights, shape):
@@ -78,9 +79,9 @@ def test_detections_equal_the_loop(detector):
         n = int(found["num_detections"][b])
         assert n == len(expected)
         for k, (score, label, box) in enumerate(expected):
-            assert float(found["detection_scores"][b, k]) == pytest.approx(score, abs=1e-5)
+            assert float(found["detection_scores"][b, k]) == pytest.approx(score, abs=SCORES)
             assert int(found["detection_classes"][b, k]) == label
-            np.testing.assert_allclose(found["detection_boxes"][b, k], box, atol=1e-3)
+            np.testing.assert_allclose(found["detection_boxes"][b, k], box, rtol=0, atol=PIXELS)
         assert (found["detection_scores"].numpy()[b, n:] == -1).all()
         assert (found["detection_boxes"].numpy()[b, n:] == 0).all()
 
@@ -133,9 +134,11 @@ def test_proposals_are_suppressed_as_a_loop_would(detector, batch):
         expected = sorted(found, key=lambda i: -scores[i])[:20]
         valid = proposals.valid.numpy()[b]
         assert valid.sum() == len(expected)
-        np.testing.assert_allclose(proposals.scores.numpy()[b][valid], scores[expected], atol=1e-5)
         np.testing.assert_allclose(
-            proposals.boxes.numpy()[b][valid], [boxes[i] for i in expected], atol=1e-3
+            proposals.scores.numpy()[b][valid], scores[expected], rtol=0, atol=SCORES
+        )
+        np.testing.assert_allclose(
+            proposals.boxes.numpy()[b][valid], [boxes[i] for i in expected], rtol=0, atol=PIXELS
         )
 
 
@@ -145,7 +148,7 @@ def test_batch_neighbours_do_not_change_detections(detector, batch):
     for b in range(3):
         alone = detector(images[b : b + 1], shape[b : b + 1], training=False)
         np.testing.assert_allclose(
-            together["detection_scores"][b], alone["detection_scores"][0], atol=1e-5
+            together["detection_scores"][b], alone["detection_scores"][0], rtol=0, atol=SCORES
         )
 
 
@@ -159,8 +162,8 @@ def test_any_batch_size_runs_in_one_graph(detector, batch):
         ],
     )
     eager = detector(images, shape, training=False)["detection_scores"]
-    np.testing.assert_allclose(detect(images, shape), eager, atol=1e-5)
-    np.testing.assert_allclose(detect(images[:1], shape[:1]), eager[:1], atol=1e-5)
+    np.testing.assert_allclose(detect(images, shape), eager, rtol=0, atol=SCORES)
+    np.testing.assert_allclose(detect(images[:1], shape[:1]), eager[:1], rtol=0, atol=SCORES)
 
 
 def test_compiles_under_xla_with_the_same_scores(detector, batch):
@@ -168,7 +171,7 @@ def test_compiles_under_xla_with_the_same_scores(detector, batch):
     compiled = tf.function(lambda i, s: detector(i, s, training=False), jit_compile=True)
     plain = detector(images, shape, training=False)
     np.testing.assert_allclose(
-        compiled(images, shape)["detection_scores"], plain["detection_scores"], atol=1e-4
+        compiled(images, shape)["detection_scores"], plain["detection_scores"], rtol=0, atol=SCORES
     )
 
 
@@ -249,5 +252,5 @@ def test_classes_that_share_their_offsets_have_boxes_alike():
     centre = (y1 + y2) / 2 + dy / 10 * (y2 - y1)
     for of_class in box.numpy():
         np.testing.assert_allclose(
-            of_class[[0, 2]], [centre - height / 2, centre + height / 2], atol=1e-3
+            of_class[[0, 2]], [centre - height / 2, centre + height / 2], rtol=0, atol=PIXELS
         )

@@ -40,5 +40,7 @@ def attended():
 
 def test_a_detection_has_the_weights_of_the_proposal_it_came_from(attended):
     np.testing.assert_array_equal(attended["attention_index"][0, :2], [[1, 0], [0, 2]])
-    np.testing.assert_allclose(attended["attention_weight"][0, :2], [[0.9, 0.1], [0.5, 0.3]])
+    np.testing.assert_allclose(
+        attended["attention_weight"][0, :2], [[0.9, 0.1], [0.5, 0.3]], rtol=1e-6
+    )
     assert not attended["attention_weight"][0, 2].numpy().any()

@@ -97,7 +97,7 @@ def test_an_exported_model_finds_what_the_trained_one_finds(exported, expected, 
         np.testing.assert_array_equal(found["frame"], wanted["frame"])
         for name in NAMES:
             np.testing.assert_allclose(
-                found[name], wanted[f"detection_{name}"], atol=1e-4, err_msg=name
+                found[name], wanted[f"detection_{name}"], rtol=1e-5, atol=1e-4, err_msg=name
             )
         seen |= {(row, frame) for row, frame in enumerate(found["frame"]) if frame >= 0}
         assert (found["scores"][found["frame"] >= 0] >= 0).any(axis=1).all()
@@ -154,7 +154,7 @@ def test_a_process_with_tensorflow_alone_steps_through_videos(
         np.testing.assert_array_equal(found[f"{t}/frame"], wanted["frame"])
         for name in NAMES:
             np.testing.assert_allclose(
-                found[f"{t}/detection_{name}"], wanted[f"detection_{name}"], atol=1e-4
+                found[f"{t}/detection_{name}"], wanted[f"detection_{name}"], rtol=1e-5, atol=1e-4
             )
 
 
@@ -171,7 +171,7 @@ def test_single_images_can_be_asked_about_too(exported, video_run, photographs):
     found = ExportedModel(exported.folder).detect(photographs[:1])
     images, shapes = prepare_images(tf.constant(photographs[:1]), SIZE, True)
     wanted = video_run.model(images, shapes, training=False)
-    np.testing.assert_allclose(found["scores"], wanted["detection_scores"], atol=1e-4)
+    np.testing.assert_allclose(found["scores"], wanted["detection_scores"], rtol=1e-5, atol=1e-4)
 
 
 def test_what_is_missing_or_too_much_is_said(exported, photographs):

@@ -80,7 +80,9 @@ def test_detections_are_those_of_the_detector(model, photographs):
         tf.io.decode_image(photographs[0], channels=3, expand_animations=False), SIZE, True
     )
     found = model(image[None], shape[None], training=False)
-    np.testing.assert_allclose(outputs["scores"][0], found["detection_scores"][0], atol=1e-4)
+    np.testing.assert_allclose(
+        outputs["scores"][0], found["detection_scores"][0], rtol=1e-4, atol=1e-4
+    )
     np.testing.assert_array_equal(outputs["classes"][0], found["detection_classes"][0])
 
 
@@ -89,7 +91,7 @@ def test_fewer_boxes_are_the_best_ones(model, photographs, source):
     many, few = make(model, source, max_boxes=5), make(model, source, max_boxes=2)
     many, few = (e.extract(tf.constant(photographs)) for e in (many, few))
     for name, value in few.items():
-        np.testing.assert_allclose(value, many[name][:, :2], atol=1e-4)
+        np.testing.assert_allclose(value, many[name][:, :2], rtol=1e-4, atol=1e-4)
 
 
 def test_a_training_run_is_frozen_with_its_best_checkpoint(tmp_path, photographs):
@@ -124,7 +126,10 @@ def test_a_training_run_is_frozen_with_its_best_checkpoint(tmp_path, photographs
     assert description["hash"] == expected.description["hash"]
     found = module.extract(tf.constant(photographs))
     np.testing.assert_allclose(
-        found["features"], expected.extract(tf.constant(photographs))["features"], atol=1e-4
+        found["features"],
+        expected.extract(tf.constant(photographs))["features"],
+        rtol=1e-4,
+        atol=1e-4,
     )
     with pytest.raises(ValueError, match="not the folder of a run"):
         extractor_lib.export_extractor(str(tmp_path / "nowhere"), str(tmp_path / "x"))
@@ -136,7 +141,7 @@ def test_a_batch_gives_what_its_images_give_alone(model, photographs):
     for i, encoded in enumerate(photographs):
         alone = extractor.extract(tf.constant([encoded]))
         for name in together:
-            np.testing.assert_allclose(together[name][i], alone[name][0], atol=1e-4)
+            np.testing.assert_allclose(together[name][i], alone[name][0], rtol=1e-4, atol=1e-4)
 
 
 FRESH = """
@@ -167,7 +172,7 @@ def test_it_runs_in_a_fresh_process_with_tensorflow_alone(model, photographs, tm
     found = json.loads(result.stdout.split("RESULT")[1])
     expected = extractor.extract(tf.constant(photographs))
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
     _, description = extractor_lib.load_extractor(str(tmp_path / "saved"))
     assert description["hash"] == extractor.description["hash"]
 

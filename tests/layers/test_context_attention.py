@@ -94,8 +94,8 @@ def test_it_is_the_papers_or_the_releases_attention(inputs, variant, order, trai
     expected, weights = np_attention(layer, variant, 0.3, *inputs, training)
     projected = layer.project(memory, valid, training=training)
     output, got = layer(boxes, box_valid, projected, training=training)
-    np.testing.assert_allclose(got, weights, atol=1e-5)
-    np.testing.assert_allclose(output, expected, atol=1e-5)
+    np.testing.assert_allclose(got, weights, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(output, expected, rtol=1e-5, atol=1e-5)
     assert np.abs(expected[box_valid]).max() > 0.1 and not expected[~box_valid].any()
 
 
@@ -136,8 +136,8 @@ def test_heads_are_averaged_and_layers_ask_with_what_the_last_one_said(
     total, weights = stack(
         boxes, box_valid, stack.project(memory, valid, training=training), training=training
     )
-    np.testing.assert_allclose(total, asking - boxes, atol=1e-5)
-    np.testing.assert_allclose(weights, np.mean(all_weights, axis=0), atol=1e-5)
+    np.testing.assert_allclose(total, asking - boxes, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(weights, np.mean(all_weights, axis=0), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -161,7 +161,7 @@ def test_padding_holds_whatever_it_likes(inputs, variant, order, training):
         np.where(valid[..., None], memory, np.nan).astype(np.float32),
     )
     for a, b in zip(clean, junk, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
         assert np.isfinite(a).all()
 
 
@@ -172,10 +172,12 @@ def test_the_order_of_the_bank_and_more_padding_change_nothing(inputs, variant, 
     output, weights = layer(boxes, box_valid, layer.project(memory, valid))
     turn = np.random.default_rng(3).permutation(ENTRIES)
     turned, moved = layer(boxes, box_valid, layer.project(memory[:, turn], valid[:, turn]))
-    np.testing.assert_allclose(turned, output, atol=1e-6)
-    np.testing.assert_allclose(moved, weights.numpy()[..., turn], atol=1e-6)
+    np.testing.assert_allclose(turned, output, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(moved, weights.numpy()[..., turn], rtol=1e-5, atol=1e-5)
     wide = np.pad(memory, [(0, 0), (0, 7), (0, 0)]), np.pad(valid, [(0, 0), (0, 7)])
-    np.testing.assert_allclose(layer(boxes, box_valid, layer.project(*wide))[0], output, atol=1e-6)
+    np.testing.assert_allclose(
+        layer(boxes, box_valid, layer.project(*wide))[0], output, rtol=1e-5, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("variant", "order"), KINDS)
@@ -184,7 +186,7 @@ def test_the_neighbours_in_the_batch_change_nothing(inputs, variant, order):
     layer = ContextAttention(IN, depth=DEPTH, variant=variant, norm_order=order)
     both, _ = layer(boxes, box_valid, layer.project(memory, valid))
     one, _ = layer(boxes[:1], box_valid[:1], layer.project(memory[:1], valid[:1]))
-    np.testing.assert_allclose(one, both[:1], atol=1e-6)
+    np.testing.assert_allclose(one, both[:1], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -211,7 +213,7 @@ def test_a_box_only_looks_at_what_it_may_see(inputs):
     assert not weights.numpy()[:, 0, 3:].any() and not weights.numpy()[:, 1, :2].any()
     assert not weights.numpy()[:, 2].any() and not output.numpy()[:, 2].any()
     few, _ = layer(boxes, box_valid, layer.project(memory[:, :3], valid[:, :3]))
-    np.testing.assert_allclose(output[:, 0], few[:, 0], atol=1e-6)
+    np.testing.assert_allclose(output[:, 0], few[:, 0], rtol=1e-5, atol=1e-5)
 
 
 def test_any_bank_and_batch_size_without_rebuilding(inputs):

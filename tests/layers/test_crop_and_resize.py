@@ -24,7 +24,9 @@ def test_crops_are_those_of_tensorflow(size, jit):
     wanted = tf.image.crop_and_resize(
         MAPS, BOXES.reshape(-1, 4), np.repeat([0, 1], 3), [size, size]
     )
-    np.testing.assert_allclose(found, np.reshape(wanted, [2, 3, size, size, 3]), atol=1e-5)
+    np.testing.assert_allclose(
+        found, np.reshape(wanted, [2, 3, size, size, 3]), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_gradients_reach_the_cells_that_were_sampled():

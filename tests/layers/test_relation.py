@@ -65,7 +65,7 @@ def test_places_can_count_without_times(pools):
     boxes, references = pools
     output, _ = module(boxes, references)
     expected = np_relation(module, boxes, references)
-    np.testing.assert_allclose(output[boxes.valid], expected[boxes.valid], atol=1e-4)
+    np.testing.assert_allclose(output[boxes.valid], expected[boxes.valid], rtol=1e-4, atol=1e-4)
     later = references._replace(frames=references.frames + 3)
     np.testing.assert_array_equal(module(boxes, later)[0], output)
     elsewhere = references._replace(boxes=references.boxes[:, ::-1])
@@ -78,9 +78,9 @@ def test_equals_a_loop_over_pairs_of_boxes(pools, variant, location):
     output, weights = module(*pools)
     boxes, references = pools
     expected = np_relation(module, boxes, references)
-    np.testing.assert_allclose(output[boxes.valid], expected[boxes.valid], atol=1e-4)
+    np.testing.assert_allclose(output[boxes.valid], expected[boxes.valid], rtol=1e-4, atol=1e-4)
     total = np.where(boxes.valid, 1.0, 0.0)[:, None].repeat(HEADS, 1)
-    np.testing.assert_allclose(tf.reduce_sum(weights, -1), total, atol=1e-5)
+    np.testing.assert_allclose(tf.reduce_sum(weights, -1), total, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant,location", KINDS)
@@ -94,7 +94,7 @@ def test_padding_and_order_of_references_change_nothing(pools, variant, location
         features=np.where(shuffled.valid[..., None], shuffled.features, np.nan),
         boxes=np.where(shuffled.valid[..., None], shuffled.boxes, 0.0).astype(np.float32),
     )
-    np.testing.assert_allclose(module(boxes, spoiled)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(module(boxes, spoiled)[0], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_box_that_sees_nothing_keeps_its_features(pools):
@@ -123,7 +123,9 @@ def test_frames_count_relative_to_each_other(pools):
     boxes, references = pools
     module = random_module(True, "paper")
     moved = [pool._replace(frames=pool.frames + 1000) for pool in pools]
-    np.testing.assert_allclose(module(*moved)[0], module(boxes, references)[0], atol=1e-5)
+    np.testing.assert_allclose(
+        module(*moved)[0], module(boxes, references)[0], rtol=1e-5, atol=1e-5
+    )
 
 
 def test_geometry_keeps_under_moving_and_scaling_the_image():
@@ -160,7 +162,7 @@ def test_compiles_under_xla_and_joins_pools(pools):
     module = random_module(True, "paper")
     compiled = tf.function(lambda b, r: module(b, r)[0], jit_compile=True)
     both = join_pools(references, boxes)
-    np.testing.assert_allclose(compiled(boxes, both), module(boxes, both)[0], atol=1e-5)
+    np.testing.assert_allclose(compiled(boxes, both), module(boxes, both)[0], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,9 @@ def test_a_convolution_in_space_or_in_time(frames, kernel, training):
     layer(frames, VALID)
     random_weights(layer)
     expected = np_conv_norm(layer, frames, VALID, training)
-    np.testing.assert_allclose(layer(frames, VALID, training=training), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        layer(frames, VALID, training=training), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -127,7 +129,9 @@ def test_a_separable_convolution_is_one_in_space_and_one_in_time(frames, gating,
     kernels = {v.name.split("/")[-3]: v.shape for v in layer.variables if "conv/kernel" in v.name}
     assert kernels == {"spatial": (3, 3, DEPTH, 4), "temporal": (3, 1, 4, 4)}
     expected = np_separable(layer, frames, VALID, training)
-    np.testing.assert_allclose(layer(frames, VALID, training=training), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        layer(frames, VALID, training=training), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_without_norm_and_nonlinearity_it_is_the_3d_convolution_of_the_product_kernel(frames):
@@ -157,7 +161,7 @@ def test_an_inception_block_has_four_branches(frames, gating, training):
     got = layer(frames, VALID, training=training)
     assert got.shape == (CLIPS, FRAMES, HEIGHT, WIDTH, 16)
     expected = np_inception(layer, frames, VALID, training)
-    np.testing.assert_allclose(got, expected, atol=2e-4)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=2e-4)
 
 
 def test_with_1024_channels_its_widths_are_those_of_mixed_5c():
@@ -191,7 +195,9 @@ def test_the_mean_of_a_gate_is_over_what_is_there(frames):
     layer = FeatureGate()
     layer(frames, VALID)
     random_weights(layer)
-    np.testing.assert_allclose(layer(frames, VALID), np_gate(layer, frames, VALID), atol=1e-5)
+    np.testing.assert_allclose(
+        layer(frames, VALID), np_gate(layer, frames, VALID), rtol=1e-5, atol=1e-5
+    )
 
 
 def run(layer, frames, valid):
@@ -229,10 +235,10 @@ def test_absent_frames_at_the_ends_are_as_good_as_none(frames, gating):
     # The second clip has its two middle frames.
     whole = layer(frames[1:2], VALID[1:2])
     short = layer(frames[1:2, 1:3], VALID[1:2, 1:3])
-    np.testing.assert_allclose(whole[:, 1:3], short, atol=1e-5)
+    np.testing.assert_allclose(whole[:, 1:3], short, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(whole[:, ::3], np.zeros_like(whole[:, ::3]))
     both = layer(frames, VALID)
-    np.testing.assert_allclose(both[1:2], whole, atol=1e-5)
+    np.testing.assert_allclose(both[1:2], whole, rtol=1e-5, atol=1e-5)
 
 
 def test_xla_computes_the_same(frames):

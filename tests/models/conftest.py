@@ -1,5 +1,7 @@
 """Tiny temporal detectors, with weights spread enough that ranks do not tie."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -47,6 +49,20 @@ def build():
         return model
 
     return build
+
+
+@pytest.fixture(scope="session")
+def shared(build):
+    """`build`, once for the same settings: for tests that leave a model as it is."""
+    made = {}
+
+    def shared(kind: str = "c4", **temporal):
+        key = kind, json.dumps(temporal, sort_keys=True)
+        if key not in made:
+            made[key] = build(kind, **temporal)
+        return made[key]
+
+    return shared
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Online is offline with the past alone, and the laws of all streaming models."""
+"""Online is offline with the past alone; which entries a full memory keeps."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from context_rcnn.memory_bank import encoding
 from context_rcnn.memory_bank.window import Timeline, WindowOptions, window
 from context_rcnn.models.context_rcnn.stream import ContextStream
 from context_rcnn.models.streaming import Frame
+from tests.tolerance import PIXELS, SCORES
 
 DEPTH = 64  # of the tiny extractor's features
 LONG = {"long_term": {"entry_size": DEPTH + encoding.SIZE}}
@@ -78,11 +79,6 @@ def run(stream, images, seconds=SECONDS, cameras=None, state=None, valid=None):
     return outputs, state
 
 
-def assert_same(a, b, **tolerance):
-    for name in a:
-        np.testing.assert_allclose(a[name], b[name], err_msg=name, **tolerance)
-
-
 @pytest.mark.parametrize(
     ("kind", "top_k", "capacity", "options"),
     [
@@ -123,7 +119,8 @@ def test_each_frame_is_detected_as_with_a_bank_of_its_past(
             clip = [j for j in range(max(0, t - 2), t + 1) if SECONDS[t] - SECONDS[j] < 3600]
             offline = in_clip(models[kind], images[clip], memory)
         for name, value in detections(online[t]).items():
-            np.testing.assert_allclose(value, offline[name][-1:], rtol=1e-3, atol=1e-3)
+            apart = PIXELS if "boxes" in name else SCORES
+            np.testing.assert_allclose(value, offline[name][-1:], rtol=0, atol=apart, err_msg=name)
     assert int(np.sum(state["entry_valid"])) == min(len(bank), capacity)
     assert int(state["frame"][0]) == 6
 
@@ -150,72 +147,13 @@ def in_clip(model, images, memory):
     return model(images[-1:], shapes[:1], memory=memory)
 
 
-@pytest.mark.parametrize("kind", ["short", "both"])
-def test_causal_later_frames_do_not_change_earlier_detections(stream, frames, kind):
-    images = frames[0].copy()
-    before, _ = run(stream(kind), images)
-    images[4:] = 255 - images[4:]
-    after, _ = run(stream(kind), images)
-    for t in range(4):
-        assert_same(before[t], after[t], atol=0)
-    assert np.abs(before[4]["detection_scores"] - after[4]["detection_scores"]).max() > 1e-4
-
-
 @pytest.mark.parametrize("eviction", ["oldest", "similar"])
-def test_bounded_the_state_never_grows(stream, frames, eviction):
+def test_a_full_memory_stays_full(stream, frames, eviction):
     one = stream("long", capacity=2, eviction=eviction)
-    first = one.initial_state(1)
     _, state = run(one, np.tile(frames[0], (2, 1, 1, 1)), START + np.arange(12))
-    assert {k: (v.shape, v.dtype) for k, v in state.items()} == {
-        k: (v.shape, v.dtype) for k, v in first.items()
-    }
     assert np.sum(state["entry_valid"]) == 2
     if eviction == "oldest":
         assert sorted(state["entry_frame"][0].numpy()) == [10, 11]
-
-
-def test_chunk_invariant_and_restorable(stream, frames, tmp_path):
-    one = stream("both")
-    whole, last = run(one, frames[0])
-    first, state = run(one, frames[0][:2])
-    np.savez(tmp_path / "state.npz", **{k: v.numpy() for k, v in state.items()})
-    with np.load(tmp_path / "state.npz") as file:
-        state = {name: tf.constant(file[name]) for name in file.files}
-    second, end = run(one, frames[0][2:], SECONDS[2:], state=state)
-    for a, b in zip(whole, first + second, strict=True):
-        assert_same(a, b, atol=0)
-    assert_same({k: v.numpy() for k, v in last.items()}, end, atol=0)
-
-
-def test_batch_invariant_a_camera_does_not_know_its_neighbours(stream, frames):
-    one = stream("both")
-    side_by_side = np.stack([frames[0], frames[0][::-1]], axis=1)
-    both, _ = run(one, side_by_side, cameras=[[1, 2]] * 6)
-    for row, images in enumerate((frames[0], frames[0][::-1])):
-        alone, _ = run(one, images)
-        for t in range(6):
-            assert_same(alone[t], {k: v[row : row + 1] for k, v in both[t].items()}, atol=1e-3)
-
-
-def test_another_camera_begins_with_an_empty_memory(stream, frames):
-    one = stream("both")
-    out, state = run(one, frames[0], cameras=[[1]] * 3 + [[2]] * 3)
-    fresh, expected = run(one, frames[0][3:], SECONDS[3:], cameras=[[2]] * 3)
-    for a, b in zip(out[3:], fresh, strict=True):
-        assert_same(a, b, atol=0)
-    assert_same({k: v.numpy() for k, v in state.items()}, expected, atol=0)
-
-
-def test_rows_without_a_frame_keep_their_state_and_detect_nothing(stream, frames):
-    one = stream("both")
-    there, _ = run(one, frames[0][:3])
-    gaps = frames[0][[0, 5, 1, 2]]
-    seconds = SECONDS[[0, 5, 1, 2]]
-    out, state = run(one, gaps, seconds, valid=[[True], [False], [True], [True]])
-    assert (out[1]["detection_scores"] == -1).all() and out[1]["num_detections"] == [0]
-    for a, b in zip(there, [out[0], *out[2:]], strict=True):
-        assert_same(a, b, atol=0)
-    assert int(state["frame"][0]) == 3
 
 
 def test_the_most_similar_entry_makes_room(stream, frames):
@@ -234,22 +172,6 @@ def test_undated_frames_see_all_and_are_seen(stream, frames):
     seen = one._seen(tf.constant([START + 10_001], tf.int64), state)["context_valid"].numpy()
     assert list(seen[0, :4]) == [False, True, True, True]
     assert one._seen(tf.constant([-1], tf.int64), state)["context_valid"].numpy()[0, :4].all()
-
-
-def test_a_step_compiles_with_static_shapes(stream, frames):
-    one = stream("both")
-    frame = Frame(
-        tf.constant(frames[0][:1]),
-        tf.constant([[64.0, 128.0]]),
-        tf.constant([7], tf.int64),
-        tf.constant([True]),
-        seconds=tf.constant([START], tf.int64),
-    )
-    args = (frame, one.initial_state(1))
-    plain, state = one.compiled(*args)
-    fast, compiled = tf.function(one.step, jit_compile=True)(*args)
-    assert_same(plain, fast, rtol=1e-3, atol=1e-3)
-    assert_same({k: v.numpy() for k, v in state.items()}, compiled, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from context_rcnn import configs
 from context_rcnn.configs.temporal.s3d import S3d
 from context_rcnn.models.s3d import WindowConvolutions, windows_of
 from context_rcnn.models.temporal import make
+from tests.tolerance import assert_close
 
 CLIPS = {"clip_valid": np.array([[True, True, False], [True, True, True]])}
 THERE = [0, 1, 3, 4, 5]
@@ -70,7 +71,7 @@ def test_a_frame_becomes_what_the_blocks_make_of_its_window(maps, gating, traini
     for block in port._blocks:
         windows = block(windows, there, training=training)
     expected = windows.numpy()[:, 1]
-    np.testing.assert_allclose(got[THERE], expected[THERE], atol=1e-5)
+    assert_close(got[THERE], expected[THERE], 1e-4)
     # In the place of a frame that is not there stands the clip's middle one.
     np.testing.assert_array_equal(got[2], got[1])
 
@@ -102,35 +103,35 @@ def test_a_single_image_is_a_clip_of_one_frame(maps):
     np.testing.assert_array_equal(of(port, maps, np.ones((6, 1), bool)), alone)
     # And of a longer clip of which nothing else is there.
     one = np.array([[False, True, False], [True, False, False]])
-    np.testing.assert_allclose(of(port, maps, one)[[1, 3]], alone[[1, 3]], atol=1e-5)
+    assert_close(of(port, maps, one)[[1, 3]], alone[[1, 3]], 1e-4)
 
 
-def test_a_frame_of_a_long_clip_is_the_keyframe_of_its_own_window(build, frames):
+def test_a_frame_of_a_long_clip_is_the_keyframe_of_its_own_window(shared, frames):
     """What is learned on clips is what is evaluated on windows."""
     images, shapes = frames
-    model = build(s3d={"window": 3, "blocks": 2})
+    model = shared(s3d={"window": 3, "blocks": 2})
     clip = outputs_of(model, images, shapes, memory={"clip_valid": np.ones((1, 6), bool)})
     for i in (0, 2, 5):
         near = [k if 0 <= k < 6 else i for k in (i - 1, i, i + 1)]
         memory = {"clip_valid": np.array([[0 <= k < 6 for k in (i - 1, i, i + 1)]])}
         window = outputs_of(model, images[near], shapes[near], memory=memory)
-        np.testing.assert_allclose(window[1], clip[i], atol=1e-4)
+        assert_close(window[1], clip[i])
 
 
-def test_the_batch_changes_nothing(build, frames):
+def test_the_batch_changes_nothing(shared, frames):
     images, shapes = frames
-    model = build(s3d={"gating": True})
+    model = shared(s3d={"gating": True})
     both = outputs_of(model, images, shapes, memory=CLIPS)
     for i in (0, 1):
         part = slice(3 * i, 3 * i + 3)
         memory = {"clip_valid": CLIPS["clip_valid"][i : i + 1]}
         one = outputs_of(model, images[part], shapes[part], memory=memory)
-        np.testing.assert_allclose(one, both[part], atol=1e-4)
+        assert_close(one, both[part])
 
 
-def test_gradients_reach_the_frames_of_the_window_alone(build, frames):
+def test_gradients_reach_the_frames_of_the_window_alone(shared, frames):
     images, shapes = frames
-    model = build(s3d={"window": 3, "blocks": 2, "gating": True})
+    model = shared(s3d={"window": 3, "blocks": 2, "gating": True})
     pixels = tf.cast(images, tf.float32)
     memory = {"clip_valid": np.array([[True, True, True, False, True, True]])}
     with tf.GradientTape() as tape:
@@ -164,20 +165,20 @@ def test_every_variable_learns(build, frames, gating):
     assert len(gates) == (8 if gating else 0)  # kernel and bias, two a block
 
 
-def test_its_kernels_decay(build):
-    model = build(s3d={})
+def test_its_kernels_decay(shared):
+    model = shared(s3d={})
     penalised = len(model.losses)
-    assert penalised - len(build().losses) == 16  # eight convolutions a block
+    assert penalised - len(shared().losses) == 16  # eight convolutions a block
 
 
-def test_xla_computes_the_same(build, frames):
+def test_xla_computes_the_same(shared, frames):
     images, shapes = frames
-    model = build(s3d={"gating": True})
+    model = shared(s3d={"gating": True})
     memory = {name: tf.constant(value) for name, value in CLIPS.items()}
     compiled = tf.function(lambda i, s, m: model(i, s, memory=m)["class_logits"], jit_compile=True)
     got = compiled(tf.constant(images), tf.constant(shapes), memory)
     expected = model(images, shapes, memory=memory)["class_logits"]
-    np.testing.assert_allclose(got, expected, atol=1e-3)
+    assert_close(got, expected)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import tf_keras
 import yaml
 
 from context_rcnn.configs import schema
+from context_rcnn.models import temporal
 from context_rcnn.tasks.detection import LOSSES, DetectionTask
 
 
@@ -211,3 +212,17 @@ def test_frozen_batch_norms_keep_their_statistics(config, task, batch, tmp_path)
     assert before
     for a, b in zip(before, after, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+class WithoutStream(temporal.TemporalModel):
+    """Asks to be evaluated frame by frame, and has nothing that does it."""
+
+    def evaluation_window(self, clip):
+        return None
+
+
+def test_a_memory_that_nothing_evaluates_is_refused(config):
+    unbuilt = DetectionTask(config.task)
+    unbuilt.temporal = WithoutStream(settings=None)
+    with pytest.raises(ValueError, match="WithoutStream has neither .* nor a stream"):
+        unbuilt.start_evaluation(None)

@@ -10,6 +10,7 @@ import tf_slim as slim
 from tf_slim.nets import resnet_utils, resnet_v1
 
 from context_rcnn.tasks import loading, slim_checkpoints
+from tests.tolerance import PIXELS, SCORES
 
 v1 = tf.compat.v1
 
@@ -228,8 +229,8 @@ def test_a_converted_model_gives_the_same_numbers(tmp_path, context, shared, cro
     shape = np.float32([SIZE])
     proposals = model.look(images, shape).proposals
     assert np.diff(scores).max() < -1e-6 and scores.max() < 0.9999
-    np.testing.assert_allclose(proposals.boxes[0], boxes, atol=2e-3)
-    np.testing.assert_allclose(proposals.scores[0], scores, atol=1e-5)
+    np.testing.assert_allclose(proposals.boxes[0], boxes, rtol=0, atol=PIXELS)
+    np.testing.assert_allclose(proposals.scores[0], scores, rtol=0, atol=SCORES)
     given = {"context_features": memory, "context_valid": np.ones([1, ENTRIES], bool)}
     outputs = model(images, shape, memory=given if context else None)
     logits, offsets = reference.second(images, boxes, memory)

@@ -109,7 +109,9 @@ def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run
                 image_id = examples[t - stream.latency]["image_id"].numpy().decode()
                 scores = found["detection_scores"][0].numpy()
                 scores = sorted(scores[scores >= 0].tolist())
-                np.testing.assert_allclose(scores, evaluated.get(ids[image_id], []), atol=1e-4)
+                np.testing.assert_allclose(
+                    scores, evaluated.get(ids[image_id], []), rtol=1e-5, atol=1e-4
+                )
                 compared += len(scores)
     assert compared > 20
 
@@ -133,7 +135,7 @@ running.run(config, mode="eval", model_dir=folder, checkpoint=checkpoint, strate
 def assert_same_detections(found, expected):
     assert sorted(found) == sorted(expected)
     for image, scores in expected.items():
-        np.testing.assert_allclose(found[image], scores, atol=1e-4)
+        np.testing.assert_allclose(found[image], scores, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -32,7 +32,9 @@ def test_full_size_detectors_compile(capsys, argv):
     assert capsys.readouterr().out.count("compiled and ran once") == 2
 
 
-@pytest.mark.parametrize("temporal", ["context_rcnn", "st_spatial"])
+@pytest.mark.parametrize(
+    "temporal", ["context_rcnn", pytest.param("st_spatial", marks=pytest.mark.slow)]
+)
 def test_small_detectors_that_remember_compile(capsys, temporal):
     override = {
         "task": {

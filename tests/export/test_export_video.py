@@ -50,6 +50,12 @@ def video_run(request, make_run):
     return make_run({"type": "mega", "mega": mega}, model=model)
 
 
+# Of what does not depend on the order of the frames.
+offline_is_fast = pytest.mark.parametrize(
+    "video_run", ["offline", pytest.param("online", marks=pytest.mark.slow)], indirect=True
+)
+
+
 @pytest.fixture(scope="module")
 def exported(video_run, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("video"))
@@ -129,6 +135,7 @@ np.savez(inputs["output"].item(), **outputs)
 """
 
 
+@offline_is_fast
 def test_a_process_with_tensorflow_alone_steps_through_videos(
     exported, expected, photographs, tmp_path
 ):
@@ -228,6 +235,7 @@ def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tm
                 np.testing.assert_allclose(kept, scores, atol=6e-4)  # of three digits
 
 
+@offline_is_fast
 def test_single_images_are_refused_where_videos_are_meant(exported, photographs, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(photographs[0])

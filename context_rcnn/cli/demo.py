@@ -122,6 +122,26 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
     ]
 
 
+# Of a whole demo, as measured with the constants of `estimate`: see `docs/results.md`.
+PROCESSES = 8  # that load TensorFlow and build a model
+READING = 1.2  # a step on real images, in steps on made-up ones
+STEPS_AN_IMAGE = 0.04  # simulating, writing, remembering and evaluating an image, in steps
+
+
+def estimate(args: argparse.Namespace) -> float | None:
+    """Minutes that the demo takes on this machine, from some training steps; None if they fail."""
+    command = [sys.executable, "-m", "context_rcnn.tasks.speed", f"--config_file={args.config}"]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+    if result.returncode:
+        return None
+    found = json.loads(result.stdout.splitlines()[-1])
+    steps_of_training = args.train_steps + 2 * args.context_steps
+    images = args.cameras * args.days * 0.9  # triggers a day, of one image each
+    steps = steps_of_training * READING + images * STEPS_AN_IMAGE
+    seconds = PROCESSES * found["seconds_to_start"] + steps * found["seconds_a_step"]
+    return seconds / 60
+
+
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Adds the verb of this file."""
     verbs.add_parser(
@@ -175,6 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = pathlib.Path(args.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
+    print("Measuring how fast this machine trains ...", flush=True)
+    minutes = estimate(args)
+    if minutes is not None:
+        print(f"The demo takes about {max(1, round(minutes))} minutes on this machine.", flush=True)
     for title, command in steps(folder, args):
         print(f"\n=== {title}\n$ {shlex.join(command)}\n", flush=True)
         status = subprocess.run(command).returncode

@@ -97,7 +97,7 @@ def test_every_reader_is_in_the_table_has_a_flag_and_stands_in_the_docs():
     parser = argparse.ArgumentParser()
     flags.add_archive_flags(parser)
     text = (pathlib.Path(__file__).parents[2] / "docs/formats.md").read_text(encoding="utf-8")
-    section = text.split("## Archives that are read")[1].split("\n**")[0]
+    section = text.split("## Archives that can be read")[1].split("\n**")[0]
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|", section, flags=re.M))
     for layout in readers.LAYOUTS:
         for setting in layout.settings:

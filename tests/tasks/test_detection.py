@@ -36,7 +36,9 @@ def build(task, seed=0):
     return task.build_model()
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
+@pytest.mark.parametrize(
+    "jit_compile", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["plain", "XLA"]
+)
 def test_steps_on_one_batch_lower_every_loss(config, batch, jit_compile):
     task = DetectionTask(config.task, jit_compile=jit_compile)
     model = build(task)

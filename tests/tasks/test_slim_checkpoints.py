@@ -212,7 +212,12 @@ def write(tmp_path, reference, context=True, shared=True):
 
 
 @pytest.mark.parametrize(
-    "context, shared, crops", [(True, True, True), (True, True, False), (False, False, True)]
+    "context, shared, crops",
+    [
+        (True, True, True),
+        pytest.param(True, True, False, marks=pytest.mark.slow),
+        pytest.param(False, False, True, marks=pytest.mark.slow),
+    ],
 )
 def test_a_converted_model_gives_the_same_numbers(tmp_path, context, shared, crops):
     reference = Reference(context, shared, crops)

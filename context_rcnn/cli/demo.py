@@ -122,15 +122,16 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
     ]
 
 
-# Of a whole demo, as measured with the constants of `estimate`: see `docs/results.md`.
+# What a whole demo costs, as measured on two processors (8.9 minutes there).
 PROCESSES = 8  # that load TensorFlow and build a model
-READING = 1.2  # a step on real images, in steps on made-up ones
+READING = 1.3  # a step on real images, in steps on made-up ones
 STEPS_AN_IMAGE = 0.04  # simulating, writing, remembering and evaluating an image, in steps
 
 
 def estimate(args: argparse.Namespace) -> float | None:
     """Minutes that the demo takes on this machine, from some training steps; None if they fail."""
     command = [sys.executable, "-m", "context_rcnn.tasks.speed", f"--config_file={args.config}"]
+    command += ["--steps=10"]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if result.returncode:
         return None

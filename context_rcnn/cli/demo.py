@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from context_rcnn.cli import extras
 
@@ -128,18 +128,24 @@ READING = 1.3  # a step on real images, in steps on made-up ones
 STEPS_AN_IMAGE = 0.04  # simulating, writing, remembering and evaluating an image, in steps
 
 
-def estimate(args: argparse.Namespace) -> float | None:
-    """Minutes that the demo takes on this machine, from some training steps; None if they fail."""
-    command = [sys.executable, "-m", "context_rcnn.tasks.speed", f"--config_file={args.config}"]
-    command += ["--steps=10"]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if result.returncode:
-        return None
-    found = json.loads(result.stdout.splitlines()[-1])
-    steps_of_training = args.train_steps + 2 * args.context_steps
-    images = args.cameras * args.days * 0.9  # triggers a day, of one image each
-    steps = steps_of_training * READING + images * STEPS_AN_IMAGE
-    seconds = PROCESSES * found["seconds_to_start"] + steps * found["seconds_a_step"]
+def run_command(command: list[str]) -> int:
+    """Runs a step of the demo; returns its exit status."""
+    return subprocess.run(command).returncode
+
+
+def measure_speed(config: str) -> dict[str, float] | None:
+    """What `tasks.speed` measures on this machine in a process of its own; None if it fails."""
+    command = [sys.executable, "-m", "context_rcnn.tasks.speed", f"--config_file={config}"]
+    result = subprocess.run([*command, "--steps=10"], stdout=subprocess.PIPE, text=True)
+    return None if result.returncode else json.loads(result.stdout.splitlines()[-1])
+
+
+def estimate(args: argparse.Namespace, speed: Mapping[str, float]) -> float:
+    """Minutes that the demo takes on a machine of this speed."""
+    images = args.cameras * args.days * 0.9  # triggers per day, each of one image
+    training = args.train_steps + 2 * args.context_steps
+    steps = training * READING + images * STEPS_AN_IMAGE
+    seconds = PROCESSES * speed["seconds_to_start"] + steps * speed["seconds_a_step"]
     return seconds / 60
 
 
@@ -197,12 +203,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     print("Measuring how fast this machine trains ...", flush=True)
-    minutes = estimate(args)
-    if minutes is not None:
-        print(f"The demo takes about {max(1, round(minutes))} minutes on this machine.", flush=True)
+    speed = measure_speed(args.config)
+    if speed is not None:
+        expected = max(1, round(estimate(args, speed)))
+        print(f"The demo takes about {expected} minutes on this machine.", flush=True)
     for title, command in steps(folder, args):
         print(f"\n=== {title}\n$ {shlex.join(command)}\n", flush=True)
-        status = subprocess.run(command).returncode
+        status = run_command(command)
         if status:
             print(f"\nThe demo stops here: the command above ended with status {status}.")
             return status

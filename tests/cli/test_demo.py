@@ -1,8 +1,9 @@
 """The demo, small: every step as a user would type it."""
 
+import argparse
 import json
 import pathlib
-import subprocess
+import re
 import sys
 
 import pytest
@@ -20,12 +21,24 @@ def run_here(command):
     python, dash_m, module, *argv = command
     assert (python, dash_m) == (sys.executable, "-m")
     if module == "context_rcnn.cli":
-        return subprocess.CompletedProcess(command, cli.main(argv))
+        return cli.main(argv)
     assert module == "context_rcnn.model_main_tf2"
     with flagsaver.flagsaver():
         flags.FLAGS(["main", *argv])
         model_main_tf2.main(["main"])
-    return subprocess.CompletedProcess(command, 0)
+    return 0
+
+
+SPEED = {"seconds_to_start": 15.0, "seconds_a_step": 0.24}
+
+
+def test_the_estimate_is_of_processes_steps_and_images():
+    """By hand: 8 starts of 15 s; 1190 steps, 1.3 of them each; 6480 images at .04 steps."""
+    args = argparse.Namespace(train_steps=350, context_steps=420, cameras=240, days=30)
+    seconds = 8 * 15 + (1190 * 1.3 + 6480 * 0.04) * 0.24
+    assert demo.estimate(args, SPEED) == pytest.approx(seconds / 60)
+    slow = {name: 3 * value for name, value in SPEED.items()}
+    assert demo.estimate(args, slow) == pytest.approx(3 * seconds / 60)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +47,8 @@ def run_here(command):
 def test_a_small_demo_tells_the_whole_story(tmp_path, monkeypatch, capfd, in_processes):
     monkeypatch.chdir(ROOT)
     if not in_processes:
-        monkeypatch.setattr(demo.subprocess, "run", run_here)
+        monkeypatch.setattr(demo, "run_command", run_here)
+        monkeypatch.setattr(demo, "measure_speed", lambda config: SPEED)
     folder = tmp_path / "demo"
     argv = [f"--output_dir={folder}", "--cameras=8", "--days=5"]
     assert demo.main([*argv, "--train_steps=4", "--context_steps=4"]) == 0
@@ -51,9 +65,13 @@ def test_a_small_demo_tells_the_whole_story(tmp_path, monkeypatch, capfd, in_pro
     assert "Simulated cameras that remember" in page
     printed = capfd.readouterr().out
     assert "=== Train Context R-CNN" in printed and "Done in" in printed
+    (minutes,) = re.findall(r"The demo takes about (\d+) minutes on this machine", printed)
+    assert in_processes or minutes == "2"  # nearly all of it starting
 
 
 def test_a_step_that_fails_ends_the_demo_with_its_status(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(demo, "measure_speed", lambda config: None)
     assert demo.main([f"--output_dir={tmp_path}/demo", "--cameras=0"]) == 2
-    assert "The demo stops here" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert "The demo stops here" in printed and "takes about" not in printed

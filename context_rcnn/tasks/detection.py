@@ -90,11 +90,10 @@ class DetectionTask(Task):
         start = params.init_checkpoint or "not loaded here"
         params = params.replace(memory={"bank": ""}, init_checkpoint=start)
         names = {number: f"class {number}" for number in range(1, num_classes + 1)}
-        facts = temporal_models.BankFacts("", COMPILED_ENTRIES)
-        own = temporal_models.make(params.temporal, params.memory).describe()["memory"]
-        if own and own["entry_size"]:
-            facts = facts._replace(entry_size=own["entry_size"])
-        return cls(params, class_names=names, bank=facts)
+        temporal = temporal_models.make(params.temporal, params.memory)
+        size = (temporal.describe()["memory"] or {}).get("entry_size") or COMPILED_ENTRIES
+        bank = temporal_models.BankFacts("", size, temporal.extractor_hash)
+        return cls(params, class_names=names, bank=bank)
 
     def resolved_params(self) -> configs.DetectionTask:
         params = self.task_config.replace()

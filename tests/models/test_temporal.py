@@ -30,6 +30,24 @@ def test_a_name_is_taken_once():
         temporal.register("mega", settings.registered()["mega"], temporal.TemporalModel)
 
 
+@pytest.mark.parametrize(
+    ("bank", "message"),
+    [
+        (temporal.BankFacts("b", 11, "other"), "extractor is abc, but the bank b has other"),
+        (temporal.BankFacts("b", 11, ""), "extractor is abc, but the bank b has :"),
+        (temporal.BankFacts("b", 12, "abc"), "entry_size is 11, but the bank b has 12"),
+    ],
+)
+def test_a_bank_of_another_extractor_is_refused(bank, message):
+    chosen = configs.Temporal(type="context_rcnn")
+    chosen.override({"context_rcnn": {"long_term": {"entry_size": 11, "extractor": "abc"}}})
+    model = temporal.make(chosen)
+    with pytest.raises(ValueError, match=message):
+        model.bound_to(bank)
+    assert model.bound_to(temporal.BankFacts("b", 11, "abc", 3)).settings.long_term.top_k == 3
+    assert chosen.get().long_term.top_k == 0
+
+
 ANNOUNCED = """
 import json, sys
 import context_rcnn

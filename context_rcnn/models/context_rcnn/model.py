@@ -60,12 +60,12 @@ class ContextRcnnModel(TemporalModel):
             return self
         for name in ("entry_size", "extractor"):
             expected, value = getattr(long_term, name), getattr(bank, name)
-            if expected and value and expected != value:
+            if expected and expected != value:
                 raise ValueError(
                     f"{WHERE}.{name} is {expected}, but the bank {bank.name} has {value}: "
                     "the model needs a bank made by the extractor it was trained with"
                 )
-            setattr(long_term, name, expected or value)
+            setattr(long_term, name, value)
         long_term.top_k = long_term.top_k or bank.top_k
         return self.with_settings(settings)
 

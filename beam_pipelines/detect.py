@@ -38,7 +38,7 @@ from context_rcnn.results.records import STAGE, Header, ImageResult, read_result
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import detect_batch
 from context_rcnn.runners.engine.memory import CameraMemory
-from context_rcnn.runners.engine.model import MemorySettings, Model, header_of
+from context_rcnn.runners.engine.model import MemorySettings, Model, header_of, video_stream
 from context_rcnn.runners.engine.prepared import prepare_image
 from context_rcnn.runners.engine.state import FAILURES
 
@@ -164,7 +164,7 @@ def detect_archive(
     if bank:
         MemorySettings.of(loaded)
         known = set(_open_bank(bank, loaded.extractor_hash).cameras)
-    elif loaded.has_memory or loaded.description.get("video"):
+    elif loaded.has_memory or video_stream(loaded.description):
         _LOG.info("no bank: the model detects in single images")
     settings = {"images": dataclasses.asdict(images), "archive": True}
     header = _begin(output_dir, header_of(loaded, settings, memory=bool(bank)))

@@ -100,7 +100,7 @@ def main() -> None:
     state = [model.initial_state(1)]
 
     def step():
-        _, state[0] = model.step(images[:1], [1], [1_500_000_000], [True], state[0])
+        _, state[0] = model.step(images[:1], [1], [True], state[0], seconds=[1_500_000_000])
 
     functions = {
         "1 image   trained, prepared": lambda: trained(tf.constant(pixels[:1]), shape),

@@ -19,6 +19,7 @@ import sys
 from absl import app, flags
 
 import context_rcnn  # noqa: F401  (chooses Keras 2 before TensorFlow loads)
+from context_rcnn.cli import extras
 
 # The Object Detection API's.
 flags.DEFINE_string(
@@ -102,4 +103,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(extras.explained(main))

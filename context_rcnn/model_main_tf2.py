@@ -22,6 +22,7 @@ import sys
 from absl import app, flags, logging
 
 import context_rcnn  # noqa: F401  (chooses Keras 2 before TensorFlow loads)
+from context_rcnn.cli import extras
 
 # The Object Detection API's.
 flags.DEFINE_string(
@@ -150,4 +151,4 @@ def first_damage(config) -> str | None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(extras.explained(main))

@@ -6,9 +6,11 @@ sentence with the command that installs it.
 """
 
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import sys
+from collections.abc import Callable
 
 PAGE = "docs/install.md"
 
@@ -106,6 +108,22 @@ def require(*names: str) -> None:
         for module in EXTRAS[name].modules:
             if importlib.util.find_spec(module) is None:
                 raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+
+def explained(main: Callable[..., None]) -> Callable[..., None]:
+    """A program that is no verb of `context-rcnn`, which ends with the sentence, as verbs do."""
+
+    @functools.wraps(main)
+    def run(*args):
+        try:
+            main(*args)
+        except ModuleNotFoundError as error:
+            sentence = explain(error)
+            if sentence is None:
+                raise
+            sys.exit(f"error: {sentence}")
+
+    return run
 
 
 def explain(error: ModuleNotFoundError) -> str | None:

@@ -166,16 +166,14 @@ def _describe(
         **makes_detections,
         **task.temporal.describe(),
         "extractor": extractor,
-        "video": _describe_video(stream),
+        "stream": _describe_stream(stream),
     }
 
 
-def _describe_video(stream: Stream | None) -> dict[str, Any] | None:
-    """The inputs that a stream of videos needs; a stream that needs times is one of cameras."""
-    if stream is None or "seconds" in stream.inputs:
+def _describe_stream(stream: Stream | None) -> dict[str, Any] | None:
+    if stream is None:
         return None
-    anywhere = "elsewhere" in stream.inputs
-    return {"delay": stream.latency, "anywhere": anywhere, "seed": stream.seed}
+    return {"inputs": list(stream.inputs), "latency": stream.latency, "seed": stream.seed}
 
 
 def _side_inputs(

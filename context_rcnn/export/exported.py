@@ -20,6 +20,12 @@ FORMAT_VERSION = 1
 DESCRIPTION = "model.json"
 SAVED_MODEL = "saved_model"
 
+# Of inputs that only some streams take.
+MEANINGS = {
+    "seconds": "the time of each frame, -1 where unknown",
+    "elsewhere": "a frame from anywhere in each video",
+}
+
 Arrays = dict[str, np.ndarray]
 
 
@@ -124,93 +130,69 @@ class ExportedModel:
         return _detections(called) | attention
 
     def initial_state(self, batch_size: int) -> dict[str, tf.Tensor]:
-        """The state of this number of cameras that have seen nothing."""
+        """The state of this number of cameras or videos of which nothing was seen."""
         return self._call("initial_state", tf.constant(batch_size, tf.int32))
 
     def step(
         self,
         encoded: Sequence[bytes],
-        cameras: np.ndarray,
-        seconds: np.ndarray,
-        valid: np.ndarray,
-        state: Mapping[str, Any],
-    ) -> tuple[Arrays, dict[str, tf.Tensor]]:
-        """Detects in a frame of each camera and remembers it; see `models.context_rcnn.stream`.
-
-        Models of videos have `step_videos`.
-
-        Args:
-            encoded: n images; b"" will do where there is none.
-            cameras: int64 [n], a number for each camera.
-            seconds: int64 [n], -1 where unknown.
-            valid: bool [n], whether there is a frame.
-            state: state of n cameras, from `initial_state` or the last step.
-
-        Returns:
-            Detections, and the next state.
-        """
-        if self.description.get("video"):
-            raise ValueError("this model is one of videos: use step_videos")
-        found, after = self._call(
-            "step",
-            _images(encoded),
-            tf.convert_to_tensor(np.asarray(cameras), tf.int64),
-            tf.convert_to_tensor(np.asarray(seconds), tf.int64),
-            tf.convert_to_tensor(np.asarray(valid), tf.bool),
-            {name: tf.convert_to_tensor(value) for name, value in state.items()},
-        )
-        return _detections(found), after
-
-    def step_videos(
-        self,
-        encoded: Sequence[bytes],
-        videos: np.ndarray,
+        rows: np.ndarray,
         valid: np.ndarray,
         state: Mapping[str, Any],
         *,
+        seconds: np.ndarray | None = None,
         ended: np.ndarray | None = None,
-        anywhere: Sequence[bytes] | None = None,
-        anywhere_valid: np.ndarray | None = None,
+        elsewhere: Sequence[bytes] | None = None,
+        elsewhere_valid: np.ndarray | None = None,
     ) -> tuple[Arrays, dict[str, tf.Tensor]]:
-        """Takes a frame of each video, and detects in one some frames before; `models.mega.stream`.
+        """Takes a frame of each camera or video, and detects in the one `latency` frames before.
+
+        `description["stream"]` has the latency, and which of the last inputs the model takes.
 
         Args:
             encoded: n images; b"" will do where there is none.
-            videos: int64 [n], a number for each video; the row of another one begins anew.
+            rows: int64 [n], a number for each camera or video; the row of another one begins anew.
             valid: bool [n], whether there is a frame.
-            state: state of n videos, from `initial_state` or the last step.
-            ended: bool [n], whether the video has no more frames but is to go on.
-            anywhere: n images from anywhere in the videos, if `description["video"]["anywhere"]`.
-            anywhere_valid: bool [n], whether there are; by default where there is a frame.
+            state: state of n rows, from `initial_state` or the last step.
+            seconds: int64 [n], times, -1 where unknown.
+            ended: bool [n], whether the row has no more frames but is to go on; by default nowhere.
+            elsewhere: n images from anywhere in each video.
+            elsewhere_valid: bool [n], whether there are; by default where there is a frame.
 
         Returns:
-            Detections, with `frame` int32 [n], the number in its video of the frame that they are
+            Detections, with `frame` int32 [n], the number in its row of the frame that they are
             in, -1 where there is none; and the next state.
         """
-        video = self.description.get("video")
-        if video is None:
-            raise ValueError("this model is not one of videos: it has no step for them")
         valid = np.asarray(valid, bool)
-        inputs = [
-            _images(encoded),
-            tf.convert_to_tensor(np.asarray(videos), tf.int64),
-            tf.constant(valid),
-            tf.constant(np.zeros_like(valid) if ended is None else np.asarray(ended, bool)),
-        ]
-        if video["anywhere"]:
-            if anywhere is None:
-                raise ValueError(
-                    "this model also sees frames from anywhere in a video: give anywhere, one each"
-                )
-            there = valid if anywhere_valid is None else np.asarray(anywhere_valid, bool)
-            inputs += [_images(anywhere), tf.constant(there)]
-        elif anywhere is not None:
-            raise ValueError("this model sees no frames from anywhere in a video")
+        inputs = [_images(encoded), tf.convert_to_tensor(np.asarray(rows), tf.int64)]
+        inputs += [tf.constant(valid)]
+        takes = self._stream_inputs(seconds=seconds, elsewhere=elsewhere)
+        if "seconds" in takes:
+            inputs += [tf.convert_to_tensor(np.asarray(seconds), tf.int64)]
+        if "ended" in takes:
+            ended = np.zeros_like(valid) if ended is None else np.asarray(ended, bool)
+            inputs += [tf.constant(ended)]
+        if "elsewhere" in takes:
+            there = valid if elsewhere_valid is None else np.asarray(elsewhere_valid, bool)
+            inputs += [_images(elsewhere), tf.constant(there)]
         before = {name: tf.convert_to_tensor(value) for name, value in state.items()}
         found, after = self._call("step", *inputs, before)
         return _detections(found) | {"frame": found["frame"].numpy()}, after
 
+    def _stream_inputs(self, **given: Any) -> Sequence[str]:
+        """What the stream takes; ValueError if it is not what is given, or there is no stream."""
+        self._function("step")
+        takes = self.description["stream"]["inputs"]
+        for name, value in given.items():
+            if (name in takes) != (value is not None):
+                need = "needs" if name in takes else "does not take"
+                raise ValueError(f"step: this model {need} {name} ({MEANINGS[name]})")
+        return takes
+
     def _call(self, name: str, *inputs: Any) -> Any:
+        return self._function(name)(*inputs)
+
+    def _function(self, name: str) -> Any:
         function = getattr(self._module, name, None)
         if function is None:
             if name in ("extract", "step", "initial_state") and self.has_memory:
@@ -221,7 +203,7 @@ class ExportedModel:
             if self.has_memory:
                 raise ValueError(f"this model was exported before there was {name}: do it again")
             raise ValueError(f"this model attends to no memory and has no {name}")
-        return function(*inputs)
+        return function
 
     def _entries(self, features: np.ndarray, rank: int) -> tf.Tensor:
         features = np.asarray(features, np.float32)

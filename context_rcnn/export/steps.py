@@ -13,10 +13,9 @@ Prepare = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 class Steps:
     """A stream with its preprocessing.
 
-    A stream that takes `seconds` is one of cameras, others are of videos:
+    A step takes these, in this order, those in brackets if the stream does:
 
-        encoded_images, cameras, seconds, valid
-        encoded_images, videos, valid, ended[, anywhere_images, anywhere_valid]
+        encoded_images, rows, valid[, seconds][, ended][, elsewhere_images, elsewhere_valid]
 
     Args:
         stream: stream of the model.
@@ -28,16 +27,15 @@ class Steps:
 
     def __init__(self, stream: Stream, prepare: Prepare):
         self._stream, self._prepare = stream, prepare
-        self._of_cameras = "seconds" in stream.inputs
         self.inputs = [_rows("encoded_images", tf.string)]
-        if self._of_cameras:
-            self.inputs += [_rows("cameras", tf.int64), _rows("seconds", tf.int64)]
-            self.inputs += [_rows("valid", tf.bool)]
-        else:
-            self.inputs += [_rows("videos", tf.int64), _rows("valid", tf.bool)]
+        self.inputs += [_rows("rows", tf.int64), _rows("valid", tf.bool)]
+        if "seconds" in stream.inputs:
+            self.inputs += [_rows("seconds", tf.int64)]
+        if "ended" in stream.inputs:
             self.inputs += [_rows("ended", tf.bool)]
         if "elsewhere" in stream.inputs:
-            self.inputs += [_rows("anywhere_images", tf.string), _rows("anywhere_valid", tf.bool)]
+            self.inputs += [_rows("elsewhere_images", tf.string)]
+            self.inputs += [_rows("elsewhere_valid", tf.bool)]
 
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The state of rows that have seen nothing."""
@@ -46,11 +44,11 @@ class Steps:
     def step(self, *inputs: tf.Tensor, state: State) -> tuple[Detections, State]:
         """Detections with boxes in pixels, and the next state."""
         given = dict(zip([spec.name for spec in self.inputs], inputs, strict=True))
-        row = given["cameras" if self._of_cameras else "videos"]
+        row = given["rows"]
         frame = self._frame(given["encoded_images"], row, given["valid"])
         frame = frame._replace(ended=given.get("ended"), seconds=given.get("seconds"))
-        if "anywhere_images" in given:
-            other = self._frame(given["anywhere_images"], row, given["anywhere_valid"])
+        if "elsewhere_images" in given:
+            other = self._frame(given["elsewhere_images"], row, given["elsewhere_valid"])
             frame = frame._replace(elsewhere=other)
         return self._stream.step(frame, state)
 

@@ -62,10 +62,11 @@ class StreamModel(Model, Protocol):
     def step(
         self,
         encoded: list[bytes],
-        cameras: np.ndarray,
-        seconds: np.ndarray,
+        rows: np.ndarray,
         valid: np.ndarray,
         state: Mapping[str, Any],
+        *,
+        seconds: np.ndarray,
     ) -> tuple[dict[str, np.ndarray], State]:
         """Detections in a frame of each camera, and the next state."""
 
@@ -199,9 +200,9 @@ class Watcher:
             outputs, state = self._model.step(
                 [prepared.encoded],
                 np.array([_number(image.camera) >> 1], np.int64),
-                np.array([seconds], np.int64),
                 np.array([True]),
                 memory.state,
+                seconds=np.array([seconds], np.int64),
             )
         except refusals() as error:
             return refused(error), None

@@ -23,6 +23,7 @@ from context_rcnn.detectors import checkpoints
 from context_rcnn.tasks.task import task_class
 
 MODES = ("train", "eval", "train_and_eval", "continuous_eval")
+PREEMPTION_CALLS = "checkpointed_runs"  # as TensorFlow's PreemptionCheckpointHandler names it
 
 
 class Trainer(base_trainer.Trainer):
@@ -69,6 +70,14 @@ class WorkerCheckpointManager(tf.train.CheckpointManager):
 
     def restore(self, path: str) -> None:
         """Restores all of a checkpoint, or raises."""
+        # Runs of several workers also keep how often TensorFlow's preemption handler was called.
+        # It begins at 0 where a run of one process is continued.
+        calls = getattr(self.checkpoint, PREEMPTION_CALLS, None)
+        without = calls is not None and not tf.train.load_checkpoint(path).has_tensor(
+            f"{PREEMPTION_CALLS}/.ATTRIBUTES/VARIABLE_VALUE"
+        )
+        if without:
+            delattr(self.checkpoint, PREEMPTION_CALLS)
         try:
             self.checkpoint.restore(path).assert_existing_objects_matched()
         except (AssertionError, ValueError) as error:
@@ -76,6 +85,9 @@ class WorkerCheckpointManager(tf.train.CheckpointManager):
                 f"{path} is a checkpoint of another model than the settings describe; use another "
                 f"--model_dir, or the settings in {self._model_dir}/params.yaml: {error}"
             ) from None
+        finally:
+            if without:
+                setattr(self.checkpoint, PREEMPTION_CALLS, calls)
 
 
 class BestCheckpoint(train_utils.BestCheckpointExporter):

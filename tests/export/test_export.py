@@ -100,8 +100,8 @@ keep("extract", model.extract(images))
 state = model.initial_state(2)
 for i, image in enumerate(inputs["frames"]):
     found, state = model.step(
-        tf.stack([images[image], images[2]]), [7, i % 2], [inputs["seconds"][i]] * 2,
-        [True, i != 2], state)
+        tf.stack([images[image], images[2]]), [7, i % 2], [True, i != 2],
+        [inputs["seconds"][i]] * 2, state)
     keep(f"step{i}", found)
 for name, function in model.signatures.items():
     keep(f"inputs/{name}", {n: tf.constant(s.dtype.name)
@@ -324,7 +324,7 @@ def test_an_image_is_detected_alike_in_any_batch(loaded, photographs, entries):
 
 def test_a_row_without_a_frame_needs_no_image(loaded, photographs):
     state = loaded.initial_state(2)
-    found, after = loaded.step([photographs[0], b""], [1, 2], [5, 5], [True, False], state)
+    found, after = loaded.step([photographs[0], b""], [1, 2], [True, False], state, seconds=[5, 5])
     assert found["scores"][0, 0] > 0 and (found["scores"][1] == -1).all()
     assert after["frame"].numpy().tolist() == [1, 0]
 
@@ -352,7 +352,15 @@ def test_the_names_and_the_memory_of_a_loaded_model(loaded, frozen):
             lambda m, i, f: m.detect_with_projected(i, f[:2, None], f[:2, None], f[:1, :, 0] > 0),
             "context_keys",
         ),
-        (lambda m, i, f: m.step(i, [1] * 3, [1] * 3, [True] * 3, {}), "Binding inputs"),
+        (
+            lambda m, i, f: m.step(i, [1] * 3, [True] * 3, {}, seconds=[1] * 3),
+            "Binding inputs",
+        ),
+        (lambda m, i, f: m.step(i, [1] * 3, [True] * 3, {}), "needs seconds"),
+        (
+            lambda m, i, f: m.step(i, [1] * 3, [True] * 3, {}, seconds=[1] * 3, elsewhere=i),
+            "does not take elsewhere",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_reason(loaded, photographs, entries, ask, message):
@@ -421,9 +429,9 @@ def test_short_term_memory_alone_needs_no_extractor(make_run, photographs):
     stream = ContextStream(short.model, None)
     state, other = stream.initial_state(1), served.initial_state(1)
     for i, photograph in enumerate(photographs[:2]):
-        frame = tf.constant([1], tf.int64), tf.constant([SECONDS[i]], tf.int64), tf.constant([True])
+        frame = tf.constant([1], tf.int64), tf.constant([True]), tf.constant([SECONDS[i]], tf.int64)
         images, shapes = prepare([photograph])
-        row, seconds, valid = frame
+        row, valid, seconds = frame
         given = Frame(images, shapes, row, valid, seconds=seconds)
         expected, state = stream.step(given, state)
         found, other = served.step(tf.constant([photograph]), *frame, other)

@@ -96,9 +96,9 @@ def test_an_exported_model_finds_what_the_trained_one_finds(exported, expected, 
     model = ExportedModel(exported.folder)
     state, seen = model.initial_state(2), set()
     for (encoded, valid, ended), wanted in zip(steps(photographs), expected, strict=True):
-        anywhere = encoded if exported.description["video"]["anywhere"] else None
-        found, state = model.step_videos(
-            encoded, np.array([5, 6]), valid, state, ended=ended, anywhere=anywhere
+        elsewhere = encoded if needs_elsewhere(exported.description) else None
+        found, state = model.step(
+            encoded, np.array([5, 6]), valid, state, ended=ended, elsewhere=elsewhere
         )
         np.testing.assert_array_equal(found["frame"], wanted["frame"])
         for name in NAMES:
@@ -108,6 +108,10 @@ def test_an_exported_model_finds_what_the_trained_one_finds(exported, expected, 
         seen |= {(row, frame) for row, frame in enumerate(found["frame"]) if frame >= 0}
         assert (found["scores"][found["frame"] >= 0] >= 0).any(axis=1).all()
     assert seen == {(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)}
+
+
+def needs_elsewhere(description):
+    return "elsewhere" in description["stream"]["inputs"]
 
 
 FRESH = """
@@ -123,10 +127,11 @@ state = model.signatures["initial_state"](batch_size=tf.constant(2))
 outputs = {}
 for t, row in enumerate(inputs["frames"]):
     encoded = tf.constant([images[i] if i >= 0 else b"" for i in row])
-    frame = dict(encoded_images=encoded, videos=tf.constant([5, 6], tf.int64),
-                 valid=tf.constant(row >= 0), ended=tf.constant(inputs["ended"][t]))
-    if inputs["anywhere"]:
-        frame |= dict(anywhere_images=encoded, anywhere_valid=tf.constant(row >= 0))
+    frame = dict(encoded_images=encoded, rows=tf.constant([5, 6], tf.int64),
+                 valid=tf.constant(row >= 0))
+    if inputs["elsewhere"]:
+        frame |= dict(ended=tf.constant(inputs["ended"][t]),
+                      elsewhere_images=encoded, elsewhere_valid=tf.constant(row >= 0))
     found = step(**frame, **state)
     state = {name: found.pop(name) for name in list(found) if name.startswith("state_")}
     outputs |= {f"{t}/{name}": value.numpy() for name, value in found.items()}
@@ -143,7 +148,7 @@ def test_a_process_with_tensorflow_alone_steps_through_videos(
         tmp_path / "inputs.npz",
         frames=[[-1 if i is None else i for i in row] for row in FRAMES],
         ended=ENDED,
-        anywhere=exported.description["video"]["anywhere"],
+        elsewhere=needs_elsewhere(exported.description),
         output=str(tmp_path / "outputs.npz"),
         **{f"image{i}": np.frombuffer(image, np.uint8) for i, image in enumerate(photographs)},
     )
@@ -167,9 +172,9 @@ def test_a_process_with_tensorflow_alone_steps_through_videos(
 
 def test_a_description_says_what_a_stream_needs(exported, video_run):
     online = video_run.config.task.temporal.get().online
-    assert exported.description["video"] == {
-        "delay": 0 if online else 1,
-        "anywhere": not online,
+    assert exported.description["stream"] == {
+        "inputs": [] if online else ["ended", "elsewhere"],
+        "latency": 0 if online else 1,
         "seed": 0,
     }
 
@@ -184,17 +189,14 @@ def test_single_images_can_be_asked_about_too(exported, video_run, photographs):
 def test_what_is_missing_or_too_much_is_said(exported, photographs):
     model = ExportedModel(exported.folder)
     state = model.initial_state(1)
-    anywhere = exported.description["video"]["anywhere"]
-    words = "give anywhere" if anywhere else "sees no frames from anywhere"
+    needed = needs_elsewhere(exported.description)
+    words = "needs elsewhere" if needed else "does not take elsewhere"
     with pytest.raises(ValueError, match=words):
-        model.step_videos(
-            photographs[:1], [1], [True], state, anywhere=None if anywhere else photographs[:1]
-        )
-    with pytest.raises(ValueError, match="use step_videos"):
-        model.step(photographs[:1], [1], [0], [True], state)
-    of_images = types.SimpleNamespace(description={"video": None})
-    with pytest.raises(ValueError, match="not one of videos"):
-        ExportedModel.step_videos(of_images, photographs[:1], [1], [True], state)
+        elsewhere = None if needed else photographs[:1]
+        model.step(photographs[:1], [1], [True], state, elsewhere=elsewhere)
+    elsewhere = photographs[:1] if needed else None
+    with pytest.raises(ValueError, match="does not take seconds"):
+        model.step(photographs[:1], [1], [True], state, seconds=[0], elsewhere=elsewhere)
 
 
 def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tmp_path, capsys):

@@ -129,6 +129,25 @@ def without(script, task, hidden=NOT_CORE):
     )
 
 
+RUN_PROGRAM = """
+import runpy
+sys.argv = ["program", *task[1:]]
+runpy.run_module(task[0], run_name="__main__")
+"""
+
+
+def test_the_object_detection_apis_programs_say_which_extra_they_need():
+    for program, flags in (
+        ("model_main_tf2", ["--model_dir=nowhere"]),
+        ("exporter_main_v2", ["--trained_checkpoint_dir=a", "--output_directory=b"]),
+    ):
+        done = without(RUN_PROGRAM, [f"context_rcnn.{program}", *flags])
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert last.startswith("error: this needs ")
+        assert last.endswith('which is not installed: pip install "context-rcnn[train]"')
+
+
 def test_every_room_of_the_core_has_modules():
     found = [name for name in modules() if not name.endswith("__main__")]
     assert len(found) == len(set(found)) > 100

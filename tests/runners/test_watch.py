@@ -48,7 +48,11 @@ def simulate(root, fakes, model):
         for path in sorted(root.glob(f"{camera}/**/*.JPG")):
             seconds = fakes.START + int(path.stem[-5:]) * 1800
             found, state = model.step(
-                [path.read_bytes()], np.array([7]), np.array([seconds]), np.array([True]), state
+                [path.read_bytes()],
+                np.array([7]),
+                np.array([True]),
+                state,
+                seconds=np.array([seconds]),
             )
             boxes[path.relative_to(root).as_posix()] = found["boxes"][0, 0]
     return boxes
@@ -204,8 +208,8 @@ def test_numbers_that_are_none_are_a_failure_and_are_not_remembered(photos, watc
     broken = photos / "north/IMG_00003.JPG"
 
     class Model(fakes.FakeModel):
-        def step(self, encoded, *args):
-            found, state = super().step(encoded, *args)
+        def step(self, encoded, *args, **kwargs):
+            found, state = super().step(encoded, *args, **kwargs)
             return self._broken(encoded, found), state
 
         def detect(self, encoded):

@@ -81,13 +81,22 @@ def header_of(
     )
 
 
+def video_stream(description: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What model.json says of a stream of videos; None if the model detects in photographs.
+
+    A stream that asks for times is one of cameras, whose photographs it remembers.
+    """
+    stream = description["stream"]
+    return None if stream is None or "seconds" in stream["inputs"] else stream
+
+
 def check_takes_images(model: Model, otherwise: str = "") -> None:
     """Refuses a model of videos, which would see single images without what it remembers.
 
     Raises:
         ValueError: If it is one; `otherwise` says what else can be done.
     """
-    if model.description.get("video"):
+    if video_stream(model.description):
         raise ValueError(
             "this model works on videos frame by frame: run it with `context-rcnn videos`"
             f"{otherwise}"

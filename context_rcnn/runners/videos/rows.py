@@ -31,24 +31,24 @@ T = TypeVar("T")
 class VideoModel(Model, Protocol):
     """What `export.exported.ExportedModel` has for videos.
 
-    `description["video"]` says what it needs: `delay`, frames that a keyframe waits for those after
-    it; whether it asks for frames from `anywhere` in the video, and the `seed` of their order. It
-    is None for models of single images.
+    `description["stream"]` says what it needs: `latency`, frames that a keyframe waits for those
+    after it; whether it takes frames from `elsewhere` in the video, and the `seed` of their order.
+    It is None for models of single images.
     """
 
     def initial_state(self, batch_size: int) -> State:
         """The state of videos of which nothing was seen."""
 
-    def step_videos(
+    def step(
         self,
         encoded: list[bytes],
-        videos: np.ndarray,
+        rows: np.ndarray,
         valid: np.ndarray,
         state: State,
         *,
         ended: np.ndarray,
-        anywhere: list[bytes] | None,
-        anywhere_valid: np.ndarray | None,
+        elsewhere: list[bytes] | None,
+        elsewhere_valid: np.ndarray | None,
     ) -> tuple[Outputs, State]:
         """Detections in a keyframe of each video, with its number `frame`, and the next state."""
 
@@ -82,7 +82,7 @@ def detect_videos(
     Raises:
         ValueError: If the model does not detect in every frame it was given.
     """
-    needs = model.description["video"]
+    needs = model.description["stream"]
     state = model.initial_state(rows)
     table: list[_Row | None] = [None] * rows
     with ThreadPoolExecutor(rows) as pool:
@@ -143,12 +143,12 @@ class _Row:
     def __init__(self, opened: OpenVideo, needs: Mapping, pool: Executor, results: Results):
         self.opened = opened
         self.number = _number(opened.video.path)
-        others = opened.anywhere(needs["seed"]) if needs["anywhere"] else iter(())
+        others = opened.anywhere(needs["seed"]) if "elsewhere" in needs["inputs"] else iter(())
         self._frames = one_ahead(pool, _with_others(opened.frames(), others))
         self._results = results
         self._waiting: collections.deque[ImageResult] = collections.deque()
         self._taken = 0
-        self._left = needs["delay"]
+        self._left = needs["latency"]
 
     def next(self) -> _Step | None:
         """The next step, None if the video is through."""
@@ -162,7 +162,7 @@ class _Row:
         if not self._left:
             raise ValueError(
                 f"{self.opened.video.name}: the model returned nothing for frame {self._taken} "
-                "and the frames after it; it needs a longer delay than its description says"
+                "and the frames after it; it needs a higher latency than its description says"
             )
         self._left -= 1
         return _Step(ended=True)
@@ -230,15 +230,15 @@ def _step_alone(
 def _call(
     model: VideoModel, steps: Sequence[_Step], numbers: Sequence[int], state: State
 ) -> tuple[Outputs, State]:
-    anywhere = model.description["video"]["anywhere"]
-    return model.step_videos(
+    elsewhere = "elsewhere" in model.description["stream"]["inputs"]
+    return model.step(
         [step.encoded for step in steps],
         np.array(numbers, np.int64),
         np.array([bool(step.encoded) for step in steps]),
         state,
         ended=np.array([step.ended for step in steps]),
-        anywhere=[step.other for step in steps] if anywhere else None,
-        anywhere_valid=np.array([bool(step.other) for step in steps]) if anywhere else None,
+        elsewhere=[step.other for step in steps] if elsewhere else None,
+        elsewhere_valid=np.array([bool(step.other) for step in steps]) if elsewhere else None,
     )
 
 

@@ -23,7 +23,7 @@ from context_rcnn.runners.engine import words
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import check_model, grey_image
 from context_rcnn.runners.engine.files import passed_over
-from context_rcnn.runners.engine.model import header_of
+from context_rcnn.runners.engine.model import header_of, video_stream
 from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
 from context_rcnn.runners.engine.progress import bar as stage
 from context_rcnn.runners.engine.state import FAILURES, JOURNAL
@@ -104,7 +104,7 @@ def detect_folder_of_videos(
 def _detect(
     options: VideoOptions, model: VideoModel, videos: Sequence[Video], state: VideoState
 ) -> None:
-    needs = model.description.get("video")
+    needs = video_stream(model.description)
     if needs is None:
         check_model(model, None, options.batch_size)
     else:
@@ -112,7 +112,7 @@ def _detect(
     stop = threading.Event()
 
     def opened(video: Video) -> OpenVideo:
-        aside = state.aside(video) if needs and needs["anywhere"] else None
+        aside = state.aside(video) if needs and "elsewhere" in needs["inputs"] else None
         return open_video(
             video, options.root, options.images, fps=options.fps, aside=aside, stop=stop
         )

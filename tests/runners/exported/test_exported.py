@@ -186,7 +186,7 @@ def test_watching_says_line_by_line_what_the_model_sees(capsys, archive, export,
         encoded = [(archive / image["file"]).read_bytes()]
         number = sum(image["camera"].encode())
         found, memories[image["camera"]] = loaded.step(
-            encoded, [number], [image["seconds"]], [True], memory
+            encoded, [number], [True], memory, seconds=[image["seconds"]]
         )
         kept = found["scores"][0] >= 0.005
         scores = [detection["score"] for detection in image["detections"]]

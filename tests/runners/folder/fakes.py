@@ -41,6 +41,7 @@ class FakeModel:
             "hash": f"{name}-hash",
             "classes": {"1": "bobcat", "2": "rock"},
             "memory": None,
+            "stream": None,
             "extractor": None,
         }
         if memory:
@@ -118,15 +119,15 @@ class FakeModel:
             "seen": np.zeros([batch_size, 3], bool),
         }
 
-    def step(self, encoded, cameras, seconds, valid, state):
+    def step(self, encoded, rows, valid, state, *, seconds):
         """Adds up colours and seconds of a camera; the boxes tell the sum."""
         assert len(encoded) == 1 and valid.all()
         self.stepped.append(hashlib.blake2b(encoded[0]).hexdigest())
         time.sleep(self.sleep)
         state = {name: np.array(value) for name, value in state.items()}
-        if cameras[0] != state["camera"][0]:
+        if rows[0] != state["camera"][0]:
             state = self.initial_state(1)
-        state["camera"] = cameras
+        state["camera"] = rows
         state["sum"] = state["sum"] * 0.9 + self._colours(encoded[0])[:3].sum() + seconds[0] % 97
         state["seen"] |= True
         return self._found(encoded, state["sum"]), state

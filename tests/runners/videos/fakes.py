@@ -18,7 +18,8 @@ class FakeVideoModel:
     from anywhere. It fails on frames that are all 0, and where it is used in another way.
 
     Args:
-        delay, anywhere, seed: what model.json says; None for a model of single images.
+        delay, anywhere, seed: what model.json says of its stream; delay None for a model of single
+            images.
         rows: that every call must have.
         name: of the model; another name is another model.
     """
@@ -33,10 +34,14 @@ class FakeVideoModel:
             "name": name,
             "version": "0.1",
             "hash": f"{name}-hash",
-            "video": delay is not None and {"delay": delay, "anywhere": anywhere, "seed": seed},
+            "stream": {
+                "inputs": ["ended", *["elsewhere"] * anywhere],
+                "latency": delay,
+                "seed": seed,
+            },
         }
         if delay is None:
-            self.description["video"] = None
+            self.description["stream"] = None
         self.seen, self.elsewhere, self.calls = [], [], 0
 
     def detect(self, encoded):
@@ -54,10 +59,11 @@ class FakeVideoModel:
             "sum": np.zeros([batch_size]),
         }
 
-    def step_videos(self, encoded, videos, valid, state, *, ended, anywhere, anywhere_valid):
+    def step(self, encoded, rows, valid, state, *, ended, elsewhere, elsewhere_valid):
+        videos, anywhere, anywhere_valid = rows, elsewhere, elsewhere_valid
         assert videos.dtype == np.int64 and not (valid & ended).any()
         assert len(encoded) == len(videos) == len(valid) == len(ended) == self.rows
-        assert (anywhere is not None) == self.description["video"]["anywhere"]
+        assert (anywhere is not None) == ("elsewhere" in self.description["stream"]["inputs"])
         assert all(bool(image) == there for image, there in zip(encoded, valid, strict=True))
         self.calls += 1
         given = [*encoded, *(anywhere or [])]

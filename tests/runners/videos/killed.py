@@ -42,7 +42,7 @@ def around(function):
 
 
 os.replace, os.fsync = around(os.replace), around(os.fsync)
-fakes.FakeVideoModel.step_videos = around(fakes.FakeVideoModel.step_videos)
+fakes.FakeVideoModel.step = around(fakes.FakeVideoModel.step)
 options = VideoOptions(
     str(folder / "clips"),
     str(folder / f"{name}.state"),

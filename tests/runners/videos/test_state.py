@@ -26,11 +26,11 @@ def test_stopped_anywhere_and_begun_again_it_writes_the_same(clips, detect, fake
     class Stopping(fakes.FakeVideoModel):
         left = 0
 
-        def step_videos(self, *args, **kwargs):
+        def step(self, *args, **kwargs):
             self.left -= 1
             if self.left < 0:
                 raise Stop
-            return super().step_videos(*args, **kwargs)
+            return super().step(*args, **kwargs)
 
     stops = 0
     for left in (0, 1, 4, 6, 7, 9, calls):

@@ -111,9 +111,9 @@ def test_frames_that_were_put_aside_are_gone_when_their_video_is_through(
     most = []
 
     class Model(fakes.FakeVideoModel):
-        def step_videos(self, *args, **kwargs):
+        def step(self, *args, **kwargs):
             most.append(len(list(tmp_path.glob("results.state/aside/*"))))
-            return super().step_videos(*args, **kwargs)
+            return super().step(*args, **kwargs)
 
     for i in range(6):
         fakes.write_video(clips / f"more/{i}.avi", first=5 * i + 1, count=4)
@@ -298,11 +298,11 @@ def test_large_frames_are_reduced_and_keep_their_size_in_results(clips, detect, 
     sizes = set()
 
     class Model(fakes.FakeVideoModel):
-        def step_videos(self, encoded, *args, **kwargs):
+        def step(self, encoded, *args, **kwargs):
             import io
 
             sizes.update(Image.open(io.BytesIO(image)).size for image in encoded if image)
-            return super().step_videos(encoded, *args, **kwargs)
+            return super().step(encoded, *args, **kwargs)
 
     model = Model()
     detect(clips, model, images=ImageOptions(max_side=32))
@@ -408,15 +408,15 @@ def test_numbers_that_make_no_sense_are_refused(clips, detect, changes):
 
 def test_a_model_that_gives_too_few_frames_is_found_out(clips, detect, fakes):
     model = fakes.FakeVideoModel(3)
-    model.description["video"]["delay"] = 2
-    with pytest.raises(ValueError, match="longer delay than its description says"):
+    model.description["stream"]["latency"] = 2
+    with pytest.raises(ValueError, match="higher latency than its description says"):
         detect(clips, model)
 
 
 def test_detections_in_another_frame_than_expected_are_found_out(clips, detect, fakes):
     class Skipping(fakes.FakeVideoModel):
-        def step_videos(self, *args, **kwargs):
-            found, state = super().step_videos(*args, **kwargs)
+        def step(self, *args, **kwargs):
+            found, state = super().step(*args, **kwargs)
             found["frame"][found["frame"] > 0] += 1
             return found, state
 
@@ -426,7 +426,7 @@ def test_detections_in_another_frame_than_expected_are_found_out(clips, detect, 
 
 def test_a_model_that_cannot_run_at_all_is_an_error_and_no_video_fails(clips, detect, fakes):
     class Broken(fakes.FakeVideoModel):
-        def step_videos(self, *args, **kwargs):
+        def step(self, *args, **kwargs):
             raise RuntimeError("no kernel")
 
     with pytest.raises(RuntimeError, match="no kernel"):
@@ -475,7 +475,7 @@ def test_exit_codes_tell_what_happened(clips, command, fakes, tmp_path):
     assert status == 1 and "videos: unreadable (1)" in out
 
     class Interrupted(fakes.FakeVideoModel):
-        def step_videos(self, *args, **kwargs):
+        def step(self, *args, **kwargs):
             raise KeyboardInterrupt
 
     status, _, error = command(clips, "--model=m", model=Interrupted(rows=1))

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from collections.abc import Callable
 
 # Imported inside the verbs: NumPy and banks are not needed for --help.
 
@@ -26,6 +27,12 @@ def _add_bank(verbs: argparse._SubParsersAction) -> None:
         parser.set_defaults(run=run)
         return parser
 
+    _add_reading(add)
+    _add_changes(add)
+    _add_detection_api(add)
+
+
+def _add_reading(add: Callable[..., argparse.ArgumentParser]) -> None:
     inspect = add("inspect", _inspect, "print counts, time ranges and what was left out, by camera")
     inspect.add_argument("folder", help="folder of the bank")
     inspect.add_argument("--days", action="store_true", help="also print the entries of every day")
@@ -51,6 +58,8 @@ def _add_bank(verbs: argparse._SubParsersAction) -> None:
     verify = add("verify", _verify, "read everything and compare it with the manifest")
     verify.add_argument("folder", help="folder of the bank")
 
+
+def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
     merge = add("merge", _merge, "write several banks of the same extractor as one bank")
     merge.add_argument("folder", help="folder of the new bank")
     merge.add_argument("sources", nargs="+", help="folders of banks; a single one is converted")
@@ -92,6 +101,11 @@ def _add_bank(verbs: argparse._SubParsersAction) -> None:
     copy.add_argument("source", help="folder of the bank")
     copy.add_argument("folder", help="folder to write; a bank in it is replaced")
 
+    recover = add("recover", _recover, "finish or undo a change that was interrupted")
+    recover.add_argument("folder", help="folder of the bank")
+
+
+def _add_detection_api(add: Callable[..., argparse.ArgumentParser]) -> None:
     export = add(
         "export",
         _export,
@@ -159,9 +173,6 @@ def _add_bank(verbs: argparse._SubParsersAction) -> None:
         "examples do not say whether they are empty",
     )
     _add_encoding(imports)
-
-    recover = add("recover", _recover, "finish or undo a change that was interrupted")
-    recover.add_argument("folder", help="folder of the bank")
 
 
 def _add_encoding(parser: argparse.ArgumentParser) -> None:

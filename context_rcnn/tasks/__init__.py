@@ -2,7 +2,8 @@
 
     task              what `running`, `loading` and the compile check need from a task
     detection         detectors, with a memory or without; `inputs`, `evaluator` are its parts
-    running           the loop: train, evaluate, resume; one device, many, or many machines
+    running           a run: train, evaluate, resume; one device, many, or many machines
+    controller        its outer loop: progress, evaluations in turns, early stopping
     loading           a trained model from the folder of its run
     speed             how fast this machine trains
     slim_checkpoints  a run of a TensorFlow 1 checkpoint of the Object Detection API

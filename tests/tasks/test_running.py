@@ -14,6 +14,7 @@ from absl.testing import flagsaver
 from context_rcnn import model_main_tf2
 from context_rcnn.configs import schema
 from context_rcnn.tasks import running
+from context_rcnn.tasks.controller import Controller
 from tests.tasks.processes import start_workers
 
 
@@ -140,7 +141,7 @@ def test_equal_seeds_give_equal_losses(config_file, tmp_path, capsys):
 
 
 def test_early_stopping_counts_evaluations_of_earlier_runs(tmp_path):
-    controller = object.__new__(running.Controller)
+    controller = object.__new__(Controller)
     controller._patience, controller._sign, controller._metric = 2, 1, "mAP@.5"
     controller._show_progress = False
     for values, stop in (

@@ -21,7 +21,7 @@ CORE = [
     "jinja2>=3.1",
 ]
 
-# context_rcnn/cli/extras.py says what each is for.
+# context_rcnn/extras.py says what each is for.
 EXTRAS = {
     "train": [
         "tf-models-official>=2.20,<2.21",

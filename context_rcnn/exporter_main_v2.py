@@ -19,7 +19,7 @@ import sys
 from absl import app, flags
 
 import context_rcnn  # noqa: F401  (chooses Keras 2 before TensorFlow loads)
-from context_rcnn.cli import extras
+from context_rcnn import extras
 
 # The Object Detection API's.
 flags.DEFINE_string(

@@ -10,7 +10,7 @@
 
 Each verb is one call into the rooms below, which are imported when the verb runs. The verbs of
 `detect`, `videos` and `report`, `simulate`, `validate`, `bank` and `doctor` need the core alone;
-`extras` says what the others need.
+`context_rcnn.extras` says what the others need.
 """
 
 from context_rcnn.cli.parser import build_parser, main

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-from context_rcnn.cli import extras
+from context_rcnn import extras
 
 STAGES = ("single_frame", "context_rcnn")
 # Many cameras, with a month of few images each: cameras teach the use of a memory, not images. Two

@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 
-from context_rcnn.cli import extras
+from context_rcnn import extras
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:

@@ -94,17 +94,24 @@ class Experiment(config_definitions.ExperimentConfig):
 
 
 def momentum(
-    learning_rate: float, steps: int, warmup_steps: int
+    learning_rate: float, steps: int, warmup_steps: int, *, drops: int = 2
 ) -> optimization.OptimizationConfig:
-    """The paper's optimizer: momentum .9, and a rate divided by ten at 2/3 and 8/9 of the steps."""
+    """The optimizer of the papers: momentum .9, and a rate that is divided by ten.
+
+    Args:
+        learning_rate: rate after the warm-up.
+        steps: steps of the training.
+        warmup_steps: steps in which the rate grows from 0.
+        drops: how often the rate is divided: 1, at 2/3 of the steps; 2, at 8/9 too.
+    """
     return optimization.OptimizationConfig(
         {
             "optimizer": {"type": "sgd", "sgd": {"momentum": 0.9, "global_clipnorm": 10.0}},
             "learning_rate": {
                 "type": "stepwise",
                 "stepwise": {
-                    "boundaries": [steps * 2 // 3, steps * 8 // 9],
-                    "values": [learning_rate, learning_rate / 10, learning_rate / 100],
+                    "boundaries": [steps * 2 // 3, steps * 8 // 9][:drops],
+                    "values": [learning_rate / 10**drop for drop in range(drops + 1)],
                 },
             },
             "warmup": {

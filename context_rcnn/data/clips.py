@@ -41,8 +41,8 @@ class ClipOptions:
 
     redraws = False
 
-    def read(self, file: tf.Tensor) -> tf.data.Dataset:
-        """See `read_clips`."""
+    def read(self, file: tf.Tensor, lot: tf.Tensor) -> tf.data.Dataset:
+        """See `read_clips`; nothing is drawn."""
         return read_clips(file, self)
 
 

@@ -27,8 +27,13 @@ class FrameSampler(Protocol):
     @property
     def redraws(self) -> bool: ...
 
-    def read(self, file: tf.Tensor) -> tf.data.Dataset:
+    def read(self, file: tf.Tensor, lot: tf.Tensor) -> tf.data.Dataset:
         """The clips of a TFRecord file of examples, keyframe after keyframe.
+
+        Args:
+            file: path.
+            lot: int64, a random number, another one for each file in each pass over the data; what
+                is drawn follows from it and from the sampler's seed.
 
         Returns:
             A dataset of serialized examples [frames]; which of them are there, bool [frames]; and,

@@ -30,6 +30,7 @@ from context_rcnn.data.records import LabelState
 
 # Only images whose every object has a box, or that are known to be empty, say what is background.
 TEACHING_STATES = (LabelState.EMPTY, LabelState.BOXES)
+EVALUATION_LOT = 0  # what is drawn to be evaluated is always the same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -270,7 +271,9 @@ def _shuffled(
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
     if not cache:
         dataset = dataset.shuffle(len(files), seed=seed)
-    dataset = dataset.interleave(
+    # Made here, not where a file is read: there it would begin again with its seed.
+    lots = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    dataset = tf.data.Dataset.zip(dataset, lots).interleave(
         clip.read,
         cycle_length=min(16, len(files)),
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -299,7 +302,7 @@ def evaluation_batches(
     """
     hosts, host = shard
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
-    dataset = dataset.flat_map(clip.read)
+    dataset = dataset.flat_map(functools.partial(clip.read, lot=EVALUATION_LOT))
     dataset = dataset.filter(functools.partial(_keyframe_has, clip, TEACHING_STATES))
     dataset = dataset.shard(sample_1_of_n, 0) if sample_1_of_n > 1 else dataset
     dataset = dataset.shard(hosts, host) if hosts > 1 else dataset
@@ -332,7 +335,8 @@ def chosen_batches(
         return tf.reduce_any(image_key(example["image_id"]) == wanted)
 
     dataset = tf.data.Dataset.from_tensor_slices(list(files))
-    dataset = dataset.flat_map(clip.read).filter(is_wanted)
+    dataset = dataset.flat_map(functools.partial(clip.read, lot=EVALUATION_LOT))
+    dataset = dataset.filter(is_wanted)
     dataset = dataset.map(
         lambda *clip_of: _row(to_row, clip, clip_of, tf.constant(False)),
         tf.data.AUTOTUNE,

@@ -36,7 +36,7 @@ class VideoClips:
         reaches: Frames that are drawn.
         keyframes: Largest number of keyframes per video, evenly spaced, so that long videos do not
             outweigh others.
-        seed: Seed of the draws. Each pass over the data draws others.
+        seed: Seed of the draws. Each pass over the data, each file and each video draws others.
     """
 
     reaches: tuple[Reach, ...]
@@ -52,24 +52,24 @@ class VideoClips:
         """Of a clip, the keyframe included."""
         return 1 + sum(reach.count for reach in self.reaches)
 
-    def read(self, file: tf.Tensor) -> tf.data.Dataset:
+    def read(self, file: tf.Tensor, lot: tf.Tensor) -> tf.data.Dataset:
         """Serialized examples [frames], which are there, and their places in the video."""
-        drawn = tf.data.Dataset.random(seed=self.seed, rerandomize_each_iteration=True)
 
-        def clips(video):
+        def clips(video, lot):
             count = tf.shape(video)[0]
             number = tf.minimum(count, self.keyframes)
             # The middles of as many equal parts.
             keyframes = (2 * tf.range(number) + 1) * count // (2 * number)
             dataset = tf.data.Dataset.from_tensor_slices(keyframes)
-            return tf.data.Dataset.zip(dataset, drawn).map(
-                lambda keyframe, lot: self._clip(video, keyframe, lot)
-            )
+            return dataset.map(lambda keyframe: self._clip(video, keyframe, lot))
 
-        return read_videos(file).flat_map(clips)
+        lots = tf.data.Dataset.random(seed=lot)
+        return tf.data.Dataset.zip(read_videos(file), lots).flat_map(clips)
 
     def _clip(self, video, keyframe, lot):
-        seed = tf.stack([tf.cast(self.seed, tf.int64), lot])
+        # `draw_frames` counts on from the second number, once for each reach.
+        number = tf.cast(keyframe * len(self.reaches), tf.int64)
+        seed = tf.stack([lot + self.seed, number])
         places, there = draw_frames(tf.shape(video)[0], keyframe, list(self.reaches), seed)
         count = [self.frames]
         return (

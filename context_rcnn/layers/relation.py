@@ -71,19 +71,21 @@ class RelationModule(tf_keras.layers.Layer):
         if heads < 1 or depth % heads:
             raise ValueError(f"depth {depth} must be a multiple of heads, got {heads}")
         self._depth, self._heads = depth, heads
-        self._location = location
+        self._location, self._variant = location, variant
         self._max_frames = max_frames
 
-        def dense(name: str, units: int = depth, use_bias: bool = True):
+        def dense(name: str, units: int = depth, use_bias: bool = True, initializer=None):
             return tf_keras.layers.Dense(
                 units,
                 use_bias=use_bias,
-                kernel_initializer=_small(),
+                kernel_initializer=_small() if initializer is None else initializer,
                 kernel_regularizer=regularizer,
                 name=name,
             )
 
-        self._query, self._key = dense("query"), dense("key")
+        self._query, self._key = (
+            dense(name, initializer=_asking(depth)) for name in ("query", "key")
+        )
         # The released code weights raw features and projects them then, with a bias: the same.
         self._value = dense("value", use_bias=variant == "released")
         self._geometry = dense("geometry", heads) if location else None
@@ -126,10 +128,10 @@ class RelationModule(tf_keras.layers.Layer):
             logits += self._time_logits(queries, boxes.frames, references.frames)
         logits = tf.cast(logits, tf.float32) / math.sqrt(self._depth // self._heads)
         if self._geometry is not None:
-            embedding = geometry_embedding(boxes.boxes, references.boxes)
+            embedding = geometry_embedding(boxes.boxes, references.boxes, self._variant)
             factor = tf.nn.relu(self._geometry(embedding))
             factor = tf.cast(tf.transpose(factor, [0, 3, 1, 2]), tf.float32)
-            logits += tf.math.log(tf.maximum(factor, 1e-6))
+            logits += _log(factor, 1e-6, self._variant)
         seen = references.valid[:, None, :] & boxes.valid[..., None]
         if visible is not None:
             seen &= visible
@@ -159,7 +161,9 @@ class RelationModule(tf_keras.layers.Layer):
         return tf.transpose(tf.gather(logits, place, axis=2, batch_dims=2), [0, 3, 1, 2])
 
 
-def geometry_embedding(boxes: tf.Tensor, references: tf.Tensor) -> tf.Tensor:
+def geometry_embedding(
+    boxes: tf.Tensor, references: tf.Tensor, variant: Variant = "paper"
+) -> tf.Tensor:
     """Relative position and size of boxes [batch, n, 4] and references [batch, m, 4].
 
     Returns sines and cosines of the four logarithms, [batch, n, m, GEOMETRY_DEPTH].
@@ -175,8 +179,8 @@ def geometry_embedding(boxes: tf.Tensor, references: tf.Tensor) -> tf.Tensor:
     near = 1e-3
     deltas = tf.stack(
         [
-            tf.math.log(tf.maximum(tf.abs((x - rx) / w), near)),
-            tf.math.log(tf.maximum(tf.abs((y - ry) / h), near)),
+            _log(tf.abs((x - rx) / w), near, variant),
+            _log(tf.abs((y - ry) / h), near, variant),
             tf.math.log(w / rw),
             tf.math.log(h / rh),
         ],
@@ -192,6 +196,20 @@ def sinusoids(distances: np.ndarray, depth: int) -> np.ndarray:
     """Transformer-XL's encoding of distances, [distances, depth]: all sines, then all cosines."""
     angles = distances[:, None] / 10000.0 ** (np.arange(0, depth, 2) / depth)
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).astype(np.float32)
+
+
+def _log(value: tf.Tensor, least: float, variant: Variant) -> tf.Tensor:
+    """The logarithm of what is not negative: at least of `least`; the released code adds that."""
+    return tf.math.log(value + least if variant == "released" else tf.maximum(value, least))
+
+
+def _asking(depth: int) -> tf_keras.initializers.Initializer:
+    """Of queries and keys: the deviation of `_small` at the paper's 1024 channels.
+
+    Logits of fewer channels begin as far apart then. With a deviation of .01 at 64 channels all
+    boxes get the same weight, and hundreds of steps do not change it.
+    """
+    return tf_keras.initializers.RandomNormal(stddev=0.01 * math.sqrt(1024 / depth))
 
 
 def _small() -> tf_keras.initializers.Initializer:

@@ -5,8 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from context_rcnn import cli
-from context_rcnn.cli import extras
+from context_rcnn import cli, extras
 
 
 def run(capsys, *argv):

@@ -97,3 +97,18 @@ def test_every_row_of_the_tables_fits_every_data_set(path):
         plain = schema.load_experiment(config_files=[str(whole)])
         row = schema.load_experiment(config_files=[str(whole), str(path)])
         assert path.stem == "lt_attention" or row.as_dict() != plain.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("experiment", "boundaries", "values"),
+    [
+        # Context R-CNN, as its configuration says; MEGA, its section 4.3: one drop at 80,000.
+        ("context_rcnn_c4", [200_000, 266_666], [0.002, 0.0002, 0.00002]),
+        ("mega_dc5", [80_000], [0.001, 0.0001]),
+    ],
+)
+def test_the_learning_rate_drops_where_the_papers_say(experiment, boundaries, values):
+    trainer = schema.load_experiment(experiment).trainer
+    rate = trainer.optimizer_config.learning_rate.get()
+    assert rate.boundaries == boundaries
+    assert rate.values == pytest.approx(values)

@@ -19,6 +19,7 @@ CORE = {
     "context_rcnn.runners": EVERYTHING,
     "context_rcnn.simulation": EVERYTHING,
     "context_rcnn.addons": EVERYTHING,
+    "context_rcnn.extras": EVERYTHING,
     "context_rcnn.export": ("context_rcnn.export.exported", "context_rcnn.export.serving_client"),
     "context_rcnn.evaluation": (
         "context_rcnn.evaluation.coco",

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from context_rcnn.cli import extras
+from context_rcnn import extras
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Packages of an extra that doctor does not look for: others bring them along, or can do without.

@@ -21,12 +21,17 @@ def weights_of(layer):
     }
 
 
-def geometry(box, reference):
+def log(value, least, released):
+    """Relation Networks takes the larger one, MEGA's released code adds."""
+    return np.log(value + least if released else max(value, least))
+
+
+def geometry(box, reference, released):
     (y1, x1, y2, x2), (v1, u1, v2, u2) = map(np.asarray, (box, reference))
     w, h, rw, rh = x2 - x1 + 1, y2 - y1 + 1, u2 - u1 + 1, v2 - v1 + 1
     deltas = [
-        np.log(max(abs((x1 + x2) / 2 - (u1 + u2) / 2) / w, 1e-3)),
-        np.log(max(abs((y1 + y2) / 2 - (v1 + v2) / 2) / h, 1e-3)),
+        log(abs((x1 + x2) / 2 - (u1 + u2) / 2) / w, 1e-3, released),
+        log(abs((y1 + y2) / 2 - (v1 + v2) / 2) / h, 1e-3, released),
         np.log(w / rw),
         np.log(h / rh),
     ]
@@ -42,7 +47,7 @@ def wave(distance, depth):
     return np.array([np.sin(a) for a in angles] + [np.cos(a) for a in angles])
 
 
-def relate(w, heads, far, asking, seen):
+def relate(w, heads, far, asking, seen, released=False):
     """f_rm(asking, seen), [len(asking), depth]."""
     out = []
     for one in asking:
@@ -62,9 +67,9 @@ def relate(w, heads, far, asking, seen):
                     logit += query[part] @ place + w["time_bias"][head] @ place
                 logit /= np.sqrt(size)
                 if "geometry/kernel" in w:
-                    where = geometry(one.box, other.box)
+                    where = geometry(one.box, other.box, released)
                     factor = where @ w["geometry/kernel"][:, head] + w["geometry/bias"][head]
-                    logit += np.log(max(factor, 1e-6))
+                    logit += log(max(factor, 0), 1e-6, released)
                 logits.append(logit)
                 value = other.feature @ w["value/kernel"] + w.get("value/bias", np.zeros(depth))
                 values.append(value[part])

@@ -56,7 +56,9 @@ def np_relation(module, boxes, references):
             [Box(*(part[b, i] for part in pool[:3])) for i in np.nonzero(pool.valid[b])[0]]
             for pool in (boxes, references)
         )
-        out[b, boxes.valid[b]] = relate(weights_of(module), HEADS, FAR, asking, seen)
+        out[b, boxes.valid[b]] = relate(
+            weights_of(module), HEADS, FAR, asking, seen, module._variant == "released"
+        )
     return out
 
 
@@ -126,6 +128,30 @@ def test_frames_count_relative_to_each_other(pools):
     np.testing.assert_allclose(
         module(*moved)[0], module(boxes, references)[0], rtol=1e-5, atol=1e-5
     )
+
+
+def test_the_released_code_adds_where_relation_networks_takes_the_larger():
+    """A reference as large as the box and one width to its right: log 1 and log 1.001."""
+    box, reference = (tf.constant([[corners]]) for corners in ([0.0, 0, 9, 9], [0.0, 10, 9, 19]))
+    for variant, delta in (("paper", 0.0), ("released", 0.0009995003)):
+        waves = geometry_embedding(box, reference, variant)[0, 0, 0]
+        np.testing.assert_allclose(waves[0], np.sin(100 * delta), atol=1e-5)
+        np.testing.assert_allclose(waves[8], np.cos(100 * delta), atol=1e-5)
+
+
+@pytest.mark.parametrize("depth,deviation", [(1024, 0.01), (64, 0.04)])
+def test_queries_and_keys_begin_as_far_apart_at_any_width(depth, deviation):
+    module = RelationModule(depth, heads=2, location=False)
+    pool = Pool(
+        tf.zeros([1, 2, depth]),
+        tf.zeros([1, 2, 4]),
+        tf.zeros([1, 2], tf.int32),
+        tf.ones([1, 2]) > 0,
+    )
+    module(pool, pool)
+    for layer in (module._query, module._key):
+        assert np.std(layer.kernel) == pytest.approx(deviation, rel=0.1)
+    assert np.std(module._value.kernel) == pytest.approx(0.01, rel=0.1)
 
 
 def test_geometry_keeps_under_moving_and_scaling_the_image():

@@ -115,7 +115,9 @@ class Algorithm1:
         ]
 
     def relation(self, layer, asking, seen):
-        features = relate(weights_of(layer), HEADS, LOCAL + PAST, asking, seen)
+        features = relate(
+            weights_of(layer), HEADS, LOCAL + PAST, asking, seen, released=self.released
+        )
         return [box._replace(feature=f) for box, f in zip(asking, features, strict=True)]
 
     @staticmethod

@@ -86,7 +86,7 @@ def faster_rcnn_dc5() -> configs.Experiment:
     task.train_data.global_batch_size = 4
     task.validation_data.global_batch_size = 4
     trainer.train_steps = steps
-    trainer.optimizer_config = configs.momentum(0.001, steps, warmup_steps=500)
+    trainer.optimizer_config = configs.momentum(0.001, steps, warmup_steps=500, drops=1)
     return experiment
 
 
@@ -113,5 +113,5 @@ def mega_tiny() -> configs.Experiment:
     task.train_data.global_batch_size = 8
     task.validation_data.global_batch_size = 4
     steps = experiment.trainer.train_steps
-    experiment.trainer.optimizer_config = configs.momentum(0.01, steps, warmup_steps=40)
+    experiment.trainer.optimizer_config = configs.momentum(0.01, steps, warmup_steps=40, drops=1)
     return experiment

@@ -51,6 +51,9 @@ class DetectionTask(config_definitions.TaskConfig):
         init_checkpoint_modules: parts to load from it: `backbone` (from an ImageNet checkpoint of
             tf-models-official), `detector` (everything but the memory, from a trained still-image
             detector) or `all`.
+        freeze: parts of the detector that keep what `init_checkpoint` taught them: `backbone`,
+            `pyramid`, `first_stage`, `box_head`, `predictor`, `memory`; of a ResNet also `conv1`
+            and `res2` to `res5`. Their batch norms use the moving statistics.
     """
 
     model: FasterRcnn = dataclasses.field(default_factory=FasterRcnn)
@@ -64,6 +67,7 @@ class DetectionTask(config_definitions.TaskConfig):
     label_map: str = ""
     init_checkpoint: str = ""
     init_checkpoint_modules: str = "backbone"
+    freeze: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass

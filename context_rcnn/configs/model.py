@@ -16,7 +16,8 @@ class Backbone(hyperparams.Config):
             API's TensorFlow 1 models compute it).
         model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...; `slim_c4` has the last three.
         depth_multiplier: factor on the number of channels; small values make toy models.
-        freeze_batch_norm: whether training also uses the moving statistics, for fine-tuning.
+        freeze_batch_norm: whether training also uses the moving statistics, for fine-tuning; in
+            all of the detector but its memory.
         sync_batch_norm: whether replicas share batch statistics.
         norm_momentum: momentum of the moving statistics.
         norm_epsilon: small number added to variances.

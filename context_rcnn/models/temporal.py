@@ -17,7 +17,7 @@ from context_rcnn import configs
 from context_rcnn.configs import temporal as settings_by_name
 from context_rcnn.data.clips import ClipOptions
 from context_rcnn.data.frames import FrameSampler
-from context_rcnn.detectors import checkpoints
+from context_rcnn.detectors import checkpoints, freezing
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.models.streaming import Extract, Stream
@@ -223,4 +223,6 @@ def build(
     }
     shape = tf.constant([[height, width]], tf.float32)
     detector(tf.zeros([1, height, width, 3]), shape, memory=memory)
+    if model.backbone.freeze_batch_norm:
+        freezing.freeze_batch_norms(detector)
     return detector

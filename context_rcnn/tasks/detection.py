@@ -13,7 +13,7 @@ from context_rcnn import configs
 from context_rcnn.data import input as input_lib
 from context_rcnn.data import label_map, video_stream
 from context_rcnn.data.frames import FrameSampler
-from context_rcnn.detectors import checkpoints, losses, targets
+from context_rcnn.detectors import checkpoints, freezing, losses, targets
 from context_rcnn.detectors.two_stage import by_class
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
 from context_rcnn.memory_bank.join import MemoryJoin
@@ -23,7 +23,8 @@ from context_rcnn.tasks import inputs as task_inputs
 from context_rcnn.tasks.evaluator import Evaluator, StreamRunner, normalised
 from context_rcnn.tasks.task import Task
 
-LOSSES = ("objectness", "proposal_boxes", "classes", "boxes")
+SECOND_STAGE_LOSSES = ("classes", "boxes")
+LOSSES = ("objectness", "proposal_boxes", *SECOND_STAGE_LOSSES)
 COMPILED_ENTRIES = 2048 + 9  # length of a bank's entries of a ResNet's conv5, to compile with
 
 
@@ -59,6 +60,7 @@ class DetectionTask(Task):
         self._lengths: list[int] | None = None
         self._stream: Stream | None = None
         self._stream_runner: StreamRunner | None = None
+        self._losses: tuple[str, ...] = LOSSES
         self.class_names = dict(class_names) if class_names else self._read_label_map()
         temporal = temporal_models.make(params.temporal, params.memory)
         join = self.memory_join() if bank is None and temporal.uses_bank else None
@@ -136,14 +138,23 @@ class DetectionTask(Task):
     def build_model(self) -> tf_keras.Model:
         """Builds the detector and all its variables."""
         params = self.task_config
-        if params.model.backbone.freeze_batch_norm and not params.init_checkpoint:
+        fields = {
+            "task.model.backbone.freeze_batch_norm": params.model.backbone.freeze_batch_norm,
+            "task.freeze": params.freeze,
+        }
+        freezing_fields = [name for name, value in fields.items() if value]
+        if freezing_fields and not params.init_checkpoint:
             raise ValueError(
-                "task.model.backbone.freeze_batch_norm freezes what was learned before, but there "
-                "is no task.init_checkpoint: set one, or do not freeze"
+                f"{freezing_fields[0]} freezes what was learned before, but there is no "
+                "task.init_checkpoint: set one, or do not freeze"
             )
         config = params.model.replace(num_classes=max(self.class_names))
         decay = params.losses.weight_decay
         model = temporal_models.build(self.temporal, config, weight_decay=decay)
+        freezing.freeze(model, params.freeze, "task.freeze")
+        self._losses = LOSSES
+        if not freezing.first_stage_learns(model):
+            self._losses = SECOND_STAGE_LOSSES
         if self.evaluation_window() is None:
             self._stream = self._new_stream(model)
             self._stream_runner = None
@@ -302,25 +313,32 @@ class DetectionTask(Task):
     def build_losses(
         self, labels: Mapping[str, tf.Tensor], model_outputs: Mapping[str, Any], aux_losses=None
     ) -> dict[str, tf.Tensor]:
-        """Returns the four losses, the weight penalty and their weighted sum, `total_loss`."""
+        """Returns the losses, the weight penalty and their weighted sum, `total_loss`.
+
+        Without `anchor_targets` those of the first stage are left out.
+        """
         params = self.task_config
-        rpn, anchors = model_outputs["rpn"], labels["anchor_targets"]
-        drawn = model_outputs["targets"]
+        drawn, anchors = model_outputs["targets"], labels.get("anchor_targets")
         positive = drawn.classes > 0
         offsets = by_class(model_outputs["box_offsets"], model_outputs["class_logits"].shape[-1])
-        values = {
-            "objectness": losses.objectness_loss(
-                tf.gather(rpn["objectness"], anchors.index, batch_dims=1),
-                anchors.objectness,
-                anchors.valid,
-            ),
-            "proposal_boxes": losses.box_loss(
-                tf.gather(rpn["box_offsets"], anchors.index, batch_dims=1),
-                anchors.box_offsets,
-                anchors.objectness > 0,
-                anchors.valid,
-                params.losses.proposal_delta,
-            ),
+        values = {}
+        if anchors is not None:
+            rpn = model_outputs["rpn"]
+            values = {
+                "objectness": losses.objectness_loss(
+                    tf.gather(rpn["objectness"], anchors.index, batch_dims=1),
+                    anchors.objectness,
+                    anchors.valid,
+                ),
+                "proposal_boxes": losses.box_loss(
+                    tf.gather(rpn["box_offsets"], anchors.index, batch_dims=1),
+                    anchors.box_offsets,
+                    anchors.objectness > 0,
+                    anchors.valid,
+                    params.losses.proposal_delta,
+                ),
+            }
+        values |= {
             "classes": losses.class_loss(model_outputs["class_logits"], drawn.classes, drawn.valid),
             "boxes": losses.box_loss(
                 tf.gather(offsets, drawn.classes, batch_dims=2),
@@ -330,11 +348,10 @@ class DetectionTask(Task):
                 params.losses.box_delta,
             ),
         }
-        values["weight_penalty"] = tf.add_n(aux_losses) if aux_losses else tf.constant(0.0)
         weights = params.losses
-        values["total_loss"] = values["weight_penalty"] + tf.add_n(
-            [getattr(weights, name) * values[name] for name in LOSSES]
-        )
+        total = tf.add_n([getattr(weights, name) * value for name, value in values.items()])
+        values["weight_penalty"] = tf.add_n(aux_losses) if aux_losses else tf.constant(0.0)
+        values["total_loss"] = values["weight_penalty"] + total
         return values
 
     def gradients(
@@ -352,7 +369,8 @@ class DetectionTask(Task):
             "classes": labels["classes"],
             "valid": labels["box_valid"],
         }
-        with tf.GradientTape() as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(model.trainable_variables)
             outputs = model(
                 inputs["image"],
                 inputs["image_shape"],
@@ -364,17 +382,19 @@ class DetectionTask(Task):
             outputs["targets"] = outputs["targets"]._replace(
                 valid=outputs["targets"].valid & teaches
             )
-            anchors = targets.anchor_targets(
-                model.anchors,
-                labels["boxes"],
-                labels["box_valid"],
-                samples=params.anchor_samples,
-                positive_fraction=params.anchor_positive_fraction,
-                positive_iou=params.positive_iou,
-                negative_iou=params.negative_iou,
-            )
-            anchors = anchors._replace(valid=anchors.valid & teaches)
-            values = self.build_losses({"anchor_targets": anchors}, outputs, model.losses)
+            wanted = {}
+            if self._losses == LOSSES:
+                anchors = targets.anchor_targets(
+                    model.anchors,
+                    labels["boxes"],
+                    labels["box_valid"],
+                    samples=params.anchor_samples,
+                    positive_fraction=params.anchor_positive_fraction,
+                    positive_iou=params.positive_iou,
+                    negative_iou=params.negative_iou,
+                )
+                wanted = {"anchor_targets": anchors._replace(valid=anchors.valid & teaches)}
+            values = self.build_losses(wanted, outputs, freezing.penalties(model))
             # Replicas add up their gradients, so each gives its share of the global mean.
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
             loss = values["total_loss"] / replicas
@@ -398,7 +418,7 @@ class DetectionTask(Task):
 
     def build_metrics(self, training: bool = True) -> list[tf_keras.metrics.Metric]:
         """The running means of the losses; evaluation has metrics of its own."""
-        names = [*LOSSES, "weight_penalty"] if training else []
+        names = [*self._losses, "weight_penalty"] if training else []
         return [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
 
     def start_evaluation(self, model: tf_keras.Model) -> None:

@@ -1,4 +1,4 @@
-"""`context-rcnn videos` and `link`: an exported model on a folder of videos, and boxes linked."""
+"""`context-rcnn videos` and `link`: an exported model on a folder of videos, boxes linked."""
 
 import argparse
 
@@ -28,18 +28,23 @@ has the details; `context-rcnn export` turns a training run into a model.
 _LINK_EXAMPLES = """\
 examples:
   Detections of an evaluation, through the frames of their bursts:
-    context-rcnn link --groundtruth evaluation/groundtruth_coco.json \\
-        --detections evaluation/detections_coco.json -o linked.json
+    context-rcnn link evaluation/detections_coco.json \\
+        --groundtruth evaluation/groundtruth_coco.json -o linked.json
 
   Detections of any detector; each linked path gets its best score:
-    context-rcnn link --groundtruth imagenet_vid_val.json --detections results.json \\
+    context-rcnn link results.json --groundtruth imagenet_vid_val.json \\
         --rescore maximum -o linked.json
 
+  Detections of two detectors joined, then linked as STMN's released code does it:
+    context-rcnn link stmn.json still.json --groundtruth imagenet_vid_val.json \\
+        --rule viterbi -o linked.json
+
 Images need `video_id` and `frame_id`, as in COCO-VID and in evaluations of this package; frame_id
-counts by one, and nothing is linked across a missing frame. Seq-NMS replaces a detector's own
-suppression of overlapping boxes. So give it many boxes per frame, with little suppression: in an
+counts by one, and Seq-NMS links nothing across a missing frame. All rules replace a detector's own
+suppression of overlapping boxes. So give them many boxes per frame, with little suppression: in an
 evaluation of this package task.model.detections.nms_iou=.9 and a large task.model.detections.count.
-(task.evaluation.post_processing.type=seq_nms links during the evaluation itself.)
+(task.evaluation.post_processing.type=seq_nms, viterbi or nms does it during the evaluation itself,
+and task.evaluation.ensemble joins.)
 """
 
 
@@ -112,51 +117,94 @@ def _add_link(verbs: argparse._SubParsersAction) -> None:
     link = results.add_parser(
         verbs,
         "link",
-        "link detections of videos from frame to frame (Seq-NMS), in COCO's files",
-        "Links boxes of neighbouring frames, gives all boxes of a linked path one score,\nand "
-        "suppresses boxes that overlap them (Seq-NMS, Han et al. 2016). It treats each class of\n"
-        "each video separately.",
+        "join detections of videos from COCO's files, and link them from frame to frame",
+        "Joins the detections of one or several files, and links them through the frames of each\n"
+        "video, each class alone. Rules: seq_nms gives all boxes of a linked path one score and\n"
+        "suppresses boxes that overlap them (Han et al. 2016). viterbi is the rule of STMN's\n"
+        "released code: paths go through all frames and raise the scores of their boxes, up to 3,\n"
+        "and suppress nothing. nms links nothing: it suppresses boxes in each frame alone.",
         _LINK_EXAMPLES,
+    )
+    link.add_argument("files", nargs="*", metavar="FILE", help="COCO results; several are joined")
+    link.add_argument(
+        "--detections",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="COCO results, the same as FILE; may be repeated",
     )
     link.add_argument(
         "--groundtruth", required=True, metavar="FILE", help="COCO-VID file with the images"
     )
-    link.add_argument("--detections", required=True, metavar="FILE", help="COCO results to link")
     link.add_argument("-o", "--output", required=True, metavar="FILE", help="COCO results to write")
     link.add_argument(
-        "--link_iou",
-        type=float,
-        default=0.5,
-        help="IoU above which boxes are linked (default: 0.5)",
+        "--rule",
+        choices=list(_FLAGS_OF),
+        default="seq_nms",
+        help="what is done with the joined detections (default: seq_nms)",
+    )
+    link.add_argument(
+        "--link_iou", type=float, help="IoU above which boxes are linked, by seq_nms (default: 0.5)"
     )
     link.add_argument(
         "--nms_iou",
         type=float,
-        default=0.3,
-        help="IoU above which other boxes are suppressed (default: 0.3)",
+        help="IoU above which other boxes are suppressed (default: by seq_nms 0.3, by viterbi 0.4, "
+        "by nms 0.5)",
     )
     link.add_argument(
         "--rescore",
         choices=["average", "maximum", "best_half"],
-        default="average",
-        help="score of all boxes of a path: average and maximum of their scores, as in Seq-NMS, or "
-        "best_half, the mean of their better half, from no paper (default: average)",
+        help="score of all boxes of a path, by seq_nms: average and maximum of their scores, as in "
+        "Seq-NMS, or best_half, the mean of their better half, from no paper (default: average)",
     )
     link.add_argument(
         "--score_threshold",
         type=float,
-        default=0.001,
-        help="score below which detections take no part and stay as they are (default: 0.001)",
+        help="score below which detections take no part and stay as they are, by seq_nms "
+        "(default: 0.001)",
+    )
+    link.add_argument(
+        "--pre_nms_iou",
+        type=float,
+        help="IoU with a better box of any class above which a box is dropped before, by viterbi; "
+        "give 1 for detectors whose boxes differ between classes (default: 0.9)",
+    )
+    link.add_argument(
+        "--min_side",
+        type=float,
+        help="shortest side of a box that is kept, in pixels, by viterbi (default: 5)",
+    )
+    link.add_argument(
+        "--most",
+        type=int,
+        help="largest number of boxes of a class and frame, by viterbi (default: 25)",
     )
     link.set_defaults(run=_link)
 
 
+_FLAGS_OF = {
+    "seq_nms": ("link_iou", "nms_iou", "rescore", "score_threshold"),
+    "viterbi": ("pre_nms_iou", "min_side", "nms_iou", "most"),
+    "nms": ("nms_iou",),
+}
+
+
 def _link(args: argparse.Namespace, rest: list[str]) -> int:
     from context_rcnn.evaluation.coco_videos import link_files
+    from context_rcnn.evaluation.overlaps import NmsOptions
     from context_rcnn.evaluation.seq_nms import SeqNmsOptions
+    from context_rcnn.evaluation.viterbi import ViterbiOptions
 
-    options = SeqNmsOptions(args.link_iou, args.nms_iou, args.rescore, args.score_threshold)
-    counts = link_files(args.groundtruth, args.detections, args.output, options)
+    files = [*args.files, *args.detections]
+    if not files:
+        raise ValueError("give at least one file with detections")
+    flags = {flag for names in _FLAGS_OF.values() for flag in names}
+    given = {flag: getattr(args, flag) for flag in flags if getattr(args, flag) is not None}
+    if strange := sorted(set(given) - set(_FLAGS_OF[args.rule])):
+        raise ValueError(f"--{strange[0]} means nothing to --rule {args.rule}")
+    rules = {"seq_nms": SeqNmsOptions, "viterbi": ViterbiOptions, "nms": NmsOptions}
+    counts = link_files(args.groundtruth, files, args.output, rules[args.rule](**given))
     print(", ".join(f"{n} {name.replace('_', ' ')}" for name, n in counts.items()))
     print(f"linked detections written to {args.output}")
     return 0

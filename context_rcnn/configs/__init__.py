@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from context_rcnn.configs.evaluation import (
         Evaluation,
         MajorityVote,
+        Nms,
         PostProcessing,
         RepeatDetections,
         SeqNms,
+        Viterbi,
     )
     from context_rcnn.configs.model import (
         Anchors,
@@ -42,9 +44,11 @@ _FILES = {
     "evaluation": (
         "Evaluation",
         "MajorityVote",
+        "Nms",
         "PostProcessing",
         "RepeatDetections",
         "SeqNms",
+        "Viterbi",
     ),
     "model": ("Anchors", "Backbone", "Boxes", "Detections", "FasterRcnn", "Proposals"),
     "temporal": ("Temporal",),
@@ -65,12 +69,14 @@ __all__ = [
     "Losses",
     "MajorityVote",
     "Memory",
+    "Nms",
     "PostProcessing",
     "Proposals",
     "RepeatDetections",
     "SeqNms",
     "Temporal",
     "Trainer",
+    "Viterbi",
     "momentum",
 ]
 

@@ -64,11 +64,47 @@ class SeqNms(hyperparams.Config):
 
 
 @dataclasses.dataclass
+class Viterbi(hyperparams.Config):
+    """Boxes are linked as STMN's released code links them (`evaluation/viterbi.py`).
+
+    Like Seq-NMS, this replaces the detector's own suppression.
+
+    Attributes:
+        pre_nms_iou: IoU with a better box of any class above which a box is dropped; 1 for
+            detectors whose boxes differ between classes.
+        min_side: shortest side of a box that is kept, in pixels of the image as it was read.
+        nms_iou: IoU with a better box of the same class above which a box is dropped.
+        vote_iou: IoU from which boxes of the class take part in the corners of a box.
+        most: largest number of boxes of a class and frame.
+        track_score: score above which a box of a frame helps to link boxes that overlap it.
+    """
+
+    pre_nms_iou: float = 0.9
+    min_side: float = 5.0
+    nms_iou: float = 0.4
+    vote_iou: float = 0.5
+    most: int = 25
+    track_score: float = 0.01
+
+
+@dataclasses.dataclass
+class Nms(hyperparams.Config):
+    """Boxes of a class are suppressed once more in each frame, for joined detections.
+
+    Attributes:
+        nms_iou: IoU with a better box of the same class above which a box is dropped.
+    """
+
+    nms_iou: float = 0.5
+
+
+@dataclasses.dataclass
 class PostProcessing(hyperparams.OneOfConfig):
     """Post-processing of the detections of a run, before they are measured and written.
 
     Attributes:
-        type: name of the method: `none`, `majority_vote`, `repeat_detections` or `seq_nms`.
+        type: name of the method: `none`, `majority_vote`, `repeat_detections`, `seq_nms`,
+            `viterbi` or `nms`.
     """
 
     type: str = "none"
@@ -76,6 +112,8 @@ class PostProcessing(hyperparams.OneOfConfig):
     majority_vote: MajorityVote = dataclasses.field(default_factory=MajorityVote)
     repeat_detections: RepeatDetections = dataclasses.field(default_factory=RepeatDetections)
     seq_nms: SeqNms = dataclasses.field(default_factory=SeqNms)
+    viterbi: Viterbi = dataclasses.field(default_factory=Viterbi)
+    nms: Nms = dataclasses.field(default_factory=Nms)
 
 
 @dataclasses.dataclass
@@ -86,10 +124,13 @@ class Evaluation(hyperparams.Config):
         recalls: recalls at which false positives per 1000 empty images are counted.
         images: number of images drawn with boxes, for TensorBoard and the contact sheet.
         draw_threshold: score below which boxes are not drawn.
+        ensemble: folder evaluation/step-N of another run on the same images, whose detections are
+            joined before the post-processing; empty for none.
         post_processing: post-processing of the detections before they are measured.
     """
 
     recalls: list[float] = dataclasses.field(default_factory=lambda: [0.5, 0.8, 0.9, 0.95])
     images: int = 24
     draw_threshold: float = 0.3
+    ensemble: str = ""
     post_processing: PostProcessing = dataclasses.field(default_factory=PostProcessing)

@@ -9,7 +9,7 @@ left:
 - The path along links with the largest sum of scores is a tube. All its boxes get one score
   (`rescore`): `average` and `maximum` are Seq-NMS's two; `best_half`, the mean of the better half,
   half a box rounded up, is a choice of this package and of no paper. (STMN's release does something
-  else: it adds twice such a mean to each box's own score, and suppresses nothing.)
+  else: see `viterbi`.)
 - Boxes that overlap the tube's box of their frame with an IoU above `nms_iou` are suppressed.
 
 A box that is linked to none is a tube of its own and keeps its score. Detections below
@@ -28,6 +28,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from context_rcnn.evaluation.video_rows import detections_of, rows_of
 
 if TYPE_CHECKING:  # they import TensorFlow
     from context_rcnn.evaluation.coco import Detections
@@ -143,33 +145,9 @@ def link_detections(
     Raises:
         ValueError: If two images have the same place.
     """
-    from context_rcnn.evaluation.coco import Detections
-
-    numbers: dict[tuple, int] = {}
-    at: dict[tuple, str] = {}
-    rows = []
-    for image in images:
-        number = numbers.setdefault(image.video, len(numbers))
-        if at.setdefault((number, image.place), image.id) != image.id:
-            raise ValueError(
-                f"images {at[number, image.place]!r} and {image.id!r} have the same place, "
-                f"{image.place}, in burst {image.burst!r} of camera {image.camera!r}"
-            )
-        if image.key in detections:
-            rows.append((image.key, number, image.place))
-    lengths = np.array([len(detections[key][1]) for key, _, _ in rows], np.int64)
-    boxes, scores, classes = (
-        np.concatenate([*(detections[key][i] for key, _, _ in rows), empty])
-        for i, empty in enumerate((np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64)))
-    )
-    videos = np.repeat(np.array([number for _, number, _ in rows], np.int64), lengths)
-    places = np.repeat(np.array([place for _, _, place in rows], np.int64), lengths)
-    tubes = seq_nms(videos, places, boxes, scores, classes, options)
-    left = Detections(detections)
-    for (key, _, _), end, length in zip(rows, np.cumsum(lengths), lengths, strict=True):
-        here = np.arange(end - length, end)[~tubes.suppressed[end - length : end]]
-        left.add(key, boxes[here], tubes.scores[here], classes[here])
-    return left, tubes
+    rows = rows_of(images, detections)
+    tubes = seq_nms(rows.videos, rows.places, rows.boxes, rows.scores, rows.classes, options)
+    return detections_of(rows, detections, ~tubes.suppressed, tubes.scores), tubes
 
 
 def _runs(videos: np.ndarray, classes: np.ndarray, frames: np.ndarray) -> list[slice]:

@@ -11,7 +11,7 @@ from context_rcnn import configs
 from context_rcnn.data import input as input_lib
 from context_rcnn.evaluation import coco, drawing, results
 from context_rcnn.evaluation.groundtruth import Image
-from context_rcnn.evaluation.post_processing import build_post_processing
+from context_rcnn.evaluation.post_processing import build_post_processing, with_ensemble
 from context_rcnn.models.streaming import Frame, Stream
 
 Collected = tuple[coco.Detections, tqdm]
@@ -97,7 +97,8 @@ class Evaluator:
         self._class_names = class_names
         self._folder = folder
         self._show_progress = show_progress
-        self._post_process = build_post_processing(params.post_processing, spacing=spacing)
+        process = build_post_processing(params.post_processing, spacing=spacing)
+        self._post_process = with_ensemble(process, params.ensemble, params.post_processing.type)
 
     def begin(self, steps: int) -> Collected:
         """Nothing collected yet, of so many global steps."""

@@ -153,6 +153,16 @@ def test_bad_input_is_named_by_file_and_field(link, images, rows, message):
         ("--groundtruth=truth.json --detections=found.json -o found.json", "found.json: is read"),
         ("--groundtruth=truth.json --detections=found.json -o no/out.json", "folder does not exis"),
         ("--groundtruth=truth.json --detections=found.json", "-o/--output"),
+        ("--groundtruth=truth.json -o out.json", "at least one file with detections"),
+        ("found.json none.json --groundtruth=truth.json -o out.json", "none.json"),
+        (
+            "found.json --groundtruth=truth.json -o out.json --rule=nms --rescore=maximum",
+            "--rescore means nothing to --rule nms",
+        ),
+        (
+            "found.json --groundtruth=truth.json -o out.json --rule=viterbi --most=0",
+            "viterbi.most must be at least 1, got 0",
+        ),
         (
             "--groundtruth=truth.json --detections=found.json -o out.json --link_iou=2",
             "seq_nms.link_iou must be at least 0 and below 1, got 2.0",
@@ -173,8 +183,64 @@ def test_mistakes_end_in_a_sentence(capsys, tmp_path, monkeypatch, flags, messag
     assert {path.name for path in tmp_path.iterdir()} == {"truth.json", "found.json"}
 
 
-def test_the_help_claims_no_papers_rule_for_best_half(capsys):
+def test_the_help_gives_each_rule_its_own_name(capsys):
     with pytest.raises(SystemExit):
         cli.main(["link", "--help"])
     said = " ".join(capsys.readouterr().out.split())
-    assert "best_half, the mean of their better half, from no paper" in said and "STMN" not in said
+    assert "best_half, the mean of their better half, from no paper" in said
+    assert "viterbi is the rule of STMN's released code" in said
+
+
+OTHER = [
+    {"image_id": 10, "category_id": 3, "bbox": [20, 20, 40, 40], "score": 0.3},
+    {"image_id": 11, "category_id": 3, "bbox": [80, 20, 40, 40], "score": 0.6},
+    {"image_id": 12, "category_id": 3, "bbox": [80, 20, 40, 40], "score": 0.5},
+]
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("truth", {"images": IMAGES}), ("a", ROWS), ("b", OTHER)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def linked(capsys, files, *flags):
+    status, said, error = run(capsys, *flags, "--groundtruth=truth.json", "-o", "out.json")
+    assert status == 0, error
+    return json.loads((files / "out.json").read_text()), said
+
+
+def test_detections_of_two_detectors_are_joined_and_then_linked(capsys, files):
+    """By hand: of the first frame the better box stays, and the other detector's object is new."""
+    rows, said = linked(capsys, files, "a.json", "b.json")
+    assert "8 detections, 2 tubes" in said
+    scores = {(r["image_id"], r["category_id"], r["bbox"][0]): r["score"] for r in rows}
+    assert scores == pytest.approx(
+        {
+            (10, 3, 20): 0.6,
+            (11, 3, 22): 0.6,
+            (12, 3, 24): 0.6,
+            (12, 4, 24): 0.2,
+            (11, 3, 80): 0.55,
+            (12, 3, 80): 0.55,
+        }
+    )
+
+
+def test_joined_detections_can_be_suppressed_frame_by_frame(capsys, files):
+    rows, said = linked(capsys, files, "a.json", "b.json", "--rule=nms")
+    assert "2 dropped detections" in said  # of two equal boxes the worse, and one beside a better
+    assert rows == [ROWS[0], ROWS[1], ROWS[3], ROWS[4], OTHER[1], OTHER[2]]
+    assert len(linked(capsys, files, "a.json", "b.json", "--rule=nms", "--nms_iou=1")[0]) == 8
+
+
+def test_the_released_rule_raises_what_lies_on_a_path(capsys, files):
+    """Own score plus twice the mean of the better half, .85; what is left over keeps its score."""
+    rows, said = linked(capsys, files, "a.json", "--rule=viterbi")
+    scores = {(r["image_id"], r["category_id"]): r["score"] for r in rows}
+    assert scores == pytest.approx(
+        {(10, 3): 0.9 + 1.7, (11, 3): 0.1 + 1.7, (12, 3): 0.8 + 1.7, (12, 4): 0.2 + 0.4}
+    )
+    assert "2 paths, 4 linked detections, 1 dropped detections" in said

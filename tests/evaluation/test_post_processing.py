@@ -5,13 +5,20 @@ import dataclasses
 import pytest
 
 from context_rcnn import configs
+from context_rcnn.evaluation.overlaps import NmsOptions
 from context_rcnn.evaluation.repeat_detections import RepeatDetectionOptions
 from context_rcnn.evaluation.seq_nms import SeqNmsOptions
+from context_rcnn.evaluation.viterbi import ViterbiOptions
 
 
 @pytest.mark.parametrize(
     ("settings", "options"),
-    [(configs.SeqNms, SeqNmsOptions), (configs.RepeatDetections, RepeatDetectionOptions)],
+    [
+        (configs.SeqNms, SeqNmsOptions),
+        (configs.RepeatDetections, RepeatDetectionOptions),
+        (configs.Viterbi, ViterbiOptions),
+        (configs.Nms, NmsOptions),
+    ],
 )
 def test_settings_have_the_options_names_and_defaults(settings, options):
     """Options live beside their algorithm, which runs without tf-models-official; hence twice."""

@@ -28,8 +28,11 @@ CORE = {
         "context_rcnn.evaluation.empties",
         "context_rcnn.evaluation.majority_vote",
         "context_rcnn.evaluation.motion",
+        "context_rcnn.evaluation.overlaps",
         "context_rcnn.evaluation.repeat_detections",
         "context_rcnn.evaluation.seq_nms",
+        "context_rcnn.evaluation.video_rows",
+        "context_rcnn.evaluation.viterbi",
     ),
     "beam_pipelines": ("beam_pipelines",),
 }

@@ -1,6 +1,7 @@
 """`context-rcnn simulate`, `validate` and `examples`: archives of cameras and videos."""
 
 import argparse
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -13,15 +14,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     _add_examples(verbs)
 
 
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.lower().partition("x")
-    try:
-        return int(width), int(height)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, got {text!r}") from None
-
-
 def _add_simulate(verbs: argparse._SubParsersAction) -> None:
+    from context_rcnn.simulation import settings
+
     simulate = verbs.add_parser(
         "simulate",
         help="write a simulated archive in a public data set's own layout",
@@ -32,72 +27,44 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
     kinds = simulate.add_subparsers(title="kinds", metavar="KIND", required=True)
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("output_dir", help="folder to write")
-    common.add_argument(
-        "--seed", type=int, default=0, help="seed of all random choices (default: 0)"
-    )
-    common.add_argument(
-        "--image_size",
-        type=_size,
-        help="size of the images, WIDTHxHEIGHT (default: 160x120; traffic 352x240)",
-    )
     common.add_argument("--workers", type=int, default=1, help="number of processes (default: 1)")
     common.add_argument(
         "--overwrite", action="store_true", help="write even into a folder that holds other things"
     )
-    study = argparse.ArgumentParser(add_help=False)
-    study.add_argument("--cameras", type=int, help="number of cameras (default: 12; traffic 8)")
-    study.add_argument("--days", type=int, help="length of the study (default: 60; traffic 3)")
-    traps = kinds.add_parser(
-        "camera-traps", parents=[common, study], help="animals on a trail, for months"
-    )
-    traps.add_argument(
-        "--triggers_per_day", type=float, help="number of bursts per camera and day (default: 4)"
-    )
-    traps.add_argument(
-        "--empty_fraction", type=float, help="share of bursts triggered by wind (default: .7)"
-    )
-    traps.add_argument("--species", type=int, help="number of species (default: 8)")
-    traps.add_argument(
-        "--max_burst", type=int, help="length of the longest burst, in frames (default: 10)"
-    )
-    traps.add_argument(
-        "--pretrain_fraction",
-        type=float,
-        help="share of the training cameras that go to a split `pretrain` (default: 0)",
-    )
-    traps.set_defaults(run=_simulate, kind="camera-traps")
-    traffic = kinds.add_parser("traffic", parents=[common, study], help="vehicles on a road")
-    traffic.add_argument(
-        "--clips_per_day", type=int, help="number of clips per camera and day (default: 4)"
-    )
-    traffic.add_argument(
-        "--frames_per_clip", type=int, help="number of frames in a clip (default: 30)"
-    )
-    traffic.add_argument(
-        "--frame_interval", type=float, help="seconds between two frames (default: 1)"
-    )
-    traffic.add_argument(
-        "--vehicles_per_frame", type=float, help="average number of vehicles (default: 14)"
-    )
-    traffic.add_argument(
-        "--dirt", action="store_true", help="imitate the known faults of the published archive"
-    )
-    traffic.set_defaults(run=_simulate, kind="traffic")
-    videos = kinds.add_parser("videos", parents=[common], help="animals in videos")
-    videos.add_argument("--videos", type=int, help="number of videos (default: 40)")
-    videos.add_argument(
-        "--frames", type=int, help="average number of frames in a video (default: 40)"
-    )
-    videos.add_argument("--species", type=int, help="number of species (default: 4)")
-    videos.add_argument(
-        "--animals", type=int, help="largest number of animals in a video (default: 2)"
-    )
-    videos.add_argument(
-        "--clear_fraction",
-        type=float,
-        help="share of the time in which the coat of an animal can be seen (default: .35)",
-    )
-    videos.set_defaults(run=_simulate, kind="videos")
+    for kind, what, described in (
+        ("camera-traps", "animals on a trail, for months", settings.CameraTrapSettings),
+        ("traffic", "vehicles on a road", settings.TrafficSettings),
+        ("videos", "animals in videos, whose looks come and go", settings.VideoSettings),
+    ):
+        parser = kinds.add_parser(kind, parents=[common], help=what)
+        _add_settings(parser, described)
+        parser.set_defaults(run=_simulate, kind=kind)
+
+
+def _add_settings(parser: argparse.ArgumentParser, described: type) -> None:
+    """A flag for each setting of a simulation, with its help text."""
+    from context_rcnn.simulation.arguments import shown
+
+    for field in dataclasses.fields(described):
+        flag, text = f"--{field.name}", field.metadata["help"]
+        if field.default is False:
+            parser.add_argument(flag, action="store_true", default=None, help=text)
+            continue
+        parse = field.metadata["parse"] or type(field.default)
+        text = f"{text} (default: {shown(field)})".replace("%", "%%")
+        parser.add_argument(flag, type=_explained(parse), help=text)
+
+
+def _explained(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser of text whose complaint argparse repeats."""
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
 
 
 def _simulate(args: argparse.Namespace, rest: list[str]) -> int:

@@ -14,16 +14,20 @@ Modules, from the outside in:
   bursts         the frames of one camera trap and the truth about them
   places, scenes, light  painting a place; seeing it; the light, weather and sensor of a moment
   species, sprites  the animals; how they are drawn
-  videos         animals that walk through videos: writes, counts
+  videos         a set of videos: writes, counts, opens again
+  film           one video: its cast, its frames, what each shows, its optical flow
+  motion, looks  how cameras and animals move; when animals hide what tells them apart
+  panorama, flow_files  a place for a moving camera; optical flow on disk
   traffic        a set of traffic cameras: writes, counts
   traffic_flow   which vehicles are on the road, and when
   roads, vehicles   the road as the camera sees it; what drives there
   citycam, writers  XML and regions; folders, photographs, JSON
-  jobs, arguments, canvas  workers; checks; small image operations
+  settings, arguments  the settings with their help texts; fields, parsing, checks
+  jobs, canvas   workers; small image operations
 """
 
 from context_rcnn.simulation.camera_traps import simulate_camera_traps
 from context_rcnn.simulation.traffic import simulate_traffic
-from context_rcnn.simulation.videos import simulate_videos
+from context_rcnn.simulation.videos import open_film, simulate_videos
 
-__all__ = ["simulate_camera_traps", "simulate_traffic", "simulate_videos"]
+__all__ = ["open_film", "simulate_camera_traps", "simulate_traffic", "simulate_videos"]

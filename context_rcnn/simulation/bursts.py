@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,7 +13,7 @@ from context_rcnn.simulation import canvas
 from context_rcnn.simulation.habits import CameraPlan, Trigger, Visit, schedule
 from context_rcnn.simulation.light import Moment, develop, sample_weather
 from context_rcnn.simulation.places import build_scene
-from context_rcnn.simulation.scenes import Mount, Scene, View
+from context_rcnn.simulation.scenes import Mount, Scene, Sight, View
 from context_rcnn.simulation.species import BY_NAME
 from context_rcnn.simulation.sprites import POSES, animal_sprite
 
@@ -20,18 +22,43 @@ MIN_PIXELS = 16  # visible pixels in such a frame; animals that show less are no
 
 _SOLID = 0.35  # opacity from which a pixel belongs to an animal
 _MOSTLY_HIDDEN = 0.45  # visible share below which a clear animal is called partial
-_SCENE, _WEATHER, _MOMENT, _WALK, _SENSOR = 10, 11, 12, 13, 14  # purposes of random streams
+_SCENE, _WEATHER, _MOMENT, _WALK, _SENSOR, _SHOWN = range(10, 16)  # purposes of random streams
 _DAY = 24 * 3600
+_PASSING = ("night", "blur", "camouflage")  # what an animal may step out of for a frame
 
-# Per difficulty: how much of the coat shows, opacity, and motion blur in lengths of the animal.
-# No coat shows in an ambiguous picture, so look-alikes are then equal to the last bit.
-_LOOKS = {
-    "clear": (1.0, 1.0, 0.0),
-    "far": (0.0, 0.95, 0.0),
-    "night": (0.0, 0.75, 0.0),
-    "blur": (0.0, 0.95, 0.32),
-    "camouflage": (0.0, 0.42, 0.0),
-    "cropped": (0.0, 1.0, 0.0),
+
+@dataclass(frozen=True)
+class Look:
+    """How an animal appears.
+
+    Attributes:
+      contrast: how much of its coat shows. Look-alikes without it are equal to the last bit.
+      opacity: how much of it stands out from the background.
+      motion: motion blur, in lengths of the animal.
+      defocus: radius of a blur that dissolves its outline, in lengths of the animal.
+      head_on: whether it faces the camera, where species of one colour are alike.
+      shadow: whether it darkens the ground, which says where it is even if it can hardly be seen.
+    """
+
+    contrast: float = 0.0
+    opacity: float = 1.0
+    motion: float = 0.0
+    defocus: float = 0.0
+    head_on: bool = False
+    shadow: bool = True
+
+
+LOOKS = {
+    "clear": Look(contrast=1.0),
+    "far": Look(opacity=0.95),
+    "night": Look(opacity=0.75),
+    "blur": Look(opacity=0.95, motion=0.32),
+    "camouflage": Look(opacity=0.42),
+    "cropped": Look(),
+    "plain": Look(),
+    "faint": Look(opacity=0.16, shadow=False),
+    "defocus": Look(defocus=0.13, shadow=False),
+    "head_on": Look(head_on=True),
 }
 
 
@@ -116,6 +143,7 @@ class CameraTrap:
         walk = self._walk(trigger, trigger.visit, view) if trigger.visit else None
         for number in range(trigger.frames):
             actors = walk.actors(number) if walk else []
+            actors = self._shown_after_all(trigger, number, actors)
             rng = self._generator(_SENSOR, trigger.index, number)
             bend = int(rng.integers(-moment.wind, moment.wind + 1))
             background = view.swaying(bend)
@@ -123,6 +151,18 @@ class CameraTrap:
             animals = [animal for _, animal in seen]
             image = develop(albedo, view, moment, rng)
             yield Frame(image, trigger.second + number, tuple(animals))
+
+    def _shown_after_all(self, trigger: Trigger, number: int, actors: list[Actor]) -> list[Actor]:
+        """The animals of a frame, some of a hard visit with a coat that shows in this frame."""
+        visit, chance = trigger.visit, self.plan.clear_in_burst
+        if visit is None or chance == 0 or visit.difficulty not in _PASSING:
+            return actors
+        clear = dataclasses.replace(visit, difficulty="clear")
+        drawn = self._generator(_SHOWN, trigger.index, number).random(len(actors))
+        return [
+            dataclasses.replace(actor, visit=clear) if draw < chance else actor
+            for actor, draw in zip(actors, drawn, strict=True)
+        ]
 
     def _generator(self, purpose: int, *key: int) -> np.random.Generator:
         return canvas.generator(self._seed, purpose, self.plan.index, *key)
@@ -195,8 +235,25 @@ class _Walk:
         return Actor(visit, px, py, row, length, pose, float(self._brightness[k]))
 
 
+@dataclass(frozen=True)
+class Placed:
+    """An animal as it was drawn.
+
+    Attributes:
+      actor: who it is.
+      mask: visible pixels, bool `[height, width]`.
+      whole: number of pixels it would have if nothing hid it.
+      box: left, top, width and height of its sharp drawing in the frame, hidden parts included.
+    """
+
+    actor: Actor
+    mask: np.ndarray
+    whole: int
+    box: tuple[float, float, int, int]
+
+
 def compose(
-    view: View, background: np.ndarray, actors: list[Actor], *, night: bool
+    view: Sight, background: np.ndarray, actors: list[Actor], *, night: bool
 ) -> tuple[np.ndarray, list[tuple[Actor, Animal]]]:
     """Puts animals into a background, far ones first.
 
@@ -204,58 +261,80 @@ def compose(
       The picture without light, and of each animal that shows enough who it is and what is seen.
     """
     albedo = background.copy() if actors else background
-    unit = albedo.shape[1] / 160
-    placed: list[tuple[Actor, np.ndarray, int]] = []
+    return albedo, annotate(place(albedo, view, actors, night=night))
+
+
+def place(albedo: np.ndarray, view: Sight, actors: list[Actor], *, night: bool) -> list[Placed]:
+    """Draws animals into `albedo`, far ones first; nearer ones take pixels from farther ones."""
+    placed: list[Placed] = []
     for actor in sorted(actors, key=lambda a: a.row):
-        mask, whole = _paint(albedo, view, actor, night)
-        for _, farther, _ in placed:
-            farther &= ~mask
-        placed.append((actor, mask, whole))
+        new = _paint(albedo, view, actor, night)
+        for farther in placed:
+            farther.mask[new.mask] = False
+        placed.append(new)
+    return placed
+
+
+def annotate(placed: list[Placed]) -> list[tuple[Actor, Animal]]:
+    """Of each animal that shows enough, who it is and what is seen."""
     seen = []
-    for actor, mask, whole in placed:
-        pixels = np.count_nonzero(mask)
+    for one in placed:
+        unit = one.mask.shape[1] / 160
+        pixels = np.count_nonzero(one.mask)
         if pixels < MIN_PIXELS * unit**2:
             continue
-        sides = sorted(canvas.filled_box(mask)[2:])
+        sides = sorted(canvas.filled_box(one.mask)[2:])
         if any(side < least * unit for side, least in zip(sides, MIN_SIDES, strict=True)):
             continue
-        difficulty = actor.visit.difficulty
-        if difficulty == "clear" and pixels < _MOSTLY_HIDDEN * whole:
+        difficulty = one.actor.visit.difficulty
+        if difficulty == "clear" and pixels < _MOSTLY_HIDDEN * one.whole:
             difficulty = "partial"
-        seen.append((actor, Animal(actor.visit.species, mask, difficulty, pixels / whole)))
-    return albedo, seen
+        animal = Animal(one.actor.visit.species, one.mask, difficulty, pixels / one.whole)
+        seen.append((one.actor, animal))
+    return seen
 
 
-def _paint(albedo: np.ndarray, view: View, actor: Actor, night: bool) -> tuple[np.ndarray, int]:
-    """Draws an animal into `albedo`.
-
-    Returns:
-      Its visible mask, and the number of pixels it would have if nothing hid it.
-    """
-    contrast, opacity, blur = _LOOKS[actor.visit.difficulty]
-    sprite = animal_sprite(actor.visit.species, actor.length, pose=actor.pose, contrast=contrast)
-    rgba = np.dstack([sprite.rgb * sprite.alpha[..., None], sprite.alpha])
+def _paint(albedo: np.ndarray, view: Sight, actor: Actor, night: bool) -> Placed:
+    """Draws an animal into `albedo`."""
+    look = LOOKS[actor.visit.difficulty]
+    sprite = animal_sprite(
+        actor.visit.species,
+        actor.length,
+        pose=actor.pose,
+        contrast=look.contrast,
+        head_on=look.head_on,
+    )
+    sharp = np.dstack([sprite.rgb * sprite.alpha[..., None], sprite.alpha])
     if actor.visit.direction < 0:
-        rgba = rgba[:, ::-1]
-    rgba = canvas.motion_blur(rgba, round(blur * actor.length))
+        sharp = sharp[:, ::-1]
+    rgba = canvas.motion_blur(sharp, round(look.motion * actor.length))
+    opaque = rgba[..., 3]
+    foot = round(actor.y)
+    if radius := look.defocus * actor.length:
+        border = math.ceil(2 * radius)
+        opaque = np.pad(opaque, border)
+        rgba = canvas.defocus(np.pad(rgba, ((border, border), (border, border), (0, 0))), radius)
+        foot += border
     height, width = rgba.shape[:2]
-    left, top = round(actor.x - width / 2), round(actor.y) - height
+    left, top = round(actor.x - width / 2), foot - height
     mask = np.zeros(albedo.shape[:2], bool)
-    whole = int(np.count_nonzero(rgba[..., 3] > _SOLID))
+    whole = int(np.count_nonzero(opaque > _SOLID))
+    box = (left + (width - sharp.shape[1]) / 2, round(actor.y) - sharp.shape[0],
+           sharp.shape[1], sharp.shape[0])  # fmt: skip
     window = canvas.visible_window(left, top, (height, width), mask.shape)
     if window is None:
-        return mask, whole
+        return Placed(actor, mask, whole, box)
     rows, columns, inner_rows, inner_columns = window
     hiding = view.occlusion(actor.row)
     shows = 1.0 if hiding is None else 1 - hiding[rows, columns]
-    if not night:
+    if look.shadow and not night:
         _shade_ground(albedo, left, round(actor.y), width, hiding)
     rgba = rgba[inner_rows, inner_columns] * np.asarray(shows)[..., None]
-    alpha = opacity * rgba[..., 3:]
+    alpha = look.opacity * rgba[..., 3:]
     albedo[rows, columns] *= 1 - alpha
-    albedo[rows, columns] += opacity * actor.brightness * rgba[..., :3]
-    mask[rows, columns] = rgba[..., 3] > _SOLID
-    return mask, whole
+    albedo[rows, columns] += look.opacity * actor.brightness * rgba[..., :3]
+    mask[rows, columns] = opaque[inner_rows, inner_columns] * np.asarray(shows) > _SOLID
+    return Placed(actor, mask, whole, box)
 
 
 def _shade_ground(

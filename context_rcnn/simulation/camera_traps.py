@@ -18,18 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.simulation import writers
-from context_rcnn.simulation.arguments import check, check_common
+from context_rcnn.simulation.arguments import first_day, parameters
 from context_rcnn.simulation.bursts import CameraTrap, Frame
 from context_rcnn.simulation.canvas import mask_box
-from context_rcnn.simulation.habits import (
-    MAX_BURST,
-    CameraPlan,
-    plan_network,
-    schedule,
-    species_names,
-)
+from context_rcnn.simulation.habits import CameraPlan, plan_network, schedule, species_names
 from context_rcnn.simulation.jobs import Progress, run_jobs
-from context_rcnn.simulation.species import CATALOGUE, lookalike
+from context_rcnn.simulation.settings import CameraTrapSettings
+from context_rcnn.simulation.species import lookalike
 
 MAKE, MODEL = "TrailCam", "TC-160"
 
@@ -40,114 +35,47 @@ _TIME = "%Y-%m-%d %H:%M:%S"
 def simulate_camera_traps(
     output_dir: str | os.PathLike[str],
     *,
-    cameras: int = 12,
-    days: int = 60,
-    seed: int = 0,
-    image_size: tuple[int, int] = (160, 120),
-    triggers_per_day: float = 4.0,
-    empty_fraction: float = 0.7,
-    species: int = 8,
-    max_burst: int = MAX_BURST,
     workers: int = 1,
-    val_fraction: float = 0.25,
-    pretrain_fraction: float = 0.0,
-    start: str = "2019-05-01",
-    images_per_folder: int = 500,
     overwrite: bool = False,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Simulates static cameras that animals pass by, and writes their photographs and labels.
 
-    The same arguments give the same bytes, whatever the number of workers. With more than one
+    The same settings give the same bytes, whatever the number of workers. With more than one
     worker the calling script needs the usual `if __name__ == "__main__":`.
 
     Args:
       output_dir: folder to write; an earlier simulation in it is replaced.
-      cameras: number of cameras, each at its own place.
-      days: length of the study.
-      seed: seed of all random choices.
-      image_size: width and height of the photographs.
-      triggers_per_day: how often a camera's sensor fires on average; each time it takes a burst of
-        frames, one a second.
-      empty_fraction: share of the triggers that were fired by wind, not by an animal.
-      species: number of species, of which the first of the catalogue are the most common.
-      max_burst: frames of the longest burst; with 1, every frame is of another visit.
       workers: processes to use.
-      val_fraction: share of the cameras held out for validation, rounded up.
-      pretrain_fraction: share of the other cameras, rounded down, that make the split "pretrain",
-        for what must not have seen the cameras that a model learns from later.
-      start: first day, ISO format.
-      images_per_folder: number of files after which a camera opens its next overflow folder.
       overwrite: write even into a folder that holds other things; they are kept.
       progress: called as `progress(camera, frames_done, frames_total)` when a camera is done.
+      **settings: fields of `CameraTrapSettings`.
 
     Returns:
       Counts: frames, empty frames, triggers, boxes, each by class, camera and difficulty.
     """
-    check("cameras", cameras, isinstance(cameras, int) and cameras >= 1, "an integer of at least 1")
-    check("days", days, isinstance(days, int) and days >= 1, "an integer of at least 1")
-    check("triggers_per_day", triggers_per_day, 0 < triggers_per_day <= 500, "in (0, 500]")
-    check("empty_fraction", empty_fraction, 0 <= empty_fraction <= 1, "in 0..1")
-    check("species", species, species in range(1, len(CATALOGUE) + 1), f"in 1..{len(CATALOGUE)}")
-    check("max_burst", max_burst, max_burst in range(1, MAX_BURST + 1), f"in 1..{MAX_BURST}")
-    check("val_fraction", val_fraction, 0 <= val_fraction < 1, "in [0, 1)")
-    check("pretrain_fraction", pretrain_fraction, 0 <= pretrain_fraction < 1, "in [0, 1)")
-    check("images_per_folder", images_per_folder, 1 <= images_per_folder <= 9999, "in 1..9999")
-    first_day = check_common(
-        seed=seed, workers=workers, image_size=image_size, smallest=64, start=start
-    )
+    chosen = CameraTrapSettings(**settings)
+    writers.check_workers(workers)
     root = Path(output_dir)
     writers.prepare_folder(root, "simulate_camera_traps", _CONTENTS, overwrite)
-    parameters = {
-        "cameras": cameras,
-        "days": days,
-        "seed": seed,
-        "image_size": list(image_size),
-        "triggers_per_day": triggers_per_day,
-        "empty_fraction": empty_fraction,
-        "species": species,
-        "max_burst": max_burst,
-        "val_fraction": val_fraction,
-        "pretrain_fraction": pretrain_fraction,
-        "start": first_day.strftime(_TIME),
-        "images_per_folder": images_per_folder,
+    marker: dict[str, Any] = {
+        "simulator": "simulate_camera_traps",
+        "parameters": parameters(chosen),
     }
-    marker: dict[str, Any] = {"simulator": "simulate_camera_traps", "parameters": parameters}
     writers.write_json(root / writers.MARKER, marker)
-
-    plans = plan_network(
-        seed,
-        cameras=cameras,
-        days=days,
-        species=species,
-        triggers_per_day=triggers_per_day,
-        empty_fraction=empty_fraction,
-        val_fraction=val_fraction,
-        max_burst=max_burst,
-    )
-    names = species_names(species)
-    jobs = [
-        _CameraJob(
-            root=root / "images",
-            plan=plan,
-            names=names,
-            seed=seed,
-            days=days,
-            image_size=(image_size[0], image_size[1]),
-            start=first_day,
-            images_per_folder=images_per_folder,
-            frames=sum(trigger.frames for trigger in schedule(seed, plan, days)),
-        )
-        for plan in plans
-    ]
+    plans = plan_network(chosen)
+    names = species_names(chosen.species, chosen.world)
+    jobs = [_CameraJob(root / "images", plan, names, chosen) for plan in plans]
     records = run_jobs(jobs, workers, progress)
-    writers.write_json(root / "camera_traps.json", _dataset(records, names, first_day))
-    writers.write_json(root / "splits.json", _splits(plans, pretrain_fraction))
+    first = first_day(chosen.start)
+    writers.write_json(root / "camera_traps.json", _dataset(records, names, first))
+    writers.write_json(root / "splits.json", _splits(plans, chosen.pretrain_fraction))
     pairs = {
         (min(name, other), max(name, other)) for name in names if (other := lookalike(name, names))
     }
-    marker["lookalikes"] = sorted(pairs)
-    marker["cameras"] = {plan.name: r.truth for plan, r in zip(plans, records, strict=True)}
+    truth = {plan.name: r.truth for plan, r in zip(plans, records, strict=True)}
+    marker |= {"lookalikes": sorted(pairs), "cameras": truth}
     writers.write_json(root / writers.MARKER, marker)
     return _summary(plans, records, names)
 
@@ -170,25 +98,29 @@ class _CameraJob:
     root: Path
     plan: CameraPlan
     names: tuple[str, ...]
-    seed: int
-    days: int
-    image_size: tuple[int, int]
-    start: datetime.datetime
-    images_per_folder: int
-    frames: int
+    settings: CameraTrapSettings
 
     @property
     def name(self) -> str:
         return self.plan.name
 
+    @property
+    def frames(self) -> int:
+        triggers = schedule(self.settings.seed, self.plan, self.settings.days)
+        return sum(trigger.frames for trigger in triggers)
+
     def __call__(self) -> _Records:
-        camera = CameraTrap(self.seed, self.plan, days=self.days, image_size=self.image_size)
+        settings = self.settings
+        camera = CameraTrap(
+            settings.seed, self.plan, days=settings.days, image_size=settings.image_size
+        )
+        start = first_day(settings.start)
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         (self.root / self.name).mkdir(parents=True)
         for trigger in camera.triggers:
             for number, frame in enumerate(camera.frames(trigger)):
-                taken = self.start + datetime.timedelta(seconds=frame.second)
+                taken = start + datetime.timedelta(seconds=frame.second)
                 file_name = self._file_name(len(images))
                 path = self.root / file_name
                 path.parent.mkdir(exist_ok=True)
@@ -197,8 +129,8 @@ class _CameraJob:
                 image = {
                     "id": image_id,
                     "file_name": file_name,
-                    "width": self.image_size[0],
-                    "height": self.image_size[1],
+                    "width": settings.image_size[0],
+                    "height": settings.image_size[1],
                     "location": self.name,
                     "datetime": taken.strftime(_TIME),
                     "seq_id": f"{self.name}-seq-{trigger.index:05d}",
@@ -218,7 +150,7 @@ class _CameraJob:
         """
         if self.plan.index % 3 == 2:
             return f"{self.name}/IMG_{index + 1:05d}.JPG"
-        folder, place = divmod(index, self.images_per_folder)
+        folder, place = divmod(index, self.settings.images_per_folder)
         return f"{self.name}/{100 + folder}RECNX/IMG_{place + 1:04d}.JPG"
 
     def _annotations(self, image_id: str, frame: Frame) -> list[dict[str, Any]]:
@@ -237,8 +169,10 @@ class _CameraJob:
         ]
 
     def _truth(self, camera: CameraTrap) -> dict[str, Any]:
+        start = first_day(self.settings.start)
+
         def stamp(second: int) -> str:
-            return (self.start + datetime.timedelta(seconds=second)).strftime(_TIME)
+            return (start + datetime.timedelta(seconds=second)).strftime(_TIME)
 
         distractors = []
         for place, distractor in enumerate(camera.scene.distractors):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:
@@ -59,6 +59,12 @@ def motion_blur(plane: np.ndarray, pixels: int) -> np.ndarray:
     padded = np.pad(plane, ((0, 0), (pixels, pixels - 1), (0, 0)))
     sums = np.cumsum(padded, axis=1, dtype=np.float32)
     return (sums[:, pixels:] - sums[:, :-pixels]) / pixels
+
+
+def defocus(image: np.ndarray, radius: float) -> np.ndarray:
+    """Blurs an RGB or RGBA image, its opacity multiplied in, with a Gaussian of that radius."""
+    blurred = Image.fromarray(to_uint8(image)).filter(ImageFilter.GaussianBlur(radius))
+    return np.asarray(blurred, np.float32) / 255
 
 
 def grey(image: np.ndarray) -> np.ndarray:

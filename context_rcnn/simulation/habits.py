@@ -16,9 +16,9 @@ import numpy as np
 from context_rcnn.simulation.canvas import generator
 from context_rcnn.simulation.light import SUNRISE, SUNSET
 from context_rcnn.simulation.scenes import Mount
-from context_rcnn.simulation.species import BY_NAME, CATALOGUE, lookalike
+from context_rcnn.simulation.settings import MAX_BURST, CameraTrapSettings
+from context_rcnn.simulation.species import BY_NAME, WORLDS, lookalike
 
-MAX_BURST = 10
 # How hard a visit is to recognise, and how often that happens. All but "clear" are ambiguous.
 DIFFICULTIES = {
     "clear": 0.57,
@@ -96,35 +96,29 @@ class CameraPlan:
     visits: int
     bumps: tuple[tuple[int, Mount], ...]  # (second, how it hangs since then, in frame widths)
     max_burst: int = MAX_BURST  # frames of a burst at most
+    clear_visits: float = DIFFICULTIES["clear"]
+    clear_in_burst: float = 0.0  # see CameraTrapSettings
+    herd: float = 1.0
 
 
-def species_names(count: int) -> tuple[str, ...]:
-    """The `count` most common species of the catalogue."""
-    return tuple(species.name for species in CATALOGUE[:count])
+def species_names(count: int, world: str = "home") -> tuple[str, ...]:
+    """The `count` most common species of a world."""
+    return tuple(species.name for species in WORLDS[world][:count])
 
 
-def plan_network(
-    seed: int,
-    *,
-    cameras: int,
-    days: int,
-    species: int,
-    triggers_per_day: float,
-    empty_fraction: float,
-    val_fraction: float,
-    max_burst: int = MAX_BURST,
-) -> list[CameraPlan]:
+def plan_network(settings: CameraTrapSettings) -> list[CameraPlan]:
     """Plans all cameras.
 
     Every species at home at a validation camera is at home at a training camera too, and within
     each split the homes of a look-alike pair alternate between its two species.
     """
+    seed, cameras, days = settings.seed, settings.cameras, settings.days
     rng = generator(seed, _NETWORK)
-    names = species_names(species)
-    splits = _draw_splits(rng, cameras, val_fraction)
+    names = species_names(settings.species, settings.world)
+    splits = _draw_splits(rng, cameras, settings.val_fraction)
     activity = rng.uniform(0.8, 1.2, cameras)
-    triggers = np.maximum(np.rint(activity * triggers_per_day * days), 1).astype(int)
-    visits = np.rint(triggers * (1 - empty_fraction)).astype(int)
+    triggers = np.maximum(np.rint(activity * settings.triggers_per_day * days), 1).astype(int)
+    visits = np.rint(triggers * (1 - settings.empty_fraction)).astype(int)
     homes = _draw_homes(rng, names, splits, visits)
     at_home_in_training = {n for split, home in zip(splits, homes, strict=True)
                            if split == "train" for n in home}  # fmt: skip
@@ -145,7 +139,10 @@ def plan_network(
                 triggers=int(triggers[index]),
                 visits=int(visits[index]) if home else 0,
                 bumps=_draw_bumps(generator(seed, _MIX, index, 1), days),
-                max_burst=max_burst,
+                max_burst=settings.max_burst,
+                clear_visits=settings.clear_visits,
+                clear_in_burst=settings.clear_in_burst,
+                herd=settings.herd,
             )
         )
     return plans
@@ -249,11 +246,19 @@ def schedule(seed: int, plan: CameraPlan, days: int) -> list[Trigger]:
 
 def _draw_difficulties(rng: np.random.Generator, plan: CameraPlan) -> list[str]:
     """The difficulty of each visit, in shares as exact as whole numbers allow, clear ones first."""
-    limits = np.cumsum(list(DIFFICULTIES.values()))
+    limits = np.cumsum(_shares(plan.clear_visits))
     levels = (np.arange(plan.visits) + rng.random()) / max(plan.visits, 1) * limits[-1]
     drawn = [list(DIFFICULTIES)[k] for k in np.searchsorted(limits, levels, side="right")]
     first = len(plan.residents)
     return ["clear"] * first + [str(name) for name in rng.permutation(drawn[first:])]
+
+
+def _shares(clear: float) -> list[float]:
+    """How often each of DIFFICULTIES happens if a share of the visits is clear."""
+    if clear == DIFFICULTIES["clear"]:
+        return list(DIFFICULTIES.values())
+    hard = (1 - clear) / (1 - DIFFICULTIES["clear"])
+    return [clear if name == "clear" else hard * share for name, share in DIFFICULTIES.items()]
 
 
 def _draw_visit(
@@ -268,7 +273,8 @@ def _draw_visit(
     if stray:
         species = plan.strays.get(species, species)
     look = BY_NAME[species]
-    count = 1 if difficulty == "cropped" else 1 + min(int(rng.poisson(look.herd - 1)), 5)
+    others = max(look.herd * plan.herd - 1, 0)
+    count = 1 if difficulty == "cropped" else 1 + min(int(rng.poisson(others)), 5)
     trail = resident.lengths
     if difficulty == "far":
         trail = (float(rng.uniform(0.065, 0.09)),) * 2

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from context_rcnn.simulation import canvas
-from context_rcnn.simulation.scenes import View
+from context_rcnn.simulation.scenes import Sight
 
 SUNRISE, SUNSET = 5.8, 20.2  # hours; a camera switches to infrared outside of them
 
@@ -53,7 +53,9 @@ def sample_weather(rng: np.random.Generator, *, snowy: bool) -> tuple[str, float
     return weather, float(rng.uniform(0.3, 1.0))
 
 
-def develop(albedo: np.ndarray, view: View, moment: Moment, rng: np.random.Generator) -> np.ndarray:
+def develop(
+    albedo: np.ndarray, view: Sight, moment: Moment, rng: np.random.Generator
+) -> np.ndarray:
     """Returns the photograph `[height, width, 3]` uint8 of an unlit picture.
 
     How much randomness is drawn does not depend on what the picture shows, so the same frame with
@@ -71,7 +73,7 @@ def develop(albedo: np.ndarray, view: View, moment: Moment, rng: np.random.Gener
     return canvas.to_uint8(image + noise * rng.standard_normal(shape, np.float32))
 
 
-def _daylight(albedo: np.ndarray, view: View, moment: Moment) -> np.ndarray:
+def _daylight(albedo: np.ndarray, view: Sight, moment: Moment) -> np.ndarray:
     low = moment.twilight
     overcast = moment.strength if moment.weather != "clear" else 0.0
     warm = low * (1 - 0.7 * overcast)
@@ -88,7 +90,7 @@ def _daylight(albedo: np.ndarray, view: View, moment: Moment) -> np.ndarray:
     return image
 
 
-def _infrared(albedo: np.ndarray, view: View, moment: Moment) -> np.ndarray:
+def _infrared(albedo: np.ndarray, view: Sight, moment: Moment) -> np.ndarray:
     grey = 0.42 * albedo[..., 0] + 0.36 * albedo[..., 1] + 0.22 * albedo[..., 2]
     height, width = grey.shape
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
@@ -99,7 +101,7 @@ def _infrared(albedo: np.ndarray, view: View, moment: Moment) -> np.ndarray:
     return (0.03 + 1.02 * moment.exposure * grey * flash)[..., None].repeat(3, axis=2)
 
 
-def _fog(image: np.ndarray, view: View, moment: Moment) -> np.ndarray:
+def _fog(image: np.ndarray, view: Sight, moment: Moment) -> np.ndarray:
     level = 0.30 if moment.night else 0.74 * (1 - 0.45 * moment.twilight)
     thickness = moment.strength * np.clip(0.85 - 0.95 * view.nearness, 0.05, 0.75)
     return image + thickness[..., None] * (np.float32(level) - image)

@@ -46,10 +46,10 @@ BIOMES: tuple[Biome, ...] = (
 class _Painter:
     """Paints a scene from far to near."""
 
-    def __init__(self, rng: np.random.Generator, size: tuple[int, int], biome: Biome):
+    def __init__(self, rng: np.random.Generator, size: tuple[int, int], biome: Biome, margin: int):
         self.rng = rng
         self.biome = biome
-        self.margin = round(MARGIN * size[0])
+        self.margin = margin
         self.width, self.height = (side + 2 * self.margin for side in size)
         self.unit = size[0] / 160
         self.horizon = self.margin + rng.uniform(0.20, 0.36) * size[1]
@@ -126,6 +126,13 @@ class _Painter:
     def bush(self, x: float, foot: float) -> Prop:
         scale = self.scale(foot) * self.rng.uniform(0.8, 1.3)
         return Prop(_bytes(self._foliage(x, foot - 6 * scale, 12 * scale, 6 * scale, 9)), foot)
+
+    def thicket(self, x: float) -> Prop:
+        """A tall bush close to the camera, in front of everything."""
+        foot = self.perspective.row(1.15)
+        scale = self.scale(foot) * self.rng.uniform(0.9, 1.3)
+        alpha = self._foliage(x, foot - 26 * scale, 13 * scale, 30 * scale, 30)
+        return Prop(_bytes(alpha), foot)
 
     def rock(self, x: float, foot: float) -> Prop:
         scale = self.scale(foot) * self.rng.uniform(0.7, 1.5)
@@ -205,7 +212,12 @@ def _bytes(plane: np.ndarray) -> np.ndarray:
 
 
 def build_scene(
-    rng: np.random.Generator, frame_size: tuple[int, int], distractors: tuple[str, ...] = ()
+    rng: np.random.Generator,
+    frame_size: tuple[int, int],
+    distractors: tuple[str, ...] = (),
+    *,
+    margin: int = 0,
+    thickets: int = 0,
 ) -> Scene:
     """Builds a random place.
 
@@ -213,9 +225,11 @@ def build_scene(
       rng: source of randomness.
       frame_size: width and height of the frames that will show it.
       distractors: species that still things of this place look like.
+      margin: pixels at least by which the place is larger than the frame, on every side.
+      thickets: number of bushes close to the camera.
     """
     biome = BIOMES[int(rng.integers(len(BIOMES)))]
-    painter = _Painter(rng, frame_size, biome)
+    painter = _Painter(rng, frame_size, biome, max(round(MARGIN * frame_size[0]), margin))
     painter.background()
     painter.path()
     perspective = painter.perspective
@@ -249,6 +263,7 @@ def build_scene(
         else:
             paint = {"tree": painter.tree, "bush": painter.bush, "rock": painter.rock}[what]
             props.append(paint(x, row))
+    props += [painter.thicket(rng.uniform(0, painter.width)) for _ in range(thickets)]
     return Scene(
         albedo=_bytes(painter.albedo),
         sky=_bytes(painter.sky),

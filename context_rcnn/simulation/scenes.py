@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -88,6 +88,17 @@ class Mount:
     dy: float = 0.0
 
 
+class Sight(Protocol):
+    """What a frame shows of a place, without animals; all layers are `[height, width, ...]`."""
+
+    albedo: np.ndarray
+    sky: np.ndarray
+    nearness: np.ndarray  # [height, 1] of the ground at each row; 0 at the horizon and beyond
+
+    def occlusion(self, row: float) -> np.ndarray | None:
+        """Opacity `[height, width]` of all that stands in front of scene row `row`."""
+
+
 class View:
     """A scene as the frame shows it under one mount."""
 
@@ -106,7 +117,6 @@ class View:
         # Masks, in the order of the scene.
         self.distractors = [self._look(d.mask) > 0.5 for d in scene.distractors]
         rows = np.arange(self.height, dtype=np.float32) + scene.margin
-        # Of the ground at each row of the frame; 0 at the horizon and beyond.
         self.nearness = np.clip(scene.perspective.nearness(rows), 0, 1)[:, None]
         self._swung: dict[int, np.ndarray] = {}
 

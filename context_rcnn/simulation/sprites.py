@@ -18,6 +18,7 @@ from context_rcnn.simulation import canvas
 from context_rcnn.simulation.species import BY_NAME, Build
 
 POSES = 8  # four phases of the stride, head up or down
+HEAD_ON_WIDTH = 0.36  # of an animal that faces the camera, in lengths
 CONTRAST_STEPS = 8  # coats are cached at this many strengths
 
 _TRUNK = 88  # pixels of a trunk length while drawing
@@ -183,6 +184,10 @@ def _rump(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.clip((np.quantile(x, 0.45) - x) * 12 + 0.5, 0, 1)
 
 
+def _saddle(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.clip(2.0 - np.abs(x - np.quantile(x, 0.5)) / 0.12, 0, 1)
+
+
 def _plain(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.zeros_like(x)
 
@@ -195,6 +200,7 @@ COATS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "patches": _patches,
     "collar": _collar,
     "rump": _rump,
+    "saddle": _saddle,
 }
 
 
@@ -220,16 +226,42 @@ def _drawn(species: str, pose: int, contrast_step: int) -> Image.Image:
     return Image.fromarray(canvas.to_uint8(np.dstack([rgb, alpha])), "RGBA")
 
 
-def animal_sprite(species: str, length: float, *, pose: int = 0, contrast: float = 1.0) -> Sprite:
+@functools.cache
+def _drawn_head_on(colour: tuple[float, ...], pose: int) -> Image.Image:
+    """The large RGBA drawing of an animal that faces the camera: a body of any species."""
+    pen = _Pen(0.30, 0.90)
+    lift = 0.03 * (pose % 4 % 3)
+    for x, up in ((-0.14, lift), (0.14, 0.03 - lift)):
+        pen.limb("body", [(x, 0.4), (x, 0.05 + up)], [0.13, 0.10])
+        pen.ellipse("accents", x, 0.04 + up, 0.06, 0.03)
+    pen.ellipse("body torso", 0.0, 0.50, 0.26, 0.25)
+    pen.ellipse("body", 0.0, 0.70, 0.14, 0.16)
+    pen.ellipse("accents", 0.0, 0.61, 0.06, 0.05)
+    planes = {name: np.asarray(image, np.float32) / 255 for name, image in pen.layers.items()}
+    rgb = np.broadcast_to(np.asarray(colour, np.float32), (*planes["body"].shape, 3))
+    rgb = canvas.blend(rgb, 0.25 * rgb, 0.8 * planes["accents"])
+    x, y, w, h = canvas.filled_box(planes["body"] > 0)
+    rgba = np.dstack([rgb, planes["body"]])[y : y + h, x : x + w]
+    return Image.fromarray(canvas.to_uint8(rgba), "RGBA")
+
+
+def animal_sprite(
+    species: str, length: float, *, pose: int = 0, contrast: float = 1.0, head_on: bool = False
+) -> Sprite:
     """Returns an animal `length` pixels long from muzzle to tail.
 
     Args:
       species: a name of the catalogue.
-      length: width of the picture in pixels.
+      length: width of the picture in pixels, if the animal is seen from the side.
       pose: 0..POSES-1.
       contrast: how much of the coat's pattern shows, 0..1.
+      head_on: whether it faces the camera, where species of one colour look alike.
     """
-    drawing = _drawn(species, pose, round(contrast * CONTRAST_STEPS))
+    if head_on:
+        drawing = _drawn_head_on(BY_NAME[species].colour, pose)
+        length = HEAD_ON_WIDTH * length
+    else:
+        drawing = _drawn(species, pose, round(contrast * CONTRAST_STEPS))
     width = max(round(length), 3)
     height = max(round(length * drawing.height / drawing.width), 3)
     small = np.asarray(drawing.resize((width, height), Image.Resampling.BOX), np.float32) / 255

@@ -23,11 +23,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from context_rcnn.simulation import canvas, citycam, writers
-from context_rcnn.simulation.arguments import check, check_common
+from context_rcnn.simulation.arguments import first_day, parameters
 from context_rcnn.simulation.jobs import Progress, run_jobs
 from context_rcnn.simulation.roads import WEATHERS, Road, build_road, photograph
-from context_rcnn.simulation.traffic_flow import Flow, OnRoad, Timetable, park
-from context_rcnn.simulation.vehicles import TYPES, VehiclePainter, shares_of_a_road
+from context_rcnn.simulation.settings import TrafficSettings
+from context_rcnn.simulation.traffic_flow import Flow, OnRoad, Timetable, Traffic, park
+from context_rcnn.simulation.vehicles import TYPES, VehiclePainter, road_fleet, shares_of_a_road
 
 # CityCam's cameras, and as many of our own as anybody may want; every other one is counted to
 # Downtown here, the others to Parkway.
@@ -41,114 +42,48 @@ MIN_PIXELS, MIN_SIDE = 45, 4
 
 _SEPARATION, _BIG = "train_test_separation", "bigbus"
 _CONTENTS = (*CAMERA_IDS, _BIG, _SEPARATION, writers.MARKER)
-_ROAD, _PARKED, _BUS, _CLIPS, _FLOW, _SENSOR, _SHARES = range(20, 27)  # random streams
-_TIME = "%Y-%m-%d %H:%M:%S"
+_ROAD, _PARKED, _BUS, _CLIPS, _FLOW, _SENSOR, _SHARES, _FLEET = range(20, 28)  # random streams
 
 
 def simulate_traffic(
     output_dir: str | os.PathLike[str],
     *,
-    cameras: int = 8,
-    days: int = 3,
-    clips_per_day: int = 4,
-    frames_per_clip: int = 30,
-    frame_interval: float = 1.0,
-    seed: int = 0,
-    image_size: tuple[int, int] = (352, 240),
-    vehicles_per_frame: float = 14,
-    bus_period: float = 180.0,
-    test_fraction: float = 0.25,
-    start: str = "2016-05-02",
     workers: int = 1,
-    dirt: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Simulates traffic cameras and writes their clips and labels.
 
-    The same arguments give the same bytes, whatever the number of workers. With more than one
+    The same settings give the same bytes, whatever the number of workers. With more than one
     worker the calling script needs the usual `if __name__ == "__main__":`.
 
     Args:
       output_dir: folder to write; an earlier simulation in it is replaced.
-      cameras: number of cameras.
-      days: days on which clips are taken.
-      clips_per_day: clips of a camera on a day, each in an hour of its own.
-      frames_per_clip: frames of a clip.
-      frame_interval: seconds between frames.
-      seed: seed of all random choices.
-      image_size: width and height of the frames.
-      vehicles_per_frame: mean number of annotated vehicles.
-      bus_period: seconds between two passes of a camera's bus.
-      test_fraction: share of the cameras whose clips are listed for testing, rounded up.
-      start: first day, ISO format.
       workers: processes to use.
-      dirt: repeat the faults of the published archive (see `citycam`), and add a "big*" folder.
       overwrite: write even into a folder that holds other things; they are kept.
       progress: called as `progress(camera, frames_done, frames_total)` when a camera is done.
+      **settings: fields of `TrafficSettings`.
 
     Returns:
       Counts: clips, frames, boxes, boxes by type and frames by camera.
     """
-    number = len(CAMERA_IDS)
-    check("cameras", cameras, cameras in range(1, number + 1), f"an integer in 1..{number}")
-    check("days", days, isinstance(days, int) and days >= 1, "an integer of at least 1")
-    check("clips_per_day", clips_per_day, clips_per_day in range(1, 25), "an integer in 1..24")
-    check("frames_per_clip", frames_per_clip, frames_per_clip in range(1, 10**6), "at least 1")
-    check("frame_interval", frame_interval, frame_interval > 0, "above 0")
-    clip_seconds = frames_per_clip * frame_interval
-    check("frames_per_clip", frames_per_clip, clip_seconds <= 3600, "few enough to fit an hour")
-    check("vehicles_per_frame", vehicles_per_frame, 1 <= vehicles_per_frame <= 30, "in 1..30")
-    check("bus_period", bus_period, bus_period >= 15, "at least 15 seconds")
-    check("test_fraction", test_fraction, 0 <= test_fraction < 1, "in [0, 1)")
-    first_day = check_common(
-        seed=seed, workers=workers, image_size=image_size, smallest=96, start=start
-    ).replace(hour=0, minute=0, second=0)
+    chosen = TrafficSettings(**settings)
+    writers.check_workers(workers)
     root = Path(output_dir)
     writers.prepare_folder(root, "simulate_traffic", _CONTENTS, overwrite)
-    parameters = {
-        "cameras": cameras,
-        "days": days,
-        "clips_per_day": clips_per_day,
-        "frames_per_clip": frames_per_clip,
-        "frame_interval": frame_interval,
-        "seed": seed,
-        "image_size": list(image_size),
-        "vehicles_per_frame": vehicles_per_frame,
-        "bus_period": bus_period,
-        "test_fraction": test_fraction,
-        "start": first_day.strftime(_TIME),
-        "dirt": dirt,
-    }
-    marker = {"simulator": "simulate_traffic", "parameters": parameters}
+    marker = {"simulator": "simulate_traffic", "parameters": parameters(chosen)}
     writers.write_json(root / writers.MARKER, marker)
-
-    jobs = [
-        _CameraJob(
-            root=root,
-            index=index,
-            seed=seed,
-            days=days,
-            clips_per_day=clips_per_day,
-            frames_per_clip=frames_per_clip,
-            interval=frame_interval,
-            image_size=(image_size[0], image_size[1]),
-            vehicles_per_frame=vehicles_per_frame,
-            bus_period=bus_period,
-            start=first_day,
-            dirt=dirt,
-        )
-        for index in range(cameras)
-    ]
+    jobs = [_CameraJob(root, index, chosen) for index in range(chosen.cameras)]
     records = run_jobs(jobs, workers, progress)
-    _write_separation(root / _SEPARATION, records, test_fraction)
-    if dirt:
+    _write_separation(root / _SEPARATION, records, chosen.test_fraction)
+    if chosen.dirt:
         _copy_big_subset(root, records[0])
     marker["cameras"] = {job.name: r.truth for job, r in zip(jobs, records, strict=True)}
     writers.write_json(root / writers.MARKER, marker)
     types: Counter = sum((record.types for record in records), Counter())
     return {
-        "cameras": cameras,
+        "cameras": chosen.cameras,
         "clips": sum(len(record.clips) for record in records),
         "frames": sum(job.frames for job in jobs),
         "boxes": types.total(),
@@ -174,16 +109,7 @@ class _CameraJob:
 
     root: Path
     index: int
-    seed: int
-    days: int
-    clips_per_day: int
-    frames_per_clip: int
-    interval: float
-    image_size: tuple[int, int]
-    vehicles_per_frame: float
-    bus_period: float
-    start: datetime.datetime
-    dirt: bool
+    settings: TrafficSettings
 
     @property
     def name(self) -> str:
@@ -191,55 +117,82 @@ class _CameraJob:
 
     @property
     def frames(self) -> int:
-        return self.days * self.clips_per_day * self.frames_per_clip
+        settings = self.settings
+        return settings.days * settings.clips_per_day * settings.frames_per_clip
 
     def __call__(self) -> _Records:
-        road = build_road(self._generator(_ROAD), self.image_size)
-        phase = float(self._generator(_BUS).integers(int(self.bus_period)))
-        timetable = Timetable(self.bus_period, phase)
-        shares = shares_of_a_road(self._generator(_SHARES))
+        settings = self.settings
+        road = build_road(self._generator(_ROAD), settings.image_size)
+        phase = float(self._generator(_BUS).integers(int(settings.bus_period)))
+        traffic = Traffic(
+            settings.vehicles_per_frame,
+            shares_of_a_road(self._generator(_SHARES)),
+            Timetable(settings.bus_period, phase),
+            road_fleet(self._generator(_FLEET), settings.fleet),
+            settings.fleet_fraction,
+        )
         clips: list[str] = []
         types: Counter = Counter()
-        for day in range(self.days):
+        passes: dict[str, dict[int, int]] = {}
+        for day in range(settings.days):
             # Parked vehicles stay for a day, half of them for the whole time.
-            parked = park(self._generator(_PARKED), road, self.vehicles_per_frame, shares)
-            today = park(self._generator(_PARKED, day), road, self.vehicles_per_frame, shares)
+            parked = park(self._generator(_PARKED), road, traffic)
+            today = park(self._generator(_PARKED, day), road, traffic)
             parked = _share_kerb(parked, today)
             for second, weather in self._draw_clips(day):
-                taken = self.start + datetime.timedelta(seconds=second)
+                taken = self._start + datetime.timedelta(seconds=second)
                 clip = f"{self.name}-{taken:%Y%m%d-%H}"
                 flow = Flow(
                     self._generator(_FLOW, second),
                     road,
                     parked,
-                    timetable,
+                    traffic,
                     start=second,
-                    duration=self.frames_per_clip * self.interval,
-                    vehicles_per_frame=self.vehicles_per_frame,
-                    shares=shares,
+                    duration=settings.clip_seconds,
                 )
                 types += self._write_clip(clip, road, flow, taken, weather)
                 clips.append(clip)
-        truth = {
+                passes[clip] = flow.fleet_tracks()
+        return _Records(
+            self.name, AREAS[self.index % 2], clips, types, self._truth(traffic, clips, passes)
+        )
+
+    def _truth(
+        self, traffic: Traffic, clips: list[str], passes: dict[str, dict[int, int]]
+    ) -> dict[str, Any]:
+        timetable = traffic.timetable
+        truth: dict[str, Any] = {
             "area": AREAS[self.index % 2],
-            "bus": {"period": self.bus_period, "phase": phase},
+            "bus": {"period": timetable.period, "phase": timetable.phase},
             "clips": clips,
         }
-        return _Records(self.name, AREAS[self.index % 2], clips, types, truth)
+        if traffic.fleet_fraction:
+            truth["fleet"] = [
+                {"type": vehicle.type.label, "paint": [round(c, 3) for c in vehicle.paint]}
+                for vehicle in traffic.fleet
+            ]
+            truth["fleet_passes"] = passes
+        return truth
+
+    @property
+    def _start(self) -> datetime.datetime:
+        return first_day(self.settings.start).replace(hour=0, minute=0, second=0)
 
     def _generator(self, purpose: int, *key: int) -> np.random.Generator:
-        return canvas.generator(self.seed, purpose, self.index, *key)
+        return canvas.generator(self.settings.seed, purpose, self.index, *key)
 
     def _draw_clips(self, day: int) -> list[tuple[int, str]]:
         """The second after the start and the weather of each clip of a day."""
         rng = self._generator(_CLIPS, day)
         # By day as long as its hours suffice, and about every fourth clip in the dark.
         weights = np.where((np.arange(24) >= 6) & (np.arange(24) < 20), 1.0, 0.45)
-        hours = rng.choice(24, self.clips_per_day, replace=False, p=weights / weights.sum())
+        hours = rng.choice(
+            24, self.settings.clips_per_day, replace=False, p=weights / weights.sum()
+        )
         weather = str(rng.choice(WEATHERS, p=(0.45, 0.2, 0.2, 0.15)))
-        if self.dirt and day == 0:
+        if self.settings.dirt and day == 0:
             weather = "Sunny & Cloudy"  # the raw ampersand must occur
-        longest = 3600 - int(self.frames_per_clip * self.interval)
+        longest = 3600 - int(self.settings.clip_seconds)
         clips = []
         for hour in sorted(int(h) for h in hours):
             clips.append((day * 86400 + hour * 3600 + int(rng.integers(longest + 1)), weather))
@@ -251,11 +204,11 @@ class _CameraJob:
         folder = self.root / self.name / clip
         folder.mkdir(parents=True)
         citycam.write_region(folder.with_name(f"{clip}.msk"), road.outline())
-        seconds = int((taken - self.start).total_seconds())
+        seconds = int((taken - self._start).total_seconds())
         types: Counter = Counter()
         before: set[int] = set()
-        for number in range(1, self.frames_per_clip + 1):
-            elapsed = (number - 1) * self.interval
+        for number in range(1, self.settings.frames_per_clip + 1):
+            elapsed = (number - 1) * self.settings.frame_interval
             time = taken + datetime.timedelta(seconds=elapsed)
             image, seen = draw_frame(
                 road,
@@ -267,7 +220,7 @@ class _CameraJob:
             label = citycam.FrameLabel(
                 frame=number,
                 time=time,
-                size=self.image_size,
+                size=self.settings.image_size,
                 weather=weather,
                 facing=1,
                 vehicles=tuple(
@@ -279,11 +232,11 @@ class _CameraJob:
             )
             before = {v.track for v, _ in seen}
             types += Counter(vehicle.type for vehicle in label.vehicles)
-            if self.dirt:
+            if self.settings.dirt:
                 label = citycam.soil(label)
             path = folder / f"{number:06d}.jpg"
             Image.fromarray(image).save(path, quality=writers.JPEG_QUALITY)
-            xml = citycam.frame_xml(label, raw_ampersand=self.dirt)
+            xml = citycam.frame_xml(label, raw_ampersand=self.settings.dirt)
             path.with_suffix(".xml").write_text(xml, encoding="utf-8")
         return types
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,25 @@ class Timetable:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What drives on a road, all the year.
+
+    Attributes:
+      vehicles_per_frame: mean number of annotated vehicles.
+      shares: how often each of `TYPES` is met.
+      timetable: that of the line bus.
+      fleet: vehicles that belong to the road and pass again and again.
+      fleet_fraction: share of the moving vehicles that is of the fleet.
+    """
+
+    vehicles_per_frame: float
+    shares: np.ndarray
+    timetable: Timetable
+    fleet: tuple[Vehicle, ...] = ()
+    fleet_fraction: float = 0.0
+
+
+@dataclass(frozen=True)
 class OnRoad:
     """A vehicle at one instant."""
 
@@ -51,20 +70,18 @@ class _Moving:
     offset: float  # metres along the lane at the start of the clip
 
 
-def park(
-    rng: np.random.Generator, road: Road, vehicles_per_frame: float, shares: np.ndarray
-) -> list[OnRoad]:
+def park(rng: np.random.Generator, road: Road, traffic: Traffic) -> list[OnRoad]:
     """Fills some of the parking bays along both kerbs."""
     left, right = road.kerbs
     bays = []
     for x, heading in ((left + 1.2, -1), (right - 1.2, 1)):
         near, far = road.visible_stretch(x)
         bays += [(x, float(z), heading) for z in np.arange(near + 2, min(far, 55.0) - 2, _BAY)]
-    wanted = min(round(_PARKED_SHARE * vehicles_per_frame), len(bays))
+    wanted = min(round(_PARKED_SHARE * traffic.vehicles_per_frame), len(bays))
     chosen = rng.choice(len(bays), wanted, replace=False).tolist() if wanted else []
     parked = []
     for bay in sorted(chosen):
-        vehicle = random_vehicle(rng, shares, longest=_BAY - 1)
+        vehicle = random_vehicle(rng, traffic.shares, longest=_BAY - 1)
         x, z, heading = bays[bay]
         parked.append(OnRoad(vehicle, 0, x, z + rng.uniform(-0.4, 0.4), heading, True))
     return parked
@@ -78,23 +95,36 @@ class Flow:
         rng: np.random.Generator,
         road: Road,
         parked: list[OnRoad],
-        timetable: Timetable,
+        traffic: Traffic,
         *,
         start: float,
         duration: float,
-        vehicles_per_frame: float,
-        shares: np.ndarray,
     ):
-        self._road, self._start = road, start
+        self._road, self._start, self._traffic = road, start, traffic
         self._parked = [OnRoad(p.vehicle, n, p.x, p.z, p.heading, True)
                         for n, p in enumerate(parked, 1)]  # fmt: skip
         self._speeds = rng.uniform(5.0, 9.0, len(road.lanes))
-        self._moving = self._fill_lanes(rng, duration, vehicles_per_frame - len(parked), shares)
-        self._add_buses(timetable, duration)
+        self._moving = self._fill_lanes(rng, duration)
+        if traffic.fleet_fraction:
+            self._send_fleet(rng)
+        self._add_buses(duration)
 
-    def _fill_lanes(
-        self, rng: np.random.Generator, duration: float, wanted: float, shares: np.ndarray
-    ) -> list[_Moving]:
+    def fleet_tracks(self) -> dict[int, int]:
+        """Which vehicle of the fleet, by its place in it, each track is."""
+        places = {vehicle: place for place, vehicle in enumerate(self._traffic.fleet)}
+        return {m.track: places[m.vehicle] for m in self._moving if m.vehicle in places}
+
+    def _send_fleet(self, rng: np.random.Generator) -> None:
+        """Puts vehicles of the fleet, each at most once, in the place of others."""
+        fleet, share = self._traffic.fleet, self._traffic.fleet_fraction
+        count = min(int(rng.binomial(len(self._moving), share)), len(fleet))
+        slots = rng.choice(len(self._moving), count, replace=False)
+        chosen = rng.choice(len(fleet), count, replace=False)
+        for slot, place in zip(slots.tolist(), chosen.tolist(), strict=True):
+            self._moving[slot] = replace(self._moving[slot], vehicle=fleet[place])
+
+    def _fill_lanes(self, rng: np.random.Generator, duration: float) -> list[_Moving]:
+        wanted = self._traffic.vehicles_per_frame - len(self._parked)
         stretches = [self._road.visible_stretch(lane.x) for lane in self._road.lanes]
         total = sum(far - near for near, far in stretches)
         spacing = max(_SEEN * total / max(wanted, 0.01), _CLOSEST)
@@ -106,10 +136,12 @@ class Flow:
             for slot in range(slots):
                 offset = FARTHEST + 10 - shift - slot * spacing + rng.uniform(-0.5, 0.5) * slack
                 track = len(self._parked) + len(moving) + 1
-                moving.append(_Moving(random_vehicle(rng, shares), track, lane, float(offset)))
+                moving.append(
+                    _Moving(random_vehicle(rng, self._traffic.shares), track, lane, float(offset))
+                )
         return moving
 
-    def _add_buses(self, timetable: Timetable, duration: float) -> None:
+    def _add_buses(self, duration: float) -> None:
         """Puts the bus into the outermost lane and takes out what is in its way."""
         lane = len(self._road.lanes) - 1
         speed = self._speeds[lane]
@@ -117,7 +149,9 @@ class Flow:
         reach = FARTHEST / speed
         bus = Vehicle(BIG_BUS, BIG_BUS.paints[0])
         track = len(self._parked) + len(self._moving)
-        for time in timetable.passes(self._start - reach, self._start + duration + reach):
+        for time in self._traffic.timetable.passes(
+            self._start - reach, self._start + duration + reach
+        ):
             offset = (near + far) / 2 - speed * (time - self._start)
             self._moving = [
                 m for m in self._moving

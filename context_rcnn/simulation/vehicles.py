@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,17 @@ def shares_of_a_road(rng: np.random.Generator) -> np.ndarray:
     """
     shares = np.array([kind.share for kind in TYPES]) * rng.gamma(0.5, 2.0, len(TYPES))
     return shares / shares.sum()
+
+
+def road_fleet(rng: np.random.Generator, count: int) -> tuple[Vehicle, ...]:
+    """Draws buses, trucks and vans with paints of their own, by which they are known again."""
+    kinds = [kind for kind in TYPES if kind.shape in ("bus", "truck", "van")]
+    hues = (np.arange(count) + rng.random()) / count
+    fleet = []
+    for place, hue in enumerate(rng.permutation(hues).tolist()):
+        paint = colorsys.hsv_to_rgb(hue, rng.uniform(0.75, 1.0), rng.uniform(0.55, 0.95))
+        fleet.append(Vehicle(kinds[place % len(kinds)], paint))
+    return tuple(fleet)
 
 
 def random_vehicle(

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from context_rcnn.simulation.arguments import check
+
 MARKER = "simulation.json"  # marks a folder as one of ours
 JPEG_QUALITY = 90
 
@@ -66,3 +68,9 @@ def write_photo(
     exif[_EXIF_MAKE], exif[_EXIF_MODEL], exif[_EXIF_DATETIME] = make, model, stamp
     exif.get_ifd(_EXIF_IFD)[_EXIF_DATETIME_ORIGINAL] = stamp
     Image.fromarray(image).save(path, "JPEG", quality=JPEG_QUALITY, exif=exif)
+
+
+def check_workers(workers: int) -> None:
+    """Checks the number of processes."""
+    valid = isinstance(workers, int) and workers >= 1
+    check("workers", workers, valid, "an integer of at least 1")

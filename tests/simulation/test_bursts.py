@@ -11,17 +11,16 @@ from context_rcnn.simulation import bursts
 from context_rcnn.simulation.bursts import CameraTrap
 from context_rcnn.simulation.habits import Trigger, plan_network
 from context_rcnn.simulation.scenes import Mount, View
+from context_rcnn.simulation.settings import CameraTrapSettings
 from context_rcnn.simulation.species import lookalike
+from context_rcnn.simulation.sprites import animal_sprite
 
 LIFE = dict(days=14, image_size=(160, 120))
 NOON = 12 * 3600
 
 
 def network(seed=5):
-    return plan_network(
-        seed, cameras=8, days=14, species=8, triggers_per_day=4.0, empty_fraction=0.7,
-        val_fraction=0.25,
-    )  # fmt: skip
+    return plan_network(CameraTrapSettings(seed=seed, cameras=8, days=14))
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +188,33 @@ def test_photographs_show_what_was_rendered(study, camera):
     photo = np.asarray(Image.open(study.root / "images" / image["file_name"]), int)
     rendered = next(camera.frames(trigger)).image.astype(int)
     assert np.abs(photo - rendered).mean() < 8
+
+
+def test_animals_of_hard_visits_show_themselves_in_some_frames_if_asked():
+    plan = dataclasses.replace(network()[0], clear_in_burst=0.5, clear_visits=0.1)
+    camera = CameraTrap(5, plan, **LIFE)
+    looks = {name: set() for name in ("blur", "camouflage", "night", "far", "cropped")}
+    herds = 0
+    for trigger in visits(camera, *looks):
+        frames = list(camera.frames(trigger))
+        for frame in frames:
+            looks[trigger.visit.difficulty] |= {animal.difficulty for animal in frame.animals}
+            herds += len({animal.difficulty for animal in frame.animals}) > 1
+        assert [[a.difficulty for a in f.animals] for f in frames] == [
+            [a.difficulty for a in f.animals] for f in camera.frames(trigger)
+        ]
+    for name in ("blur", "camouflage"):
+        assert {name, "clear"} <= looks[name]
+    assert looks["far"] <= {"far"} and looks["cropped"] <= {"cropped"}
+    assert herds  # one of a herd shows what its neighbour hides
+
+
+def test_a_clear_look_alike_does_not_look_like_the_other_with_its_coat_hidden():
+    shown = {
+        (name, contrast): animal_sprite(name, 60.0, contrast=contrast).rgb
+        for name in ("zebra", "wild_ass")
+        for contrast in (0.0, 1.0)
+    }
+    assert np.array_equal(shown["zebra", 0.0], shown["wild_ass", 0.0])
+    for name in ("zebra", "wild_ass"):
+        assert np.abs(shown[name, 1.0] - shown[name, 0.0]).max() > 0.2

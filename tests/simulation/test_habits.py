@@ -4,12 +4,18 @@ from collections import Counter
 
 import pytest
 
-from context_rcnn.simulation.habits import MAX_BURST, plan_network, schedule, species_names
-from context_rcnn.simulation.species import BY_NAME, CATALOGUE, lookalike
+from context_rcnn.simulation import habits
+from context_rcnn.simulation.habits import DIFFICULTIES, schedule, species_names
+from context_rcnn.simulation.settings import MAX_BURST, CameraTrapSettings
+from context_rcnn.simulation.species import BY_NAME, CATALOGUE, ELSEWHERE, lookalike
 
 NETWORK = dict(
     cameras=12, days=60, species=8, triggers_per_day=4.0, empty_fraction=0.7, val_fraction=0.25
 )
+
+
+def plan_network(seed, **settings):
+    return habits.plan_network(CameraTrapSettings(seed=seed, **settings))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -47,6 +53,7 @@ def test_look_alikes_differ_in_nothing_but_their_coat():
             for trait in ("build", "colour", "size", "herd", "hour"):
                 assert getattr(species, trait) == getattr(other, trait)
             assert species.coat != other.coat
+            assert "plain" not in (species.coat, other.coat)  # both have something to show
 
 
 @pytest.mark.parametrize("empty_fraction", [0.0, 0.3, 0.9])
@@ -103,3 +110,37 @@ def test_a_camera_does_not_depend_on_the_length_of_others_lives():
     plan = plan_network(6, **NETWORK)[3]
     assert schedule(6, plan, 60) == schedule(6, plan, 60)
     assert schedule(6, plan, 60) != schedule(7, plan, 60)
+
+
+def test_visits_are_as_clear_as_asked_and_hard_ones_keep_their_proportions():
+    plan = plan_network(1, **{**NETWORK, "triggers_per_day": 60.0}, clear_visits=0.2)[0]
+    visits = [trigger.visit for trigger in schedule(1, plan, 60) if trigger.visit]
+    shares = {name: n / len(visits) for name, n in Counter(v.difficulty for v in visits).items()}
+    assert shares["clear"] == pytest.approx(0.2, abs=0.02)
+    for name, share in DIFFICULTIES.items():
+        if name != "clear":
+            assert shares[name] == pytest.approx(0.8 * share / 0.43, abs=0.02)
+
+
+def test_herds_grow_as_asked():
+    def mean_size(herd):
+        plans = plan_network(3, **{**NETWORK, "cameras": 4, "triggers_per_day": 30.0}, herd=herd)
+        visits = [t.visit for p in plans for t in schedule(3, p, 60) if t.visit]
+        return sum(visit.count for visit in visits) / len(visits)
+
+    assert mean_size(0.1) == 1.0
+    assert mean_size(2.0) > 1.5 * mean_size(1.0)
+
+
+def test_the_world_elsewhere_is_another_one():
+    home, elsewhere = set(species_names(13)), species_names(40, "elsewhere")
+    assert len(set(elsewhere)) == 40 and not home & set(elsewhere)
+    builds = [species.build for species in CATALOGUE]
+    assert all(species.build not in builds for species in ELSEWHERE)
+    # As in a set of many classes, some differ in their coats only.
+    for species in ELSEWHERE:
+        other = BY_NAME[lookalike(species.name, elsewhere)]
+        assert other.build == species.build and other.coat != species.coat
+    homes = {r.species for p in plan_network(0, **{**NETWORK, "species": 40}, world="elsewhere")
+             for r in p.residents}  # fmt: skip
+    assert homes <= set(elsewhere) and len(homes) > 20

@@ -1,5 +1,6 @@
 """What `simulate_traffic` writes."""
 
+import colorsys
 import datetime
 import json
 import xml.etree.ElementTree as ET
@@ -13,8 +14,8 @@ from context_rcnn.simulation import simulate_traffic
 from context_rcnn.simulation.canvas import generator
 from context_rcnn.simulation.roads import build_road
 from context_rcnn.simulation.traffic import draw_frame
-from context_rcnn.simulation.traffic_flow import Flow, Timetable, park
-from context_rcnn.simulation.vehicles import TYPES, shares_of_a_road
+from context_rcnn.simulation.traffic_flow import Flow, Timetable, Traffic, park
+from context_rcnn.simulation.vehicles import TYPES, road_fleet, shares_of_a_road
 
 TINY = dict(cameras=2, days=1, clips_per_day=2, frames_per_clip=6, seed=4, image_size=(176, 120))
 
@@ -104,10 +105,10 @@ def test_roads_differ_and_together_have_a_long_tail():
 def test_a_road_has_what_its_shares_say():
     road = build_road(generator(1, 0), (352, 240))
     trucks_and_vans = np.array([kind.name in ("big_truck", "van") for kind in TYPES]) * 0.5
-    parked = park(generator(1, 1), road, 30, trucks_and_vans)
+    traffic = Traffic(30, trucks_and_vans, Timetable(1e6, 1e5))
+    parked = park(generator(1, 1), road, traffic)
     assert {p.vehicle.type.name for p in parked} == {"van"}  # the other fits into no bay
-    flow = Flow(generator(1, 2), road, [], Timetable(1e6, 1e5), start=0, duration=5,
-                vehicles_per_frame=14, shares=trucks_and_vans)  # fmt: skip
+    flow = Flow(generator(1, 2), road, [], traffic, start=0, duration=5)
     assert {v.vehicle.type.name for v in flow.at(2.0)} == {"big_truck", "van"}
 
 
@@ -165,9 +166,9 @@ def test_boxes_are_tight_around_what_changes():
     """Taking one vehicle away changes the picture in its box and beside it, in its shadow."""
     road = build_road(generator(1, 0), (352, 240))
     shares = np.array([kind.share for kind in TYPES])
-    parked = park(generator(1, 1), road, 14, shares)
-    flow = Flow(generator(1, 2), road, parked, Timetable(60, 10), start=0, duration=5,
-                vehicles_per_frame=14, shares=shares)  # fmt: skip
+    traffic = Traffic(14, shares, Timetable(60, 10))
+    parked = park(generator(1, 1), road, traffic)
+    flow = Flow(generator(1, 2), road, parked, traffic, start=0, duration=5)
     present = flow.at(2.0)
 
     def draw(vehicles):
@@ -250,3 +251,29 @@ def test_bad_arguments_are_named(tmp_path, argument, value):
     with pytest.raises(ValueError, match=argument):
         simulate_traffic(tmp_path / "out", **{argument: value})
     assert not (tmp_path / "out").exists()
+
+
+def test_the_vehicles_of_a_road_come_back_on_other_days(tmp_path):
+    root = tmp_path / "roads"
+    settings = dict(TINY, cameras=1, days=4, fleet=4, fleet_fraction=0.3)
+    simulate_traffic(root, **settings)
+    (camera,) = json.loads((root / "simulation.json").read_text())["cameras"].values()
+    days = defaultdict(set)
+    for clip, passes in camera["fleet_passes"].items():
+        assert len(set(passes.values())) == len(passes)  # each is in one place at a time
+        found = {v[0]: v[2] for path in (root / "164" / clip).glob("*.xml") for v in read(path)}
+        for track, place in passes.items():
+            days[place].add(clip.split("-")[1])
+            if int(track) in found:
+                assert found[int(track)] == camera["fleet"][place]["type"]
+    assert set(days) == set(range(4)) and all(len(seen) > 1 for seen in days.values())
+    paints = [tuple(vehicle["paint"]) for vehicle in camera["fleet"]]
+    assert len(set(paints)) == 4
+
+
+def test_a_fleet_has_paints_that_are_far_apart():
+    fleet = road_fleet(generator(3, 0), 8)
+    hues = sorted(colorsys.rgb_to_hsv(*vehicle.paint)[0] for vehicle in fleet)
+    gaps = np.diff([*hues, hues[0] + 1])
+    np.testing.assert_allclose(gaps, 1 / 8, atol=1e-6)
+    assert {v.type.shape for v in fleet} == {"bus", "truck", "van"}

@@ -2,7 +2,7 @@
 
 Keys and types are those of the Object Detection API's camera-trap scripts, so their tools read what
 is written here and examples of theirs are parsed here. Added are `image/unix_seconds`,
-`image/label_state`, `image/object/score` and `image/object/track`.
+`image/label_state`, `image/object/score`, `image/object/track` and `image/object/visibility/...`.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from context_rcnn.data import tensor_timestamps
 from context_rcnn.data.prepare import PreparedImage
-from context_rcnn.data.records import LabelState
+from context_rcnn.data.records import UNKNOWN, LabelState, Visibility
 from context_rcnn.data.timestamps import format_timestamp
 
 # The image.
@@ -44,6 +44,12 @@ OBJECT_LABEL = "image/object/class/label"
 OBJECT_AREA = "image/object/area"
 OBJECT_SCORE = "image/object/score"
 OBJECT_TRACK = "image/object/track"
+# What a simulated box shows, as `records.Visibility` has it; absent where no box has one.
+OBJECT_LOOK = "image/object/visibility/look"
+OBJECT_SHOWS = "image/object/visibility/shows"
+OBJECT_BLUR = "image/object/visibility/blur"
+OBJECT_OCCLUDED = "image/object/visibility/occluded"
+OBJECT_SPEED = "image/object/visibility/speed"
 OLD_OBJECT_SCORE = "image/object/class/score"  # as generate_detection_data wrote it
 
 EMPTY_TEXT, EMPTY_LABEL = "empty", 0
@@ -51,6 +57,7 @@ NO_SECONDS = -1
 """Stands for an unknown time after parsing; real ones are later than 2000."""
 
 _ABSENT = -1
+_UNSEEN = Visibility("", False)
 _BOX_EDGES = (BOX_YMIN, BOX_XMIN, BOX_YMAX, BOX_XMAX)  # in the order of box tensors
 
 
@@ -94,6 +101,13 @@ def encode_example(prepared: PreparedImage, label_map: Mapping[str, int]) -> byt
         features[OBJECT_SCORE] = _floats(scores)
     if any(box.track for box in record.boxes):
         features[OBJECT_TRACK] = _texts(*(box.track for box in record.boxes))
+    if any(box.seen for box in record.boxes):
+        seen = [box.seen or _UNSEEN for box in record.boxes]
+        features[OBJECT_LOOK] = _texts(*(one.look for one in seen))
+        features[OBJECT_SHOWS] = _ints(*(int(one.shows) if one.look else _ABSENT for one in seen))
+        features[OBJECT_BLUR] = _floats([one.blur for one in seen])
+        features[OBJECT_OCCLUDED] = _floats([one.occluded for one in seen])
+        features[OBJECT_SPEED] = _floats([one.speed for one in seen])
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
 
@@ -114,6 +128,9 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         `areas`: [n] float32 pixels; half of the box where missing.
         `scores`: [n] float32, 1 for human boxes.
         `tracks`: [n] strings, which object of its video each is, "" where unknown.
+        `looks`: [n] strings, how each object appears, "" where unknown.
+        `shows`: [n] int64, whether it shows what tells it from its look-alikes, -1 where unknown.
+        `blurs`, `occluded`, `speeds`: [n] float32, as in `Visibility`, -1 where unknown.
         `height`, `width`: int64, 0 where missing.
     """
     parsed = tf.io.parse_single_example(serialized, _parsing_spec())
@@ -122,6 +139,7 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     box_sizes = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     half_boxes = box_sizes * tf.cast(height * width, tf.float32) / 2
     ones = tf.ones_like(box_sizes)
+    no_texts = tf.fill(tf.shape(ones), "")
     stated = parsed[UNIX_SECONDS]
     seconds = tf.cond(
         stated != NO_SECONDS,
@@ -142,7 +160,12 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         "classes": parsed[OBJECT_LABEL],
         "areas": _first_given([parsed[OBJECT_AREA]], half_boxes),
         "scores": _first_given([parsed[OBJECT_SCORE], parsed[OLD_OBJECT_SCORE]], ones),
-        "tracks": _first_given([parsed[OBJECT_TRACK]], tf.fill(tf.shape(ones), "")),
+        "tracks": _first_given([parsed[OBJECT_TRACK]], no_texts),
+        "looks": _first_given([parsed[OBJECT_LOOK]], no_texts),
+        "shows": _first_given([parsed[OBJECT_SHOWS]], tf.cast(-ones, tf.int64)),
+        "blurs": _first_given([parsed[OBJECT_BLUR]], UNKNOWN * ones),
+        "occluded": _first_given([parsed[OBJECT_OCCLUDED]], UNKNOWN * ones),
+        "speeds": _first_given([parsed[OBJECT_SPEED]], UNKNOWN * ones),
         "height": height,
         "width": width,
     }
@@ -163,9 +186,11 @@ def _parsing_spec() -> dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]:
         LABEL_STATE: one(tf.int64, _ABSENT),
         CLASS_TEXT: tf.io.RaggedFeature(tf.string),
         OBJECT_LABEL: tf.io.RaggedFeature(tf.int64),
-        OBJECT_TRACK: tf.io.RaggedFeature(tf.string),
+        OBJECT_SHOWS: tf.io.RaggedFeature(tf.int64),
+        **{key: tf.io.RaggedFeature(tf.string) for key in (OBJECT_TRACK, OBJECT_LOOK)},
         **{key: many_floats for key in _BOX_EDGES},
         **{key: many_floats for key in (OBJECT_AREA, OBJECT_SCORE, OLD_OBJECT_SCORE)},
+        **{key: many_floats for key in (OBJECT_BLUR, OBJECT_OCCLUDED, OBJECT_SPEED)},
     }
 
 

@@ -18,6 +18,29 @@ class LabelState(enum.IntEnum):
     BOXES = 3  # every class that is there has boxes: the rest is background
 
 
+UNKNOWN = -1.0
+"""Stands for a number of `Visibility` that its source does not give."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Visibility:
+    """What a box shows of its object, as only a simulation knows it.
+
+    Attributes:
+        look: How the object appears: `clear`, or what hides it.
+        shows: Whether the image shows what tells the object from its look-alikes.
+        blur: Radius of its blur in pixels.
+        occluded: Share of it that is hidden or outside of the image.
+        speed: Cells of a feature map that it moved since the last frame.
+    """
+
+    look: str
+    shows: bool
+    blur: float = UNKNOWN
+    occluded: float = UNKNOWN
+    speed: float = UNKNOWN
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Box:
     """An annotated box, in the units of its source (see `relative`).
@@ -29,6 +52,7 @@ class Box:
         area: Annotated area in the units of the edges, if the source gives one.
         score: Confidence of the detector that drew the box; None for a human's box.
         track: Name of the object in its video, if the source follows objects; "" if unknown.
+        seen: What it shows of its object; None if unknown.
     """
 
     xmin: float
@@ -40,6 +64,7 @@ class Box:
     area: float | None = None
     score: float | None = None
     track: str = ""
+    seen: Visibility | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,21 +100,30 @@ class ImageRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; see `from_dict`."""
-        return _shallow(self) | {"boxes": [_shallow(box) for box in self.boxes]}
+        return _shallow(self) | {"boxes": [_plain_box(box) for box in self.boxes]}
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "ImageRecord":
         typed = {
             "label_state": LabelState(fields["label_state"]),
             "class_names": tuple(fields["class_names"]),
-            "boxes": tuple(Box(**box) for box in fields["boxes"]),
+            "boxes": tuple(_box(box) for box in fields["boxes"]),
         }
         return cls(**{**fields, **typed})
 
 
-def _shallow(row: "ImageRecord | Box") -> dict[str, Any]:
+def _shallow(row: ImageRecord | Box | Visibility) -> dict[str, Any]:
     """Fields by name; `dataclasses.asdict` would copy every value, millions of times."""
     return {name: getattr(row, name) for name in row.__slots__}
+
+
+def _plain_box(box: Box) -> dict[str, Any]:
+    return _shallow(box) | {"seen": _shallow(box.seen) if box.seen else None}
+
+
+def _box(fields: Mapping[str, Any]) -> Box:
+    seen = fields.get("seen")
+    return Box(**{**fields, "seen": Visibility(**seen) if seen else None})
 
 
 @dataclasses.dataclass

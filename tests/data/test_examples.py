@@ -10,7 +10,7 @@ import tensorflow as tf
 from context_rcnn.data import examples
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.prepare import prepare
-from context_rcnn.data.records import Box, ImageRecord, LabelState
+from context_rcnn.data.records import Box, ImageRecord, LabelState, Visibility
 
 LABEL_MAP = {"bobcat": 1, "deer": 2}
 RECORD = ImageRecord(
@@ -209,3 +209,25 @@ def test_examples_of_one_kind_and_another_go_through_one_dataset(encode):
     serialized = [encode(RECORD), old_example(**BOX), old_example()]
     dataset = tf.data.Dataset.from_tensor_slices(serialized).map(examples.parse_example)
     assert [len(parsed["boxes"]) for parsed in dataset] == [2, 1, 0]
+
+
+def test_what_simulated_boxes_show_is_kept_and_others_are_unknown(encode):
+    seen = Visibility("clear", True, blur=0.0, occluded=0.25, speed=1.5)
+    boxes = (Box(0, 0, 9, 9, "deer", seen=seen), Box(0, 0, 9, 9, "deer"),
+             Box(0, 0, 9, 9, "deer", seen=Visibility("plain", False)))  # fmt: skip
+    serialized = encode(replace(RECORD, boxes=boxes))
+    expected = {
+        "look": [b"clear", b"", b"plain"],
+        "shows": [1, -1, 0],
+        "blur": [0.0, -1.0, -1.0],
+        "occluded": [0.25, -1.0, -1.0],
+        "speed": [1.5, -1.0, -1.0],
+    }
+    written, parsed = plain(serialized), examples.parse_example(serialized)
+    for key, name in zip(expected, ("looks", "shows", "blurs", "occluded", "speeds"), strict=True):
+        assert written[f"image/object/visibility/{key}"] == expected[key]
+        assert parsed[name].numpy().tolist() == expected[key]
+    without = examples.parse_example(encode(RECORD))
+    assert not [key for key in plain(encode(RECORD)) if "visibility" in key]
+    assert without["looks"].numpy().tolist() == [b"", b""]
+    assert without["shows"].numpy().tolist() == without["speeds"].numpy().tolist() == [-1, -1]

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 from PIL import Image
 
+from context_rcnn.data.archive import ArchiveOptions, read_archive
 from context_rcnn.simulation import simulate_camera_traps
 
 TINY = dict(cameras=3, days=2, seed=11, triggers_per_day=3, image_size=(96, 72))
@@ -251,3 +252,17 @@ def test_bad_arguments_are_named(tmp_path, argument, value):
     with pytest.raises(ValueError, match=argument):
         simulate_camera_traps(tmp_path / "out", **{argument: value})
     assert not (tmp_path / "out").exists()
+
+
+def test_boxes_say_what_they_show_to_our_reader_too(study):
+    archive = read_archive(
+        ArchiveOptions(
+            input_json=str(study.root / "camera_traps.json"), image_root=str(study.root / "images")
+        )
+    )
+    records = [record for members in archive.records.values() for record in members]
+    looks = Counter(box.seen.look for record in records for box in record.boxes)
+    assert looks == study.summary["boxes_per_difficulty"]
+    assert all(
+        box.seen.shows == (box.seen.look == "clear") for record in records for box in record.boxes
+    )

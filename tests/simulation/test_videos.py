@@ -76,6 +76,8 @@ def test_the_side_file_has_each_box_in_its_order(made):
         found = lines[record.camera, record.frame_num]
         assert [line["trackid"] for line in found] == [box.track for box in record.boxes]
         looks.update(line["look"] for line in found)
+        assert [box.seen.speed for box in record.boxes] == [line["speed"] for line in found]
+        assert [box.seen.look for box in record.boxes] == [line["look"] for line in found]
         assert all(line["shows"] == (line["look"] == "clear") for line in found)
         assert all(0 <= line["occluded"] <= 1 and line["blur"] >= 0 for line in found)
     assert looks == summary["by_look"] and looks["clear"] > 20

@@ -21,6 +21,7 @@ from context_rcnn.data.records import (
     Box,
     ImageRecord,
     LabelState,
+    Visibility,
     is_empty_class,
     resolve_labels,
 )
@@ -276,4 +277,11 @@ def _read_box(entry: dict, name: str) -> Box | None:
         label=name,
         relative=field == "bbox_relative",
         area=area if area is not None and area > 0 else None,
+        seen=_read_visibility(entry),
     )
+
+
+def _read_visibility(entry: dict) -> Visibility | None:
+    """What a box shows, where a simulation says it."""
+    look = entry.get("difficulty")
+    return Visibility(look, look == "clear") if isinstance(look, str) else None

@@ -7,6 +7,10 @@
 A video stands in the place of a camera, and is one burst. There is no clock: a frame's number is
 its second after 2015 began. Classes are WordNet ids in the files, and words here.
 
+Simulated videos have a file beside them that says what each box shows (docs/formats.md):
+
+    Visibility/VID/<the same>.json
+
 Detectors of videos also learn from still images of ImageNet DET, if they are there. Those with an
 object of the same 30 classes make the split `det`; or those that a list names which FGFA, MEGA and
 others have in common.
@@ -17,15 +21,18 @@ others have in common.
 """
 
 import dataclasses
+import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.fields import whole_number
 from context_rcnn.data.paths import FileError, normalise_file_name
 from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES
 from context_rcnn.data.readers.xml_annotations import BadObject, parse_xml, read_edges, read_number
-from context_rcnn.data.records import Archive, Box, ImageRecord, LabelState
+from context_rcnn.data.records import Archive, Box, ImageRecord, LabelState, Visibility
 from context_rcnn.data.splits import Splits
 
 STAGE = "imagenet_vid"
@@ -87,6 +94,7 @@ def read_imagenet_vid(root: str | Path) -> Archive:
     for split, video in _videos(root):
         frames = _frames(root / "Data" / "VID" / split / video, notes)
         annotations = root / "Annotations" / "VID" / split / video
+        seen = _visibility(root, split, video, failures)
         stems = {path.stem for path in annotations.glob("*.xml")} if annotations.is_dir() else set()
         for stem in sorted(frames.keys() | stems):
             listed += 1
@@ -97,6 +105,7 @@ def read_imagenet_vid(root: str | Path) -> Archive:
                 continue
             if stem in stems:
                 record = _annotate(record, annotations / f"{stem}.xml", failures)
+                record = _with_visibility(record, seen.get(stem, {}))
             records.append(record)
     if not listed:
         raise ValueError(
@@ -249,6 +258,51 @@ def _annotate(
         width=width,
         height=height,
     )
+
+
+def _visibility(
+    root: Path, split: str, video: str, failures: list[Failure]
+) -> dict[str, dict[str, Visibility]]:
+    """What boxes show, by frame and track; {} for a video without such a file."""
+    path = root / "Visibility" / "VID" / split / f"{video}.json"
+    if not path.exists():
+        return {}
+    try:
+        frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
+        return {
+            stem: {str(line["trackid"]): _seen(line) for line in lines}
+            for stem, lines in frames.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        detail = f"not as docs/formats.md has it: {type(error).__name__}: {error}"
+        name = path.relative_to(root).as_posix()
+        failures.append(
+            Failure(
+                STAGE,
+                Reason.BAD_ANNOTATION,
+                detail,
+                name,
+                camera=_camera(split, video),
+                lost="annotation",
+            )
+        )
+        return {}
+
+
+def _seen(line: Mapping[str, Any]) -> Visibility:
+    return Visibility(
+        str(line["look"]),
+        bool(line["shows"]),
+        *(float(line[name]) for name in ("blur", "occluded", "speed")),
+    )
+
+
+def _with_visibility(record: ImageRecord, seen: Mapping[str, Visibility]) -> ImageRecord:
+    """The record with what each box shows, found by its track."""
+    if not seen:
+        return record
+    boxes = (dataclasses.replace(box, seen=seen.get(box.track)) for box in record.boxes)
+    return dataclasses.replace(record, boxes=tuple(boxes))
 
 
 def _failure(record: ImageRecord, reason: Reason, detail: str, lost: Lost = "image") -> Failure:

@@ -1,5 +1,7 @@
 """The ImageNet VID layout: videos as cameras, tracks, splits, and damage."""
 
+import json
+
 import pytest
 
 from context_rcnn.data.failures import Reason
@@ -8,7 +10,7 @@ from context_rcnn.data.readers.imagenet_vid import (
     read_imagenet_vid,
     read_imagenet_vid_splits,
 )
-from context_rcnn.data.records import LabelState
+from context_rcnn.data.records import ImageRecord, LabelState, Visibility
 
 OBJECT = (
     "<object><trackid>{}</trackid><name>{}</name><bndbox><xmax>{}</xmax><xmin>{}</xmin>"
@@ -192,3 +194,38 @@ def test_a_damaged_annotation_of_a_still_image_is_named(det):
     (failure,) = archive.failures
     assert failure.image_id == f"det/{STILL}" and "ill-formed" in failure.detail
     assert archive.records[-1].label_state == LabelState.UNLABELLED
+
+
+def side_file(root, text):
+    path = root / "Visibility" / "VID" / f"{SNIPPET}.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+
+
+def test_what_boxes_show_comes_from_the_side_file(vid):
+    other = OBJECT.format(4, "n02391049", 60, 40, 20, 8)
+    root = vid({"000000": annotation(other, LIZARD), "000001": annotation(LIZARD)})
+    line = {"trackid": "3", "look": "blur", "shows": False, "blur": 2, "occluded": 0.5,
+            "speed": 0.25}  # fmt: skip
+    side_file(root, json.dumps({"frames": {"000000": [line]}}))
+    archive = read_imagenet_vid(root)
+    assert archive.failures == []
+    zebra, lizard = archive.records[0].boxes
+    assert zebra.seen is None and archive.records[1].boxes[0].seen is None
+    assert lizard.seen == Visibility("blur", False, 2.0, 0.5, 0.25)
+    for record in archive.records:
+        assert ImageRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", '{"frames": []}', '{"frames": {"000000": [{"trackid": "3", "look": "blur"}]}}'],
+)
+def test_a_broken_side_file_is_named_and_costs_no_frame(vid, text):
+    root = vid({"000000": annotation(LIZARD)})
+    side_file(root, text)
+    archive = read_imagenet_vid(root)
+    (failure,) = archive.failures
+    assert failure.file == f"Visibility/VID/{SNIPPET}.json"
+    assert (failure.reason, failure.lost) == (Reason.BAD_ANNOTATION, "annotation")
+    assert archive.records[0].boxes[0].seen is None

@@ -5,6 +5,7 @@
     data         what it learns from: examples, clips, the memory bank
     evaluation   how it is measured, and what is done to detections before
     detection    the detection task, the trainer, whole experiments
+    detectors    experiments of the still-image detectors that papers on videos start from
     experiments  whole settings by name
     schema       reads YAML, overrides and, by `pipeline_config`, the Object Detection API's files
     text_format  reads protocol buffers as text, for label maps too
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Boxes,
         Detections,
         FasterRcnn,
+        Neck,
         Proposals,
     )
     from context_rcnn.configs.temporal import Temporal
@@ -50,7 +52,7 @@ _FILES = {
         "SeqNms",
         "Viterbi",
     ),
-    "model": ("Anchors", "Backbone", "Boxes", "Detections", "FasterRcnn", "Proposals"),
+    "model": ("Anchors", "Backbone", "Boxes", "Detections", "FasterRcnn", "Neck", "Proposals"),
     "temporal": ("Temporal",),
 }
 _FILE_OF = {name: file for file, names in _FILES.items() for name in names}
@@ -69,6 +71,7 @@ __all__ = [
     "Losses",
     "MajorityVote",
     "Memory",
+    "Neck",
     "Nms",
     "PostProcessing",
     "Proposals",

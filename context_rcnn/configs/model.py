@@ -12,8 +12,8 @@ class Backbone(hyperparams.Config):
     Attributes:
         kind: type of the feature extractor: `c4` (first stage on conv4 at stride 16, conv5 as
             second stage, as in Context R-CNN), `dc5` (conv5 on the whole map, dilated, at the same
-            stride, as in MEGA), `fpn` (a feature pyramid), or `slim_c4` (C4 as the Object Detection
-            API's TensorFlow 1 models compute it).
+            stride, as in MEGA), `rfcn` (R-FCN on such a conv5), `fpn` (a feature pyramid), or
+            `slim_c4` (C4 as the Object Detection API's TensorFlow 1 models compute it).
         model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...; `slim_c4` has the last three.
         depth_multiplier: factor on the number of channels; small values make toy models.
         freeze_batch_norm: whether training also uses the moving statistics, for fine-tuning; in
@@ -22,6 +22,10 @@ class Backbone(hyperparams.Config):
         norm_momentum: momentum of the moving statistics.
         norm_epsilon: small number added to variances.
         fpn_filters: number of channels of the pyramid (`fpn` only).
+        dilate_first_block: whether the first block of conv5 is dilated like its other blocks, as in
+            FGFA (`dc5`, `rfcn`); the authors of STMN dilate only the others.
+        port_behind: last stage before the place of a memory of maps, `conv3`, `conv4` or `conv5`
+            (`dc5`, `rfcn`); later stages are computed from what the memory returns.
     """
 
     kind: str = "c4"
@@ -32,6 +36,26 @@ class Backbone(hyperparams.Config):
     norm_momentum: float = 0.99
     norm_epsilon: float = 0.001
     fpn_filters: int = 256
+    dilate_first_block: bool = True
+    port_behind: str = "conv5"
+
+
+@dataclasses.dataclass
+class Neck(hyperparams.Config):
+    """Layers between conv5 and the heads (`dc5`, `rfcn`), before and behind a memory of maps.
+
+    Attributes:
+        type: `none`; `rfcn`, 1x1; `stmn`, 3x3, 1x1, the memory or 3x3 in its place, 1x1; `fgfa`,
+            3x3, the memory, and half of the channels for either stage.
+        channels: number of channels of the first and the last convolution of `stmn`.
+        width: number of channels at the memory.
+        dilation: distance between the cells that the first 3x3 sees (`stmn`, `fgfa`).
+    """
+
+    type: str = "none"
+    channels: int = 512
+    width: int = 1024
+    dilation: int = 6
 
 
 @dataclasses.dataclass
@@ -123,6 +147,7 @@ class FasterRcnn(hyperparams.Config):
         keep_aspect_ratio: whether images are fitted into `image_size` and padded, rather than
             stretched.
         backbone: the feature extractor.
+        neck: layers between conv5 and the heads.
         anchors: reference boxes of the first stage.
         proposals: the first stage.
         boxes: the second stage.
@@ -133,6 +158,7 @@ class FasterRcnn(hyperparams.Config):
     image_size: list[int] = dataclasses.field(default_factory=lambda: [640, 640])
     keep_aspect_ratio: bool = False
     backbone: Backbone = dataclasses.field(default_factory=Backbone)
+    neck: Neck = dataclasses.field(default_factory=Neck)
     anchors: Anchors = dataclasses.field(default_factory=Anchors)
     proposals: Proposals = dataclasses.field(default_factory=Proposals)
     boxes: Boxes = dataclasses.field(default_factory=Boxes)

@@ -14,7 +14,12 @@ import yaml
 from official.core import config_definitions
 from official.modeling import hyperparams
 
-from context_rcnn.configs import experiments, pipeline_config, temporal
+from context_rcnn.configs import (
+    detectors,  # noqa: F401  registers experiments
+    experiments,
+    pipeline_config,
+    temporal,
+)
 
 _LOG = logging.getLogger(__name__)
 

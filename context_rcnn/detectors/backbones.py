@@ -23,10 +23,12 @@ class ResNetC4(resnet.ResNet):
     """
 
     _dilation = 1
+    _dilate_first_block = True
 
     def _block_group(self, inputs, filters, strides, block_fn, *args, name="block_group", **kwargs):
         if name == "block_group_l5":
-            strides, block_fn = 1, dilated(block_fn, self._dilation)
+            strides = 1
+            block_fn = dilated(block_fn, self._dilation, self._dilate_first_block)
         return super()._block_group(inputs, filters, strides, block_fn, *args, name=name, **kwargs)
 
     def trunk(self) -> tf_keras.Model:
@@ -46,18 +48,48 @@ class ResNetDc5(ResNetC4):
 
     _dilation = 2
 
+    def __init__(self, *args, dilate_first_block: bool = True, **kwargs):
+        self._dilate_first_block = dilate_first_block
+        super().__init__(*args, **kwargs)
+
     def maps(self) -> tf_keras.Model:
         """As a model from images to {"4": map, "5": map}, both of stride 16."""
         return tf_keras.Model(self.input, {k: self.output[k] for k in "45"}, name="dilated")
 
+    def cut_behind(self, stage: str) -> tuple[tf_keras.Model, tf_keras.Model | None]:
+        """The same in two, for a memory between them: images to maps, and its map to later maps.
 
-KINDS = {"c4": ResNetC4, "dc5": ResNetDc5, "fpn": resnet.ResNet}
+        Args:
+            stage: last stage of the first part; behind conv5 there is no second.
+        """
+        level = STAGES.get(stage)
+        if level is None:
+            raise ValueError(
+                f"model.backbone.port_behind must be one of {', '.join(STAGES)}, got {stage!r}"
+            )
+        if level == "5":
+            return self.maps(), None
+        first = tf_keras.Model(self.input, {level: self.output[level]}, name="first_stages")
+        later = {k: self.output[k] for k in "45" if k > level}
+        return first, tf_keras.Model(self.output[level], later, name="last_stages")
 
 
-def dilated(block_fn, rate: int):
-    """A constructor of the same residual blocks, whose 3x3 convolutions are dilated."""
+KINDS = {"c4": ResNetC4, "dc5": ResNetDc5, "fpn": resnet.ResNet, "rfcn": ResNetDc5}
+STAGES = {"conv3": "3", "conv4": "4", "conv5": "5"}
+
+
+def dilated(block_fn, rate: int, first: bool = True):
+    """A constructor of the same residual blocks, whose 3x3 convolutions are dilated.
+
+    Args:
+        block_fn: the constructor.
+        rate: distance of the cells that a convolution sees.
+        first: whether the first block of the group, the one with a projection, is dilated too.
+    """
 
     def make(**kwargs):
+        if kwargs["use_projection"] and not first:
+            return block_fn(**kwargs)
         if block_fn is nn_blocks.ResidualBlock:
             return _DilatedResidualBlock(rate, **kwargs)
         return block_fn(dilation_rate=rate, **kwargs)
@@ -87,6 +119,7 @@ def build_resnet(
     sync_batch_norm: bool = False,
     norm_momentum: float = 0.99,
     norm_epsilon: float = 0.001,
+    dilate_first_block: bool = True,
     regularizer: tf_keras.regularizers.Regularizer | None = None,
 ) -> resnet.ResNet:
     """Builds a ResNet of any depth tf-models-official knows (10, 18, 26, 34, 50, 101, 152, ...).
@@ -99,12 +132,14 @@ def build_resnet(
         sync_batch_norm: whether replicas share batch statistics.
         norm_momentum: momentum of the moving statistics.
         norm_epsilon: added to variances.
+        dilate_first_block: whether the first block of a dilated conv5 is dilated too.
         regularizer: regularizer of the kernels.
     """
     if model_id not in resnet.RESNET_SPECS:
         raise ValueError(
             f"backbone.model_id {model_id} is unknown; choose one of {sorted(resnet.RESNET_SPECS)}"
         )
+    more = {"dilate_first_block": dilate_first_block} if KINDS[kind] is ResNetDc5 else {}
     return KINDS[kind](
         model_id,
         input_specs=tf_keras.layers.InputSpec(shape=[None, None, None, 3]),
@@ -114,6 +149,7 @@ def build_resnet(
         norm_momentum=norm_momentum,
         norm_epsilon=norm_epsilon,
         kernel_regularizer=regularizer,
+        **more,
     )
 
 

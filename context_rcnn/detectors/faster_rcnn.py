@@ -8,9 +8,10 @@ from official.vision.modeling.heads import dense_prediction_heads
 from official.vision.modeling.layers import roi_generator
 
 from context_rcnn import configs
-from context_rcnn.detectors import backbones, slim
+from context_rcnn.detectors import backbones, rfcn, slim
 from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
+from context_rcnn.detectors.necks import Neck, build_neck, swap_out
 from context_rcnn.detectors.two_stage import TwoStageDetector
 
 Regularizer: TypeAlias = "tf_keras.regularizers.Regularizer | None"
@@ -25,6 +26,8 @@ class Parts(NamedTuple):
         checkpoint_items: under the names that classification checkpoints use.
         hidden: dense layers before the predictions.
         decoder: a pyramid on the maps, or None.
+        neck: layers before port 1 and behind it, or None.
+        predictor: scores and offsets; None takes `BoxPredictor`.
         levels: levels of the first stage's maps.
         rpn_head: makes the first stage's head; None takes the library's.
         anchor_centre: place of an anchor in its cell.
@@ -35,6 +38,8 @@ class Parts(NamedTuple):
     checkpoint_items: Mapping[str, tf_keras.Model]
     hidden: tuple[int, ...] = ()
     decoder: tf_keras.Model | None = None
+    neck: Neck | None = None
+    predictor: BoxPredictor | None = None
     levels: tuple[int, ...] = (4,)
     rpn_head: Callable[..., tf_keras.layers.Layer] | None = None
     anchor_centre: float = 0.5
@@ -43,7 +48,12 @@ class Parts(NamedTuple):
 def _resnet(config: configs.FasterRcnn, regularizer: Regularizer) -> Any:
     """The whole classification network, as its ImageNet checkpoints have it."""
     options = _backbone_options(config.backbone, regularizer)
-    return backbones.build_resnet(config.backbone.model_id, kind=config.backbone.kind, **options)
+    return backbones.build_resnet(
+        config.backbone.model_id,
+        kind=config.backbone.kind,
+        dilate_first_block=config.backbone.dilate_first_block,
+        **options,
+    )
 
 
 def _c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
@@ -54,8 +64,43 @@ def _c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
 
 def _dc5(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
     """Conv5 on the whole map, and one vector per box."""
-    resnet, hidden = _resnet(config, regularizer), tuple(config.boxes.hidden)
-    return Parts(resnet.maps(), DenseBoxHead(hidden, regularizer), {"backbone": resnet})
+    head = DenseBoxHead(tuple(config.boxes.hidden), regularizer)
+    return _dilated(config, head, regularizer)
+
+
+def _rfcn(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
+    """Conv5 on the whole map, and scores of the whole map, which boxes pool."""
+    if config.boxes.hidden:
+        raise ValueError(
+            f"model.boxes.hidden is {list(config.boxes.hidden)}, but rfcn has no dense layers: "
+            "leave it empty"
+        )
+    head = rfcn.PositionSensitiveHead(
+        config.num_classes,
+        class_agnostic=config.boxes.class_agnostic,
+        regularizer=regularizer,
+    )
+    parts = _dilated(config, head, regularizer)
+    return parts._replace(predictor=rfcn.Vote(config.num_classes))
+
+
+def _dilated(config: configs.FasterRcnn, head: BoxHead, regularizer: Regularizer) -> Parts:
+    """The stages up to port 1, and behind it those that are left and the neck."""
+    resnet = _resnet(config, regularizer)
+    trunk, rest = resnet.cut_behind(config.backbone.port_behind)
+    return Parts(
+        trunk,
+        head,
+        {"backbone": resnet},
+        neck=build_neck(config.neck, rest, regularizer=regularizer),
+        rpn_head=_pointwise_rpn_head if config.neck.type == "fgfa" else None,
+    )
+
+
+def _pointwise_rpn_head(
+    places: int, filters: int, regularizer: Regularizer, name: str
+) -> tf_keras.layers.Layer:
+    return rfcn.PointwiseRpnHead(places, regularizer, name=name)
 
 
 def _fpn(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
@@ -71,7 +116,7 @@ def _fpn(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
         sync_batch_norm=config.backbone.sync_batch_norm,
     )
     hidden, items = tuple(config.boxes.hidden), {"backbone": resnet}
-    return Parts(resnet, BoxHead(None), items, hidden, decoder, levels)
+    return Parts(resnet, BoxHead(None), items, hidden, decoder, levels=levels)
 
 
 def _slim_c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
@@ -88,7 +133,9 @@ def _slim_c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
     )
 
 
-KINDS = {"c4": _c4, "dc5": _dc5, "fpn": _fpn, "slim_c4": _slim_c4}
+KINDS = {"c4": _c4, "dc5": _dc5, "rfcn": _rfcn, "fpn": _fpn, "slim_c4": _slim_c4}
+DILATED = ("dc5", "rfcn")
+DEFAULT_PORT = ("none", "conv5")
 
 
 def build_faster_rcnn(
@@ -98,6 +145,7 @@ def build_faster_rcnn(
     map_memory: tf_keras.layers.Layer | None = None,
     box_memory: tf_keras.layers.Layer | None = None,
     memory_on_crops: bool = False,
+    swaps_convolution: bool = False,
     detector_class: Callable[..., TwoStageDetector] = TwoStageDetector,
 ) -> TwoStageDetector:
     """Builds a Faster R-CNN of any kind, with a memory at either port or none.
@@ -106,6 +154,7 @@ def build_faster_rcnn(
         config: the detector.
         weight_decay: weight decay of all kernels.
         map_memory, box_memory, memory_on_crops: the ports, see `TwoStageDetector`.
+        swaps_convolution: whether `map_memory` takes the place of the neck's convolution behind it.
         detector_class: puts the parts together.
     """
     if config.num_classes < 1:
@@ -115,9 +164,21 @@ def build_faster_rcnn(
         raise ValueError(f"model.backbone.kind must be one of {', '.join(KINDS)}, got {kind!r}")
     regularizer = backbones.l2(weight_decay)
     parts = KINDS[kind](config, regularizer)
+    if kind not in DILATED and (config.neck.type, config.backbone.port_behind) != DEFAULT_PORT:
+        raise ValueError(
+            f"model.neck and model.backbone.port_behind are for {' and '.join(DILATED)}, not {kind}"
+        )
+    if box_memory is not None and not parts.box_head.has_vectors:
+        raise ValueError(
+            f"model.backbone.kind {kind} pools scores at its boxes, not features: a memory of "
+            "boxes has nothing to hold. Choose a memory of maps, or another kind"
+        )
+    if swaps_convolution:
+        swap_out(parts.neck)
     model = detector_class(
         backbone=parts.trunk,
         decoder=parts.decoder,
+        neck=parts.neck,
         rpn_head=_rpn_head(config, parts, regularizer),
         anchors=make_anchors(
             config.image_size,
@@ -129,7 +190,8 @@ def build_faster_rcnn(
         ),
         proposer=_proposer(config.proposals),
         box_head=parts.box_head,
-        box_predictor=BoxPredictor(
+        box_predictor=parts.predictor
+        or BoxPredictor(
             config.num_classes,
             hidden=parts.hidden,
             class_agnostic=config.boxes.class_agnostic,

@@ -11,7 +11,12 @@ class BoxHead(tf_keras.layers.Layer):
     """Crops the maps at the proposals and returns one [7, 7, depth] feature per box.
 
     A C4 detector crops 14x14, pools to 7x7 and runs conv5 on it; a pyramid crops 7x7 and stops.
+
+    Attributes:
+        has_vectors: whether box features describe boxes, so that a memory can hold them.
     """
+
+    has_vectors = True
 
     def __init__(self, conv5: tf_keras.Model | None = None, **kwargs):
         super().__init__(**kwargs)

@@ -12,6 +12,7 @@ from context_rcnn.detectors import suppression, targets
 from context_rcnn.detectors.anchors import flatten_anchors
 from context_rcnn.detectors.backbones import normalize_images
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor
+from context_rcnn.detectors.necks import Neck
 
 Tensors = dict[str, tf.Tensor]
 Memory = Mapping[str, tf.Tensor] | None
@@ -35,7 +36,7 @@ class Proposals(NamedTuple):
 class Seen(NamedTuple):
     """What the first half of the pass has seen of images."""
 
-    maps: Tensors  # by level, behind port 1
+    maps: Tensors  # by level, behind port 1 and the neck
     shapes: tf.Tensor  # [batch, 2], height and width of what is not padding
     proposals: Proposals
     rpn: Tensors  # `objectness` and `box_offsets` of all anchors
@@ -84,6 +85,7 @@ class TwoStageDetector(tf_keras.Model):
     Args:
         backbone: images [batch, height, width, 3] to a dict of maps by level.
         decoder: a pyramid on those maps, or None.
+        neck: layers before port 1 and behind it, or None.
         rpn_head: maps to objectness and offsets by level.
         anchors: [rows, columns, anchors * 4] by level.
         proposer: decodes, suppresses and keeps the best proposals.
@@ -101,6 +103,7 @@ class TwoStageDetector(tf_keras.Model):
         *,
         backbone: tf_keras.Model,
         decoder: tf_keras.Model | None,
+        neck: Neck | None = None,
         rpn_head: tf_keras.layers.Layer,
         anchors: Mapping[str, tf.Tensor],
         proposer: roi_generator.MultilevelROIGenerator,
@@ -116,6 +119,7 @@ class TwoStageDetector(tf_keras.Model):
         super().__init__(**kwargs)
         self.backbone = backbone
         self.decoder = decoder
+        self.neck = neck
         self.rpn_head = rpn_head
         self.box_head = box_head
         self.box_predictor = box_predictor
@@ -177,8 +181,12 @@ class TwoStageDetector(tf_keras.Model):
         maps = self.backbone(normalize_images(images), training=training)
         if self.decoder:
             maps = self.decoder(maps, training=training)
+        if self.neck:
+            maps = self.neck.before(maps, training=training)
         recall = port or self.map_memory
         maps = recall(maps, images=images, shapes=shapes, memory=memory, training=training)
+        if self.neck:
+            maps = self.neck(maps, training=training)
         proposals, rpn = self._propose(maps, shapes, training)
         return Seen(maps, shapes, proposals, rpn)
 

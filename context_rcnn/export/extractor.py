@@ -62,6 +62,11 @@ class Extractor(tf.Module):
         super().__init__(name="extractor")
         if max_boxes < 1:
             raise ValueError(f"max_boxes must be at least 1, got {max_boxes}")
+        if not model.box_head.has_vectors:
+            raise ValueError(
+                "this detector pools scores at its boxes, not features: a bank has nothing to "
+                "remember of them. Train the extractor with another model.backbone.kind"
+            )
         if source not in SOURCES:
             raise ValueError(f"source must be one of {', '.join(SOURCES)}, got {source!r}")
         # Weights are saved, but not layers, which Keras would trace once more, one by one.

@@ -16,14 +16,14 @@ def tiny_config(kind: str) -> configs.FasterRcnn:
         ),
         anchors=configs.Anchors(size=128.0 if kind == "fpn" else 32.0, scales=[0.5, 1.0]),
         proposals=configs.Proposals(filters=16, pre_nms=200, count=20, anchor_samples=32),
-        boxes=configs.Boxes(samples=12, hidden=[] if kind == "c4" else [32]),
+        boxes=configs.Boxes(samples=12, hidden=[32] if kind in ("dc5", "fpn") else []),
         detections=configs.Detections(score_threshold=0.001, count=10),
     )
 
 
-@pytest.fixture(scope="session", params=["c4", "dc5", "fpn"])
+@pytest.fixture(scope="session", params=["c4", "dc5", "fpn", "rfcn"])
 def detector(request):
-    """A built detector of either kind, with scores spread enough that ranks do not tie."""
+    """A built detector of each kind, with scores spread enough that ranks do not tie."""
     import tensorflow as tf
     import tf_keras
 

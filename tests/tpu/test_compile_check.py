@@ -24,8 +24,13 @@ from tpu import compile_check
             "--params_override=task.model.image_size=[320,320]",
             "--batch_size=1",
         ],
+        [
+            "--config_file=configs/imagenet_vid/rfcn_stmn.yaml",
+            "--params_override=task.model.image_size=[320,320]",
+            "--batch_size=1",
+        ],
     ],
-    ids=["the paper's detector", "a pyramid", "Context R-CNN with both memories", "MEGA"],
+    ids=["the paper's detector", "a pyramid", "Context R-CNN with both memories", "MEGA", "R-FCN"],
 )
 def test_full_size_detectors_compile(capsys, argv):
     assert compile_check.main(argv) == 0
@@ -69,6 +74,24 @@ def test_a_small_detector_of_videos_compiles(capsys):
         }
     }
     argv = ["--experiment=mega_tiny", f"--params_override={json.dumps(override)}"]
+    assert compile_check.main(argv) == 0
+    assert capsys.readouterr().out.count("compiled and ran once") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("neck", ["stmn", "fgfa"])
+def test_a_small_rfcn_compiles(capsys, neck):
+    override = {
+        "task": {
+            "model": {
+                "image_size": [64, 64],
+                "backbone": {"depth_multiplier": 0.125},
+                "neck": {"type": neck, "channels": 8, "width": 12},
+                "proposals": {"filters": 8, "pre_nms": 30, "count": 6},
+            }
+        }
+    }
+    argv = ["--experiment=rfcn_tiny", f"--params_override={json.dumps(override)}"]
     assert compile_check.main(argv) == 0
     assert capsys.readouterr().out.count("compiled and ran once") == 2
 

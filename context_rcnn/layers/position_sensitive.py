@@ -1,0 +1,77 @@
+"""Position-sensitive pooling of boxes (R-FCN, arXiv 1605.06409, equation 1)."""
+
+import tensorflow as tf
+
+BINS = 7
+"""Rows and columns of a box's bins."""
+
+
+def position_sensitive_pool(
+    maps: tf.Tensor, boxes: tf.Tensor, *, stride: int, bins: int = BINS
+) -> tf.Tensor:
+    """Means of the cells in each bin of each box; every bin has maps of its own.
+
+    Corners are rounded to pixels, and a box ends with the pixel after its last corner. A bin begins
+    with the cell that its first edge lies in and ends with the cell that its last edge lies in, so
+    neighbours overlap. A bin without a cell inside the map is 0.
+
+    The edges are whole numbers throughout, so that no processor rounds them to another cell. Sums
+    come from a summed-area table, four values a bin, whatever the size of the boxes.
+
+    Args:
+        maps: [batch, height, width, bins * bins * channels], bin after bin, row by row.
+        boxes: [batch, boxes, 4], y1 x1 y2 x2 in pixels of the image; no gradient flows into them.
+        stride: pixels of a cell.
+        bins: rows and columns of bins.
+
+    Returns:
+        float32 [batch, boxes, bins, bins, channels].
+    """
+    height, width = maps.shape[1:3]
+    channels = maps.shape[3] // (bins * bins)
+    if channels * bins * bins != maps.shape[3]:
+        raise ValueError(f"{maps.shape[3]} channels are not of {bins} x {bins} bins")
+    maps = tf.cast(maps, tf.float32)
+    # Small sums lose less: a constant is taken out of the table and put back into the means.
+    middle = tf.stop_gradient(tf.reduce_mean(maps, axis=[1, 2], keepdims=True))
+    table = tf.cumsum(tf.cumsum(maps - middle, axis=1), axis=2)
+    table = tf.pad(table, [[0, 0], [1, 0], [1, 0], [0, 0]])
+    table = tf.reshape(table, [-1, (height + 1) * (width + 1) * bins * bins, channels])
+
+    top, bottom = _edges(boxes[..., 0], boxes[..., 2], height, stride, bins)
+    left, right = _edges(boxes[..., 1], boxes[..., 3], width, stride, bins)
+    number = tf.reshape(tf.range(bins * bins), [bins, bins])
+
+    def up_to(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+        """Sums of the cells above and left of these edges, [batch, boxes, bins, bins, channels]."""
+        cell = row[..., :, None] * (width + 1) + column[..., None, :]
+        return tf.gather(table, cell * bins * bins + number, batch_dims=1)
+
+    sums = up_to(bottom, right) - up_to(top, right) - up_to(bottom, left) + up_to(top, left)
+    area = (bottom - top)[..., :, None] * (right - left)[..., None, :]
+    area = tf.cast(area, tf.float32)[..., None]
+    middle = tf.reshape(middle, [-1, 1, bins, bins, channels])
+    return tf.where(area > 0, sums / tf.maximum(area, 1.0) + middle, 0.0)
+
+
+def _edges(
+    first: tf.Tensor, last: tf.Tensor, cells: int, stride: int, bins: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """First cell of each bin along one axis, and the cell after its last, [..., bins].
+
+    A length of a tenth of a cell is the least: all is counted in tenths of a pixel, times `bins`.
+    """
+    start = 10 * _pixel(first)
+    length = tf.maximum(10 * (_pixel(last) + 1) - start, stride)
+    bin_number = tf.range(bins)
+    begin = bin_number * length[..., None] + bins * start[..., None]
+    end = begin + length[..., None]
+    unit = 10 * bins * stride
+    begin, end = begin // unit, -(-end // unit)
+    begin, end = (tf.clip_by_value(edge, 0, cells) for edge in (begin, end))
+    return begin, tf.maximum(begin, end)
+
+
+def _pixel(coordinate: tf.Tensor) -> tf.Tensor:
+    """The nearest whole pixel, halves upwards."""
+    return tf.cast(tf.floor(tf.stop_gradient(tf.cast(coordinate, tf.float32)) + 0.5), tf.int32)

@@ -1,0 +1,116 @@
+"""Position-sensitive pooling against a loop in exact fractions, and cases worked by hand."""
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from context_rcnn.layers.position_sensitive import position_sensitive_pool
+from tests.tolerance import assert_close
+
+# 4x4 cells of 16 pixels, numbered row by row; two by two bins that all look at the same numbers.
+CELLS = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+# Of four boxes: the whole map; a single cell; one whose bins share cells; a point in cell 5.
+BY_HAND = {
+    (0, 0, 63, 63): [[2.5, 4.5], [10.5, 12.5]],
+    (0, 0, 15, 15): [[0, 0], [0, 0]],
+    (8, 8, 40, 40): [[2.5, 3.5], [6.5, 7.5]],
+    (16, 16, 16, 16): [[5, 5], [5, 5]],
+    # Beyond the map, and half beyond it.
+    (70, 70, 90, 90): [[0, 0], [0, 0]],
+    (32, 48, 95, 111): [[13, 0], [0, 0]],
+}
+
+
+@pytest.mark.parametrize("box", BY_HAND)
+def test_bins_by_hand(box):
+    found = position_sensitive_pool(
+        np.tile(CELLS, [1, 1, 1, 4]), np.float32([[box]]), stride=16, bins=2
+    )
+    np.testing.assert_allclose(found[0, 0, :, :, 0], BY_HAND[box], rtol=0, atol=1e-5)
+
+
+def test_each_bin_has_maps_of_its_own():
+    """Bin b of class c is channel b * classes + c."""
+    maps = np.tile(np.arange(49 * 3, dtype=np.float32), [1, 2, 2, 1])
+    found = position_sensitive_pool(maps, np.float32([[[0, 0, 31, 31]]]), stride=16)
+    expected = np.arange(49 * 3).reshape(7, 7, 3)
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
+
+
+def loop_cells(box, cells, stride, bins):
+    """Rows and columns of every bin, in exact fractions, as the released code says it."""
+    start = [Fraction(math.floor(c + 0.5), stride) for c in box[:2]]
+    end = [Fraction(math.floor(c + 0.5) + 1, stride) for c in box[2:]]
+    of_axis = []
+    for first, last, size in zip(start, end, cells, strict=True):
+        side = max(last - first, Fraction(1, 10)) / bins
+        edges = [
+            (math.floor(b * side + first), math.ceil((b + 1) * side + first)) for b in range(bins)
+        ]
+        of_axis.append([range(max(0, a), max(0, min(size, z))) for a, z in edges])
+    return of_axis
+
+
+def loop_pool(maps, boxes, stride, bins):
+    """NumPy, cell by cell; and how much each cell counts in each bin, for the gradient."""
+    height, width, depth = maps.shape[1:]
+    channels = depth // bins**2
+    out = np.zeros([*boxes.shape[:2], bins, bins, channels])
+    shares = np.zeros([*out.shape[:4], height, width])
+    for i, n in np.ndindex(*boxes.shape[:2]):
+        rows, columns = loop_cells(boxes[i, n].tolist(), (height, width), stride, bins)
+        for p, q in np.ndindex(bins, bins):
+            cells = [(y, x) for y in rows[p] for x in columns[q]]
+            first = (p * bins + q) * channels
+            for y, x in cells:
+                shares[i, n, p, q, y, x] = 1 / len(cells)
+                out[i, n, p, q] += maps[i, y, x, first : first + channels] / len(cells)
+    return out, shares
+
+
+@pytest.fixture(scope="module")
+def case():
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(-20, 150, (2, 12, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(0, 90, (2, 12, 2))], 2).astype(np.float32)
+    # Large values of one sign are where sums over the map would lose most.
+    maps = (rng.normal(size=(2, 9, 10, 49 * 2)) + 30).astype(np.float32)
+    return maps, boxes
+
+
+def test_pooling_equals_the_loop(case):
+    maps, boxes = case
+    expected, _ = loop_pool(maps, boxes, 16, 7)
+    found = position_sensitive_pool(maps, boxes, stride=16)
+    assert (expected == 0).any() and (expected != 0).any()
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0)
+
+
+def test_gradients_are_the_shares_of_the_cells(case):
+    maps, boxes = tf.constant(case[0]), tf.constant(case[1])
+    weights = tf.random.stateless_normal([2, 12, 7, 7, 2], [1, 2])
+    with tf.GradientTape() as tape:
+        tape.watch([maps, boxes])
+        loss = tf.reduce_sum(position_sensitive_pool(maps, boxes, stride=16) * weights)
+    to_maps, to_boxes = tape.gradient(loss, [maps, boxes])
+    _, shares = loop_pool(case[0], case[1], 16, 7)
+    expected = np.einsum("inpqyx,inpqc->iyxpqc", shares, weights.numpy())
+    assert_close(to_maps, expected.reshape(maps.shape), share=1e-5)
+    assert to_boxes is None
+
+
+def test_no_box_sees_another_and_xla_computes_the_same(case):
+    maps, boxes = case
+    pool = tf.function(lambda m, b: position_sensitive_pool(m, b, stride=16), jit_compile=True)
+    together = position_sensitive_pool(maps, boxes, stride=16)
+    np.testing.assert_allclose(pool(maps, boxes), together, rtol=1e-5, atol=0)
+    alone = position_sensitive_pool(maps[:1], boxes[:1, 3:4], stride=16)
+    np.testing.assert_allclose(alone, together[:1, 3:4], rtol=1e-5, atol=0)
+
+
+def test_channels_that_are_not_of_bins_are_refused():
+    with pytest.raises(ValueError, match="50 channels are not of 7 x 7 bins"):
+        position_sensitive_pool(tf.zeros([1, 2, 2, 50]), tf.zeros([1, 1, 4]), stride=16)

@@ -104,7 +104,7 @@ CATALOGUE: tuple[Species, ...] = (
 )  # fmt: skip
 
 _ELSEWHERE_KINDS = 20
-_PATTERNS = ("stripes", "spots", "rosettes", "patches", "collar", "rump", "saddle")
+_PATTERNS = ("stripes", "spots", "patches", "rump", "saddle")  # that show on any build
 
 
 def _animals_elsewhere() -> tuple[Species, ...]:

@@ -1,11 +1,18 @@
 """The command as people type it."""
 
+import dataclasses
 import json
 
 import pytest
 from PIL import Image
 
 from context_rcnn import cli, extras
+from context_rcnn.simulation.arguments import shown
+from context_rcnn.simulation.settings import (
+    CameraTrapSettings,
+    TrafficSettings,
+    VideoSettings,
+)
 
 
 def run(capsys, *argv):
@@ -42,6 +49,28 @@ def test_simulate_then_validate(capsys, tmp_path):
     status, out, _ = run(capsys, "validate", *archive, f"--json={tmp_path}/report.json")
     assert status == 0 and f"{frames} of {frames} images can be used" in out
     assert json.loads((tmp_path / "report.json").read_text())["images_usable"] == frames
+
+
+def test_every_setting_of_a_simulation_has_a_flag(capsys, tmp_path):
+    status, out, _ = run(
+        capsys, "simulate", "videos", tmp_path / "a", "--videos=1", "--frames=3-4", "--cell=6",
+        "--image_size=96x72", "--scales=flicker", "--never_shown=", "--flow_distances=1,-1",
+    )  # fmt: skip
+    settings = json.loads((tmp_path / "a" / "simulation.json").read_text())["parameters"]
+    assert status == 0 and json.loads(out)["frames"] in (3, 4)
+    given = {"frames": [3, 4], "cell": 6.0, "scales": ["flicker"], "never_shown": [],
+             "flow_distances": [1, -1], "image_size": [96, 72]}  # fmt: skip
+    assert {name: settings[name] for name in given} == given
+    assert list((tmp_path / "a").rglob("000000_000001.flo"))
+    for kind in ("camera-traps", "traffic", "videos"):
+        _, text, _ = run(capsys, "simulate", kind, "--help")
+        text = " ".join(text.split())
+        settings = {"camera-traps": CameraTrapSettings, "traffic": TrafficSettings,
+                    "videos": VideoSettings}[kind]  # fmt: skip
+        for field in dataclasses.fields(settings):
+            assert f"--{field.name}" in text and len(field.metadata["help"]) > 8
+            if field.default is not False:
+                assert f"(default: {shown(field)})" in text
 
 
 def test_validate_names_what_is_damaged(capsys, tmp_path):

@@ -2,12 +2,14 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from context_rcnn.simulation import habits
 from context_rcnn.simulation.habits import DIFFICULTIES, schedule, species_names
 from context_rcnn.simulation.settings import MAX_BURST, CameraTrapSettings
 from context_rcnn.simulation.species import BY_NAME, CATALOGUE, ELSEWHERE, lookalike
+from context_rcnn.simulation.sprites import animal_sprite
 
 NETWORK = dict(
     cameras=12, days=60, species=8, triggers_per_day=4.0, empty_fraction=0.7, val_fraction=0.25
@@ -141,6 +143,9 @@ def test_the_world_elsewhere_is_another_one():
     for species in ELSEWHERE:
         other = BY_NAME[lookalike(species.name, elsewhere)]
         assert other.build == species.build and other.coat != species.coat
+        bare, worn = (animal_sprite(species.name, 60.0, contrast=c) for c in (0.0, 1.0))
+        change = np.abs(bare.rgb - worn.rgb).max(axis=2)[bare.alpha > 0.5]
+        assert np.mean(change > 0.1) > 0.2  # the coat covers a good part of each
     homes = {r.species for p in plan_network(0, **{**NETWORK, "species": 40}, world="elsewhere")
              for r in p.residents}  # fmt: skip
     assert homes <= set(elsewhere) and len(homes) > 20

@@ -1,1 +1,2 @@
-"""The papers' tables on simulated data: `table1` (Context R-CNN) and `mega`, made of `study`."""
+"""The papers' tables on simulated data: `table1` (Context R-CNN), `mega` and `stmn`, made of
+`study`."""

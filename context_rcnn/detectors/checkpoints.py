@@ -89,3 +89,21 @@ def _names(variables: Sequence[tf.Variable]) -> str:
     more = len(variables) - _MOST_NAMES
     names = ", ".join(variable.name for variable in variables[:_MOST_NAMES])
     return f"{names} and {more} more" if more > 0 else names
+
+
+def read_variable(path: str, name: str, field: str) -> tf.Tensor:
+    """The value of one variable of a checkpoint.
+
+    Args:
+        path: path of the checkpoint.
+        name: name of the variable, by the objects that lead to it.
+        field: the setting that asked for it, for messages.
+
+    Raises:
+        ValueError: if the checkpoint does not have it.
+    """
+    reader = tf.train.load_checkpoint(path)
+    key = f"{name}/.ATTRIBUTES/VARIABLE_VALUE"
+    if not reader.has_tensor(key):
+        raise ValueError(f"{field}: {path} has no {name}, whose weights are needed here")
+    return tf.constant(reader.get_tensor(key))

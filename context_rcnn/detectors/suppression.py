@@ -8,7 +8,9 @@ import tensorflow as tf
 from official.vision.ops import box_ops
 
 
-def suppress(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float) -> tf.Tensor:
+def suppress(
+    boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float, labels: tf.Tensor | None = None
+) -> tf.Tensor:
     """Greedy suppression: a box is kept if no better kept one overlaps it.
 
     That rule has one solution, and repeating it on all boxes at once finds it: after k rounds the
@@ -18,6 +20,7 @@ def suppress(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float) -> tf.Ten
         boxes: [rows, n, 4], best first. Rows know nothing of each other.
         valid: bool [rows, n].
         iou_threshold: an overlap from this on suppresses.
+        labels: [rows, n], only boxes of the same label suppress each other.
 
     Returns:
         Which are kept, bool [rows, n].
@@ -25,6 +28,8 @@ def suppress(boxes: tf.Tensor, valid: tf.Tensor, iou_threshold: float) -> tf.Ten
     better = tf.linalg.band_part(tf.ones([boxes.shape[1]] * 2, tf.bool), 0, -1)
     better = tf.linalg.set_diag(better, tf.zeros([boxes.shape[1]], tf.bool))
     overlaps = (box_ops.bbox_overlap(boxes, boxes) >= iou_threshold) & better
+    if labels is not None:
+        overlaps &= labels[:, :, None] == labels[:, None]
 
     def again(kept, _):
         beaten = tf.reduce_any(kept[:, :, None] & overlaps, axis=1)
@@ -66,5 +71,40 @@ def best_detections(
         tf.pad(tf.where(there[..., None], found, 0.0), [*padding, [0, 0]]),
         tf.pad(tf.where(there, top, 0.0), padding),
         tf.pad(tf.where(there, index // n, 0), padding),
+        tf.reduce_sum(tf.cast(there, tf.int32), axis=1),
+    )
+
+
+def best_labelled(
+    boxes: tf.Tensor,
+    scores: tf.Tensor,
+    labels: tf.Tensor,
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    count: int,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The best boxes after suppression within each class, of boxes that have one class each.
+
+    Args:
+        boxes: [batch, n, 4].
+        scores: [batch, n].
+        labels: int32 [batch, n], from 0.
+        score_threshold, iou_threshold, count: the same as in `best_detections`.
+
+    Returns:
+        The same as `best_detections`.
+    """
+    scores, order = tf.math.top_k(scores, scores.shape[1])
+    boxes, labels = (tf.gather(part, order, batch_dims=1) for part in (boxes, labels))
+    kept = suppress(boxes, scores > score_threshold, iou_threshold, labels)
+    top, index = tf.math.top_k(tf.where(kept, scores, -1.0), min(count, scores.shape[1]))
+    there = top >= 0.0
+    boxes, labels = (tf.gather(part, index, batch_dims=1) for part in (boxes, labels))
+    padding = [[0, 0], [0, count - top.shape[1]]]
+    return (
+        tf.pad(tf.where(there[..., None], boxes, 0.0), [*padding, [0, 0]]),
+        tf.pad(tf.where(there, top, 0.0), padding),
+        tf.pad(tf.where(there, labels, 0), padding),
         tf.reduce_sum(tf.cast(there, tf.int32), axis=1),
     )

@@ -304,20 +304,40 @@ class TwoStageDetector(tf_keras.Model):
 
         Rows past `num_detections` have score -1 and a box of zeros.
         """
+        return self.best(*self.scored(class_logits, box_offsets, proposals, image_shape))
+
+    def scored(
+        self,
+        class_logits: tf.Tensor,
+        box_offsets: tf.Tensor,
+        proposals: Proposals,
+        image_shape: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Boxes before suppression, without background.
+
+        Returns:
+            Boxes [batch, proposals, classes, 4] and scores [batch, proposals, classes].
+        """
         boxes = self.class_boxes(box_offsets, proposals, class_logits.shape[-1] - 1)
         boxes = box_ops.clip_boxes(boxes, tf.cast(image_shape, tf.float32)[:, None, None])
         # An invalid proposal is all background.
         scores = tf.where(proposals.valid[..., None], tf.nn.softmax(class_logits)[..., 1:], 0.0)
-        boxes, scores, labels, number = suppression.best_detections(
-            boxes, scores, **self._detection
-        )
-        kept = tf.range(scores.shape[1])[None] < number[:, None]
-        return {
-            "detection_boxes": boxes,
-            "detection_scores": tf.where(kept, scores, -1.0),
-            "detection_classes": tf.where(kept, labels + 1, 0),
-            "num_detections": number,
-        }
+        return boxes, scores
+
+    def best(self, boxes: tf.Tensor, scores: tf.Tensor) -> Tensors:
+        """Detections, see `detect`, of what `scored` returns; of several passes, if one likes."""
+        return _detections(*suppression.best_detections(boxes, scores, **self._detection))
+
+    def best_labelled(self, boxes: tf.Tensor, scores: tf.Tensor, labels: tf.Tensor) -> Tensors:
+        """Detections, see `detect`, of boxes that have one class each.
+
+        Args:
+            boxes: [batch, n, 4].
+            scores: [batch, n].
+            labels: int32 [batch, n], from 0.
+        """
+        best = suppression.best_labelled(boxes, scores, labels, **self._detection)
+        return _detections(*best)
 
     def class_boxes(self, box_offsets: tf.Tensor, proposals: Proposals, classes: int) -> tf.Tensor:
         """Boxes [batch, proposals, classes, 4] of the classes without background, not clipped."""
@@ -334,6 +354,18 @@ class TwoStageDetector(tf_keras.Model):
     def anchors(self) -> tf.Tensor:
         """All anchors [anchors, 4], in the order of the first stage's outputs."""
         return flatten_anchors(dict(self._anchors))
+
+
+def _detections(
+    boxes: tf.Tensor, scores: tf.Tensor, labels: tf.Tensor, number: tf.Tensor
+) -> Tensors:
+    kept = tf.range(scores.shape[1])[None] < number[:, None]
+    return {
+        "detection_boxes": boxes,
+        "detection_scores": tf.where(kept, scores, -1.0),
+        "detection_classes": tf.where(kept, labels + 1, 0),
+        "num_detections": number,
+    }
 
 
 def by_class(box_offsets: tf.Tensor, classes: int) -> tf.Tensor:

@@ -32,6 +32,7 @@ MEGA = {
     "reference_boxes": 5,
     "kept_boxes": 3,
 }
+STMN = {"channels": 4, "reach": 1, "window": 3, "stride": 2, "pooled_boxes": 12}
 TINY = {
     "none": ("c4", {}, True),
     "context_rcnn": (
@@ -42,6 +43,7 @@ TINY = {
     "st_spatial": ("c4", {"window": 3}, True),
     "s3d": ("c4", {"window": 3, "blocks": 1}, False),
     "mega": ("dc5", MEGA, False),
+    "stmn": ("dc5", STMN, False),
     "last_maps": ("c4", {"frames": 3}, True),
 }
 LENGTH = 5  # of the video
@@ -54,6 +56,8 @@ def make(name, **more):
     model = tiny_detector(kind)
     if kind == "dc5":
         model.boxes.hidden = [16]
+    if name == "stmn":
+        model.neck = configs.Neck(type="stmn", channels=6, width=8, dilation=2)
     return temporal.make(chosen, configs.Memory(max_entries=6)), model
 
 
@@ -106,6 +110,8 @@ STREAMS["context_rcnn, both"] = (
     "context_rcnn",
     {"variant": "released", "short_term": {"window": 3, "boxes": 5}},
 )
+STREAMS["stmn, centre"] = ("stmn", {"merge": "centre", "variant": "released", "box_rounds": 2})
+STREAMS["stmn, forward"] = ("stmn", {"directions": "forward"})
 STREAMS["mega, online"] = ("mega", {"variant": "released", "online": True})
 
 

@@ -66,9 +66,9 @@ class OrderedClips:
         """Frames of the video from the first to the last of a sequence."""
         return (self.frames - 1) * self.stride + 1
 
-    def read(self, file: tf.Tensor) -> tf.data.Dataset:
+    def read(self, file: tf.Tensor, lot: tf.Tensor) -> tf.data.Dataset:
         """Serialized examples [frames], which are there, and their places in the video."""
-        lots = tf.data.Dataset.random(seed=self.seed, rerandomize_each_iteration=True)
+        lots = tf.data.Dataset.random(seed=lot)
         videos = tf.data.Dataset.zip(read_videos(file), lots)
         if self.stills == "none":
             videos = videos.filter(lambda video, lot: tf.size(video) > 1)

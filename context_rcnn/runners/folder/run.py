@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.data.failures import Failure
 from context_rcnn.memory_bank.curation import FrameOptions
 from context_rcnn.memory_bank.manifest import BankInfo
 from context_rcnn.memory_bank.store import Bank
@@ -144,7 +143,8 @@ def _run(
         new = [p for p, verdict in zip(places, verdicts, strict=True) if verdict == words.NEW]
         review.show(new, options.review_dir, options.root, model.class_names, options.images)
     say(on_results(summary, options.results.typical_threshold, files_of(options.outputs)))
-    say(f"{os.path.join(options.state_dir, FAILURES)} lists everything that could not be used")
+    if summary.failures:
+        say(f"{os.path.join(options.state_dir, FAILURES)} names everything that could not be used")
     if options.rde != "off":
         say(words.on_places(options, verdicts))
     return summary
@@ -226,5 +226,4 @@ def _write(options: FolderOptions, table: ImageTable) -> Summary:
             for image in table.in_name_order():
                 file.write(image.to_json() + "\n")
                 bar.update(1)
-    known = map(Failure.from_json, table.problems())
-    return write_all(journal, options.outputs, options.results, known, table.add_outputs)
+    return write_all(journal, options.outputs, options.results, table.failures(), table.add_outputs)

@@ -13,6 +13,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.prepare import STAGE
 from context_rcnn.results.records import Detection, Header, ImageResult
 from context_rcnn.runners.engine.files import SeenImage
 from context_rcnn.runners.engine.state import OTHERWISE
@@ -286,15 +288,24 @@ class ImageTable:
                 )
             after = page[-1][-len(order) :]
 
-    def problems(self) -> Iterator[str]:
-        """What is wrong with dates, as JSON lines, in the order of the file names."""
+    def count_unset(self) -> int:
+        """Images whose date is nonsense, or of a clock that was never set."""
+        return self.count("problem != ''")
+
+    def failures(self) -> Iterator[Failure]:
+        """Images that cannot be used, and dates that cannot, in the order of the file names."""
         last = ""
         query = (
-            "SELECT file, problem FROM images WHERE file > ? AND problem != '' "
+            "SELECT file, camera, failure, failure_text, problem FROM images "
+            "WHERE file > ? AND (failure != '' OR problem != '') "
             f"ORDER BY file LIMIT {_PAGE}"
         )
         while page := self._base.execute(query, [last]).fetchall():
-            yield from (problem for _, problem in page)
+            for file, camera, failure, text, problem in page:
+                if problem:
+                    yield Failure.from_json(problem)
+                if failure:
+                    yield Failure(STAGE, Reason(failure), text, file, file, camera)
             last = page[-1][0]
 
     def undone(self, camera: str, memory: str) -> set[str]:

@@ -28,7 +28,7 @@ def on_cameras(table: ImageTable, root: str) -> str:
     lines += ["", f"{images:,} images of {known:,} cameras in {root}"]
     undated = sum(facts.undated for facts in cameras)
     if undated:
-        unset = sum(1 for _ in table.problems())
+        unset = table.count_unset()
         lines.append(
             f"{undated:,} have no usable date: {unset:,} from a camera whose clock was not set or "
             f"wrote nonsense, {undated - unset:,} without an EXIF date or unreadable. Images "

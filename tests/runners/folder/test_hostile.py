@@ -89,7 +89,12 @@ def test_every_file_is_a_result_or_a_failure_with_its_reason(
     assert not any(found[name] for name in ordinary)
     assert summary.failed == 7
     lines = (tmp_path / "results.state/failures.jsonl").read_text().splitlines()
-    dates = {f["file"]: f["reason"] for f in map(json.loads, lines) if f["lost"] == "date"}
+    named = [json.loads(line) for line in lines]
+    images = {f["file"]: f["reason"] for f in named if f["lost"] == "image"}
+    assert images == {name: reason for name, reason in hostile.items() if reason}
+    assert {f["camera"] for f in named if f["file"] == "north/nothing.jpg"} == {"north"}
+    assert "failures.jsonl names everything" in said
+    dates = {f["file"]: f["reason"] for f in named if f["lost"] == "date"}
     assert dates == {"north/1970.jpg": "junk_date", "north/nonsense.jpg": "bad_date"}
     assert "2 from a camera whose clock was not set" in said
 

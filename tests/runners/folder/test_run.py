@@ -28,6 +28,8 @@ def test_a_folder_becomes_a_file_that_timelapse_reads(photos, detect, tmp_path):
     assert "north" in said and "south " in said and "RECNX" not in said
     assert "2013-10-04 13:31:53  2013-10-04 18:01:53" in said
     assert "20 images of 2 cameras" in said
+    assert "failures.jsonl" not in said
+    assert (tmp_path / "results.state/failures.jsonl").read_text() == ""
 
 
 def test_the_same_command_again_does_nothing_again_and_writes_the_same(photos, detect, tmp_path):

@@ -33,6 +33,7 @@ from beam_pipelines.files import at_hand, files_of, matches, read_text, write_te
 from beam_pipelines.running import make_pipeline_options, run_command
 from beam_pipelines.shards import (
     check_output_dir,
+    not_listed,
     reader_failures,
     remove_leftovers,
     save_reader_failures,
@@ -420,7 +421,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; 0 if anything was stored, 1 if not, 2 for unusable input."""
+    """Runs the command; 0 if entries were stored and no folder missed, 1 if not, 2 for errors."""
     return run_command(build_parser(), argv, _run_with)
 
 
@@ -451,7 +452,8 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
         pipeline_args=pipeline_args,
     )
     print(format_bank(manifest, args.output_dir))
-    return 0 if manifest.totals()["entries"] else 1
+    missing = not_listed(reader_failures(args.output_dir))
+    return 0 if manifest.totals()["entries"] and not missing else 1
 
 
 def format_bank(manifest: Manifest, output_dir: str) -> str:

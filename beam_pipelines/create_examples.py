@@ -223,6 +223,7 @@ def create_examples(
     shards.check_output_dir(output_dir)
     pipeline_options = make_pipeline_options(pipeline_args)
     archive = read_archive(archive_options)
+    shards.refuse_unlisted(output_dir, archive.failures)
     _LOG.info("cameras found:\n%s", format_cameras_found(archive.records))
     settings = {"image": dataclasses.asdict(image_options), "label_map": archive.label_map}
     planned = shards.make_plan(
@@ -285,7 +286,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; 0 if any image was written, 1 if none was, 2 for unusable input."""
+    """Runs the command; 0 if it wrote something and missed no folder, 1 if not, 2 for bad input."""
     return run_command(build_parser(), argv, _run_with)
 
 
@@ -300,7 +301,8 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
         pipeline_args=pipeline_args,
     )
     print(format_manifest(manifest, args.output_dir))
-    return 0 if manifest["images_written"] else 1
+    missing = shards.not_listed(shards.reader_failures(args.output_dir))
+    return 0 if manifest["images_written"] and not missing else 1
 
 
 def _count(name: str, number: int = 1) -> None:

@@ -25,7 +25,13 @@ from apache_beam.metrics import Metrics
 
 from beam_pipelines.files import at_hand_for_good, files_of, read_text, write_text
 from beam_pipelines.running import Progress, make_pipeline_options, run_command
-from beam_pipelines.shards import Shard, check_output_dir, planned_records, remove_leftovers
+from beam_pipelines.shards import (
+    Shard,
+    check_output_dir,
+    not_listed,
+    planned_records,
+    remove_leftovers,
+)
 from beam_pipelines.sources import ArchivePiece, plan_archive
 from context_rcnn.data import flags
 from context_rcnn.data.archive import ArchiveOptions
@@ -185,6 +191,7 @@ def detect_archive(
         )
     names = (read_text(FileSystems.join(output_dir, PROGRESS, "names")) or "").split()
     counts = _finish(output_dir, header, names, archive.failures, [p.shard for p in pieces])
+    counts["unlisted"] = len(not_listed(archive.failures))
     if bank:
         cameras = {record.camera for split in archive.records.values() for record in split}
         counts["cameras_without_memory"] = len(cameras - known)
@@ -321,7 +328,7 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
         print(f"{counts['cameras_without_memory']:,} cameras are not in the bank")
     print(f"{os.path.join(args.output_dir, FAILURES)} lists everything that could not be used")
     print(f"next: context-rcnn results {args.output_dir} -o results.json")
-    return 0 if counts["images"] > counts["failed"] else 1
+    return 0 if counts["images"] > counts["failed"] and not counts["unlisted"] else 1
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from apache_beam.io.filesystems import FileSystems
 
 from beam_pipelines.files import files_of, read_text, write_text
-from context_rcnn.data.failures import Failure, to_jsonl
+from context_rcnn.data.failures import Failure, Reason, to_jsonl
 from context_rcnn.data.records import ImageRecord
 from context_rcnn.data.sequences import time_order
 from context_rcnn.data.summary import Summary
@@ -30,6 +30,7 @@ from context_rcnn.memory_bank.files import TEMP_MARK
 
 PROGRESS, PLAN, DONE = "_progress", "plan", "done"
 READER_FAILURES = "reader_failures.jsonl"
+FAILURES = "failures.jsonl"
 DEFAULT_SHARD_MEGABYTES = 64.0
 
 
@@ -171,6 +172,32 @@ def save_reader_failures(output_dir: str, failures: Iterable[Failure]) -> None:
 def reader_failures(output_dir: str) -> list[Failure]:
     text = read_text(FileSystems.join(output_dir, PROGRESS, READER_FAILURES)) or ""
     return [Failure.from_json(line) for line in text.splitlines()]
+
+
+def not_listed(failures: Iterable[Failure]) -> list[str]:
+    """Folders that could not be listed."""
+    return sorted({f.file for f in failures if f.reason == Reason.NOT_LISTED})
+
+
+def refuse_unlisted(output_dir: str, failures: Iterable[Failure]) -> None:
+    """Refuses to take out of earlier output what could not be looked at now.
+
+    Args:
+        output_dir: folder of the output.
+        failures: failures of the readers.
+
+    Raises:
+        ValueError: If a folder cannot be listed that earlier output may contain.
+    """
+    earlier = read_text(FileSystems.join(output_dir, FAILURES))
+    if earlier is None:
+        return
+    known = not_listed(map(Failure.from_json, earlier.splitlines()))
+    if unlisted := sorted({*not_listed(failures)} - {*known}):
+        raise ValueError(
+            f"{len(unlisted)} folders cannot be listed now: {', '.join(unlisted[:3])}. "
+            f"{output_dir} is left as it is; run the same command again when they can be read"
+        )
 
 
 def forget_results(output_dir: str, shards: Iterable[Shard]) -> None:

@@ -173,6 +173,7 @@ def plan_archive(
     Writes the plan to the folder of the bank. Cameras of all splits are in it.
     """
     archive = read_archive(archive_options)
+    shards.refuse_unlisted(output_dir, archive.failures)
     by_camera: dict[str, list[ImageRecord]] = defaultdict(list)
     for members in archive.records.values():
         for record in members:

@@ -1,7 +1,9 @@
 """Shared by all tests: Keras 2 before TensorFlow loads, no GPU, and no test against the clock."""
 
+import errno
 import os
 
+import pytest
 from hypothesis import settings
 
 import context_rcnn  # noqa: F401
@@ -22,6 +24,26 @@ LONGEST = (
     "cli/test_demo.py",
     "exported/test_exported.py",
 )
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """A set of paths that the system refuses to list or to look at; also root is refused."""
+    paths = set()
+
+    def guarded(call):
+        def refusing(path=".", *args, **kwargs):
+            if isinstance(path, str | bytes | os.PathLike):
+                text = os.fsdecode(path)
+                if os.path.abspath(text) in map(str, paths):
+                    raise PermissionError(errno.EACCES, "Permission denied", text)
+            return call(path, *args, **kwargs)
+
+        return refusing
+
+    for name in ("scandir", "stat"):
+        monkeypatch.setattr(os, name, guarded(getattr(os, name)))
+    return paths
 
 
 def pytest_collection_modifyitems(items):

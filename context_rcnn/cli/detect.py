@@ -264,6 +264,7 @@ def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from context_rcnn.data.timestamps import parse_timestamp
     from context_rcnn.export.exported import ExportedModel
     from context_rcnn.runners.engine import video_file as video
+    from context_rcnn.runners.engine.files import not_listed
     from context_rcnn.runners.watch import FolderFrames, Frames, Watcher
 
     images = flags.image_options(args)
@@ -290,4 +291,7 @@ def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         except KeyboardInterrupt:
             print("stopped; the same command continues from here", file=sys.stderr)
             return 130
+    if unlisted := not_listed(frames.passed, 0, "images"):
+        print(unlisted, file=sys.stderr)
+        return 1
     return 0

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Literal
 
-Lost = Literal["image", "annotation", "date", "nothing"]
+Lost = Literal["image", "annotation", "date", "folder", "nothing"]
 
 
 class Reason(str, enum.Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
@@ -24,6 +24,11 @@ class Reason(str, enum.Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
     TRUNCATED = "truncated"
     TOO_LARGE = "too_large"
     UNSUPPORTED_PIXELS = "unsupported_pixels"
+    # What a walk through a folder passes over.
+    NOT_LISTED = "not_listed"
+    OTHER_FILE = "other_file"
+    HIDDEN = "hidden"
+    LINKED_FOLDER = "linked_folder"
     # The metadata of an image.
     BAD_RECORD = "bad_record"
     BAD_FIELD = "bad_field"

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from context_rcnn.data.readers.image_folder import OWN_FOLDER
+from context_rcnn.data.walk import OWN_FOLDER
 from context_rcnn.report import charts, curves, figures, galleries, sections
 from context_rcnn.report.compare import Case, Comparison, compare, pair
 from context_rcnn.report.explanations import (

@@ -68,6 +68,7 @@ class Summary:
         suspect: number of other detections that are suspected background.
         counts: `superseded` lines of the journal, `below_min_score` detections, `boxes_clipped`.
         failures: number of reported failures, by stage and reason.
+        unlisted: number of folders that could not be listed, so that something may be missing.
     """
 
     images: int = 0
@@ -77,6 +78,7 @@ class Summary:
     detections: Counter = dataclasses.field(default_factory=Counter)
     counts: Counter = dataclasses.field(default_factory=Counter)
     failures: Counter = dataclasses.field(default_factory=Counter)
+    unlisted: int = 0
 
 
 def write_results(

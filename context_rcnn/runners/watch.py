@@ -1,6 +1,7 @@
 """Images as they come, each detected with the memory of its camera so far: `context-rcnn watch`.
 
     STATE/journal.jsonl        a line for each image, see `results.journal`
+    STATE/failures.jsonl       everything that could not be used, and what was passed over
     STATE/cameras/HASH.npz     the memory of a camera, after so many images of it
 
 The journal is what counts: an image with a line is done. Memories are saved now and then; what a
@@ -9,6 +10,7 @@ camera's next image. So it makes no difference when a run was stopped.
 """
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -23,12 +25,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.data.failures import Reason
+from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
-from context_rcnn.data.readers.image_folder import walk_images
+from context_rcnn.data.prepare import STAGE
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS
 from context_rcnn.data.timestamps import EPOCH
+from context_rcnn.data.walk import PassedOver, walk_images
 from context_rcnn.memory_bank.files import LOCAL
 from context_rcnn.results.journal import Journal, JournalWriter
 from context_rcnn.results.records import ImageResult
@@ -44,7 +47,7 @@ from context_rcnn.runners.engine.model import (
     refused,
 )
 from context_rcnn.runners.engine.prepared import Prepared, prepare_image
-from context_rcnn.runners.engine.state import JOURNAL, begin_state
+from context_rcnn.runners.engine.state import FAILURES, JOURNAL, begin_state
 
 CAMERAS = "cameras"
 NO_SECONDS = -1  # as the model wants an undated image
@@ -72,7 +75,13 @@ class StreamModel(Model, Protocol):
 
 
 class Frames(Protocol):
-    """Where images come from."""
+    """Where images come from.
+
+    Attributes:
+        passed: what is passed over; whoever reads it takes it out.
+    """
+
+    passed: PassedOver
 
     def new(self, seen: Callable[[str], bool]) -> Iterator[Prepared]:
         """Images whose names were not seen, as they come."""
@@ -145,15 +154,25 @@ class Watcher:
         self._cameras: dict[str, _Camera] = collections.defaultdict(_Camera)
         self._memories: collections.OrderedDict[str, _Memory] = collections.OrderedDict()
         self._changed: set[str] = set()
+        failed: dict[str, ImageResult] = {}
         for image in Journal(self._folder / JOURNAL).results():
             self._count(image)
+            failed.pop(image.file, None)
+            if image.failure:
+                failed[image.file] = image
+        self._failures = (self._folder / FAILURES).open("w", encoding="utf-8")
+        for image in failed.values():
+            self._report(image)
 
     def run(self, frames: Frames) -> Iterator[str]:
         """Detects in new images; yields a line of JSON for each once it is in the journal."""
         since = 0
         for prepared in frames.new(lambda file: _number(file) in self._seen):
+            self._take(frames.passed)
             result, memory = self._detect(prepared, frames)
             self._journal.append(result)
+            if result.failure:
+                self._report(result)
             self._count(result)
             if memory is not None:
                 self._memories[result.camera] = memory
@@ -163,23 +182,34 @@ class Watcher:
             if since >= self._save_every:
                 self.save()
                 since = 0
+        self._take(frames.passed)
         self.save()
 
     def save(self) -> None:
         """Saves the memories that have changed."""
         self._journal.sync()
+        self._failures.flush()
         for camera in sorted(self._changed):
             self._save(camera)
 
     def close(self) -> None:
         self.save()
         self._journal.close()
+        self._failures.close()
 
     def __enter__(self) -> "Watcher":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _report(self, image: ImageResult) -> None:
+        reason, names = Reason(image.failure), (image.file, image.image_id, image.camera)
+        failure = Failure(STAGE, reason, image.failure_text, *names)
+        self._failures.write(failure.to_json() + "\n")
+
+    def _take(self, passed: PassedOver) -> None:
+        self._failures.writelines(failure.to_json() + "\n" for failure in passed.take())
 
     def _detect(self, prepared: Prepared, frames: Frames) -> tuple[ImageResult, _Memory | None]:
         """What is found in an image, and the memory of its camera with it, if it is remembered."""
@@ -322,14 +352,20 @@ class FolderFrames:
         self._root, self._namer, self._options = root, namer, options
         self._poll, self._once, self._clock = poll, once, clock
         self._failed: dict[str, tuple[int, int]] = {}
+        self.passed = PassedOver()
+        self._passed: set[int] = set()
 
     def new(self, seen: Callable[[str], bool]) -> Iterator[Prepared]:
         waiting: dict[str, tuple[int, int]] = {}
         while True:
-            found = {}
-            for file, path in named(walk_images(Path(self._root), collections.Counter())):
+            found, passed = {}, PassedOver()
+            for file, path in named(walk_images(Path(self._root), passed)):
                 if not seen(file) or file in self._failed:
-                    found[file] = (path, size_and_date(self._root, path))
+                    state = (-1, -1)
+                    with contextlib.suppress(OSError):  # a look at the file says why
+                        state = size_and_date(self._root, path)
+                    found[file] = (path, state)
+            self._pass_over(passed)
             ready = [
                 (file, path)
                 for file, (path, state) in found.items()
@@ -348,6 +384,15 @@ class FolderFrames:
 
     def again(self, image: ImageResult) -> Prepared:
         return prepare_image(image, self._root, self._options)
+
+    def _pass_over(self, passed: PassedOver) -> None:
+        """Notes what was passed over, each file once; folders that can be listed again count."""
+        self.passed.unlisted = passed.unlisted
+        for failure in passed.take():
+            number = _number(f"{failure.reason} {failure.file!r}")
+            if number not in self._passed:
+                self._passed.add(number)
+                self.passed.found.append(failure)
 
     def _look(self, names: tuple[str, str]) -> tuple[ImageResult, FileError | None]:
         """A new image, and why it cannot be used."""

@@ -342,6 +342,24 @@ def test_damaged_photographs_are_lost_alone_and_named(extractor, tmp_path):
     assert lost == bad
 
 
+def test_a_folder_that_cannot_be_listed_costs_a_bank_nothing(extractor, tmp_path, locked, capsys):
+    photos = photographs(tmp_path / "photos")
+    assert remember(photos, extractor, tmp_path / "bank") == 0
+    before = bytes_of(tmp_path / "bank")
+    locked.add(photos / "south")
+    assert remember(photos, extractor, tmp_path / "bank") == 2
+    assert "folders cannot be listed now: south" in capsys.readouterr().err
+    assert bytes_of(tmp_path / "bank") == before
+    # A bank that begins without the folder says so, and may grow.
+    for _ in range(2):
+        assert remember(photos, extractor, tmp_path / "other") == 1
+    named = {f["file"]: f["reason"] for f in failures_of(tmp_path / "other")}
+    assert named == {"south": "not_listed"}
+    locked.clear()
+    assert remember(photos, extractor, tmp_path / "other") == 0
+    assert bytes_of(tmp_path / "other") == before
+
+
 def test_photographs_that_are_added_concern_their_own_camera_only(extractor, tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "IMAGES_PER_PIECE", 3)
     cameras = [f"cam{i}" for i in range(6)]

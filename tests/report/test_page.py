@@ -8,7 +8,7 @@ import re
 import pytest
 
 from context_rcnn import cli
-from context_rcnn.data.readers.image_folder import OWN_FOLDER
+from context_rcnn.data.walk import OWN_FOLDER
 from context_rcnn.report import page as pages
 from context_rcnn.report.page import ReportOptions, write_report
 from tests.report.conftest import (

@@ -113,6 +113,22 @@ def test_memories_held_at_once_are_bounded_and_none_is_lost(photos, watch, fakes
     assert lines == expected and len(model.stepped) == len(lines) == 44
 
 
+def test_what_is_passed_over_and_what_fails_is_named(photos, watch, locked, fakes, tmp_path):
+    (photos / "north/empty.jpg").write_bytes(b"")
+    (photos / "notes.txt").touch()
+    locked.add(photos / "south")
+    _, lines = watch(photos)
+    assert len(lines) == 11, "all of the other camera"
+    expected = {"north/empty.jpg": "empty_file", "notes.txt": "other_file", "south": "not_listed"}
+    for _ in range(2):
+        named = (tmp_path / "state/failures.jsonl").read_text().splitlines()
+        assert {f["file"]: f["reason"] for f in map(json.loads, named)} == expected
+        watch(photos)
+    locked.clear()
+    _, lines = watch(photos)
+    assert len([line for line in lines if line["camera"] == "south"]) == 10
+
+
 def test_damaged_images_are_failures_and_leave_the_memory_alone(photos, watch, fakes, tmp_path):
     (photos / "north/IMG_00003.JPG").write_bytes(b"\xff\xd8\xff broken")
     (photos / "north/empty.jpg").write_bytes(b"")

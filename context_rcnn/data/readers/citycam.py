@@ -17,11 +17,11 @@ from pathlib import Path
 
 from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.fields import whole_number
-from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES
 from context_rcnn.data.readers.xml_annotations import BadObject, parse_xml, read_edges, read_number
 from context_rcnn.data.records import Archive, Box, ImageRecord, LabelState
 from context_rcnn.data.splits import Splits
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
+from context_rcnn.data.walk import IMAGE_SUFFIXES
 
 STAGE = "citycam"
 SPLIT_FOLDER = "train_test_separation"

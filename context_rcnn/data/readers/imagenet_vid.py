@@ -30,10 +30,10 @@ from typing import Any
 from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.fields import whole_number
 from context_rcnn.data.paths import FileError, normalise_file_name
-from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES
 from context_rcnn.data.readers.xml_annotations import BadObject, parse_xml, read_edges, read_number
 from context_rcnn.data.records import Archive, Box, ImageRecord, LabelState, Visibility
 from context_rcnn.data.splits import Splits
+from context_rcnn.data.walk import IMAGE_SUFFIXES
 
 STAGE = "imagenet_vid"
 SPLITS = ("train", "val", "test")

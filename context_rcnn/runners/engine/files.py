@@ -1,10 +1,10 @@
 """Files below a folder: what they are called in results, and what a look at one tells."""
 
 import dataclasses
+import errno
 import hashlib
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,12 +14,13 @@ from context_rcnn.data.images import read_clock
 from context_rcnn.data.paths import FileError, normalise_file_name, resolve_inside
 from context_rcnn.data.readers.image_folder import STAGE
 from context_rcnn.data.timestamps import ClockError
+from context_rcnn.data.walk import PassedOver
 
 UNKNOWN_CAMERA = ""
 NOT_A_NAME = "\N{REPLACEMENT CHARACTER}"
 _NOT_ALLOWED = re.compile("[\\\\:\ud800-\udfff]")  # and halves of surrogate pairs
 _HEAD, _TAIL = 1 << 16, 1 << 12  # bytes
-_EXPECTED = ("gone", "own_folders_ignored")  # nothing to tell
+_SHOWN = 3  # folders that are named in a message
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ def named(listed: Iterable[str]) -> Iterator[tuple[str, str]]:
         digest = hashlib.blake2b(os.fsencode(name), digest_size=4).hexdigest()
         stem, suffix = os.path.splitext(_NOT_ALLOWED.sub(NOT_A_NAME, name))
         yield f"{stem} [{digest}]{suffix}", name
+
+
+def name_of(path: str) -> str:
+    """What one file is called in results."""
+    return next(named([path]))[0]
 
 
 def unusable_name(path: str) -> FileError:
@@ -106,26 +112,65 @@ def see_file(
 
 def missing(error: OSError) -> FileError:
     """Why a file is not used that the system does not give."""
-    return FileError(Reason.MISSING_FILE, error.strerror or str(error))
+    reason = Reason.UNREADABLE if _is_refused(error) else Reason.MISSING_FILE
+    return FileError(reason, error.strerror or str(error))
+
+
+def _is_refused(error: OSError) -> bool:
+    """Whether something is there that the system does not give, perhaps only now."""
+    return error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def size_and_date(root: str, path: str) -> tuple[int, int]:
-    """Bytes of a file below `root` and nanoseconds of its last change; -1 for one that is gone."""
+    """Bytes of a file below `root` and nanoseconds of its last change; -1 for one that is gone.
+
+    Raises:
+        OSError: If the file is there, and the system does not let it be looked at.
+    """
     try:
         status = os.stat(os.path.join(root, path))
-    except OSError:
+    except OSError as error:
+        if _is_refused(error):
+            raise
         return -1, -1
     return status.st_size, status.st_mtime_ns
 
 
-def passed_over(notes: Counter) -> str:
+def passed_over(passed: PassedOver) -> str:
     """What a walk through a folder passed over, in words; "" if that was nothing to tell."""
-    return ", ".join(f"{n} {c}" for n, c in sorted((+notes).items()) if n not in _EXPECTED)
+    words = {
+        Reason.OTHER_FILE: ("other file", "other files"),
+        Reason.HIDDEN: ("hidden file or folder", "hidden files or folders"),
+        Reason.LINKED_FOLDER: ("link to a folder", "links to folders"),
+    }
+    counts = [(passed.counts[reason], forms) for reason, forms in words.items()]
+    return ", ".join(f"{n:,} {forms[n > 1]}" for n, forms in counts if n)
 
 
-def nothing_found(root: str, what: str, notes: Counter) -> ValueError:
+def not_listed(passed: PassedOver, kept: int, things: str) -> str:
+    """Which folders could not be listed, and what that means; "" if all could.
+
+    Args:
+        passed: what a walk passed over.
+        kept: number of things whose earlier results are kept.
+        things: name of these things.
+    """
+    if not (folders := passed.unlisted):
+        return ""
+    shown = ", ".join(folders[:_SHOWN]) + (", ..." if len(folders) > _SHOWN else "")
+    many = f"{len(folders):,} folders" if len(folders) > 1 else "1 folder"
+    known = f"What is known of {kept:,} {things} there is kept. " if kept else ""
+    return (
+        f"{many} could not be listed: {shown}. {known}Run the same command again when this can be "
+        "read"
+    )
+
+
+def nothing_found(root: str, what: str, passed: PassedOver) -> ValueError:
     """The error for a folder without anything to detect in; mostly a drive is missing."""
-    there = ", ".join(f"{name} {count}" for name, count in (+notes).items()) or "no files"
+    there = passed_over(passed) or "no files"
+    if locked := not_listed(passed, 0, "files"):
+        there += f"; {locked}"
     return ValueError(f"{root} holds no {what} ({there}); is the drive connected?")
 
 

@@ -9,7 +9,7 @@ STATE/failures.jsonl   everything that could not be used
 import shutil
 from pathlib import Path
 
-from context_rcnn.data.readers.image_folder import OWN_FOLDER
+from context_rcnn.data.walk import OWN_FOLDER
 
 JOURNAL, FAILURES = "journal.jsonl", "failures.jsonl"
 OTHERWISE = "Use the earlier settings, another output, or --restart to start from the beginning"

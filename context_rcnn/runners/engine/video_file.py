@@ -16,6 +16,7 @@ from PIL import Image, ImageSequence
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.images import FORMATS
 from context_rcnn.data.paths import FileError
+from context_rcnn.data.walk import PassedOver
 from context_rcnn.results.records import ImageResult, frame_name
 from context_rcnn.runners.engine.prepared import Prepared
 
@@ -104,6 +105,7 @@ class VideoFrames:
         if fps <= 0:
             raise ValueError(f"fps must be positive, got {fps}")
         self._path, self._camera, self._fps, self._start = path, camera, fps, start
+        self.passed = PassedOver()
 
     def new(self, seen: Callable[[str], bool]) -> Iterator[Prepared]:
         for image, picture in self._chosen():

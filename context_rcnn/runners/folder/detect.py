@@ -75,6 +75,7 @@ def detect(
     batches, again = itertools.tee(_batches(table, memories, batch_size))
     flat = (image for batch in again for image in batch)
     prepared = ahead(lambda image: prepare_image(image, root, images), flat, workers)
+    away = table.away()
     memory: CameraMemory | None = None
     owner: str | None = None
     done: list[ImageResult] = []
@@ -99,7 +100,8 @@ def detect(
                 mapped = Bank(bank.folder, bank.manifest, cache_bytes=0, check=True)
                 memory = CameraMemory(model, mapped.camera(camera), settings)
         ready = list(itertools.islice(prepared, len(batch)))
-        done += detect_batch(model, memory, ready, batch_size)
+        found = detect_batch(model, memory, ready, batch_size)
+        done += [image for image in found if image.file not in away]
         bar.update(len(batch))
     if done and owner is not None:
         _commit(table, done, memories[owner])

@@ -5,21 +5,38 @@ another date, as copying to another disk gives it, is opened; if its first and l
 of before it counts as the same.
 """
 
+import dataclasses
 import functools
 import itertools
-from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.data.readers.image_folder import walk_images
+from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.records import ImageRecord
 from context_rcnn.data.sequences import sequence_ids
+from context_rcnn.data.walk import STAGE, PassedOver, walk_images
 from context_rcnn.runners.engine.ahead import ahead
-from context_rcnn.runners.engine.files import named, nothing_found, see_file
+from context_rcnn.runners.engine.files import SeenImage, name_of, named, nothing_found, see_file
 from context_rcnn.runners.engine.progress import Bar
 from context_rcnn.runners.folder.table import ImageTable
 
 _CHUNK = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class Looked:
+    """What a look found besides images.
+
+    Attributes:
+        passed: what it passed over.
+        gone: number of images that are no longer there since the last look.
+        away: number of images that could not be looked at, of which is kept what was known.
+    """
+
+    passed: PassedOver
+    gone: int
+    away: int
 
 
 def look(
@@ -30,7 +47,8 @@ def look(
     sequence_gap: int,
     workers: int,
     bar: Bar,
-) -> Counter:
+    ours: Iterable[str] = (),
+) -> Looked:
     """Brings the table up to date with the folder.
 
     Args:
@@ -41,33 +59,54 @@ def look(
         sequence_gap: longest pause within a burst, in seconds.
         workers: threads that open files.
         bar: shows how far this is.
-
-    Returns:
-        Counts of what was passed over, and of images that are `gone` since the last look.
+        ours: files in the folder that this package wrote.
 
     Raises:
         ValueError: If there are no images at all. What is known of earlier ones stays then, since
             mostly a drive is missing.
     """
-    notes: Counter = Counter()
+    passed, kept = PassedOver(ours), []
     number = int(table.fact("look") or 0) + 1
-    names, images = named(walk_images(Path(root), notes)), 0
+    with table.change():
+        table.set_fact("look", str(number))
+    names, images = named(walk_images(Path(root), passed)), 0
     while chunk := dict(itertools.islice(names, _CHUNK)):
         known = table.known(list(chunk))
         see = functools.partial(see_file, root, namer, known)
         seen = list(ahead(see, chunk.items(), workers, most=_CHUNK))
+        refused = [image for image in seen if _only_refused(image, known)]
+        kept += [image.file for image in refused]
         with table.change():
-            table.see(seen, number)
+            table.see((image for image in seen if image not in refused), number)
+            table.pass_over([*_named(passed.take()), *map(_kept, refused)], number)
         bar.update(len(chunk))
         images += len(chunk)
     if not images:
-        raise nothing_found(root, "images", notes)
+        raise nothing_found(root, "images", passed)
     with table.change():
-        table.set_fact("look", str(number))
-        notes["gone"] = table.forget_others(number)
+        table.pass_over(_named(passed.take()), number)
+        gone = table.forget_others(number, passed.unlisted, kept)
+    passed.unlisted += kept
     for camera in table.cameras():
         _set_bursts(table, camera.camera, sequence_gap)
-    return +notes
+    return Looked(passed, gone, len(table.away()))
+
+
+def _only_refused(image: SeenImage, known: dict[str, SeenImage]) -> bool:
+    """Whether the file is there and the system does not give it now, but did before."""
+    before = known.get(image.file)
+    return image.failure == Reason.UNREADABLE and before is not None and not before.failure
+
+
+def _kept(image: SeenImage) -> Failure:
+    detail = f"{image.failure_text}; what was known before is kept"
+    names = (image.file, image.file, image.camera)
+    return Failure(STAGE, Reason.UNREADABLE, detail, *names, lost="nothing")
+
+
+def _named(failures: Iterable[Failure]) -> list[Failure]:
+    """The same with names that results can hold."""
+    return [dataclasses.replace(f, file=name_of(f.file) if f.file else "") for f in failures]
 
 
 def _set_bursts(table: ImageTable, camera: str, gap_seconds: int) -> None:

@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from context_rcnn.data.images import ImageOptions, check_image, read_file
 from context_rcnn.data.paths import FileError
-from context_rcnn.data.readers.image_folder import OWN_FOLDER
 from context_rcnn.data.timestamps import format_timestamp
+from context_rcnn.data.walk import OWN_FOLDER
 from context_rcnn.evaluation.repeat_detections import overlap
 from context_rcnn.results.atomic import Transaction
 from context_rcnn.results.table import as_text, from_text

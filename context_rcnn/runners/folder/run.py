@@ -24,7 +24,7 @@ from context_rcnn.results.classes import Classes
 from context_rcnn.results.order import CameraSpan
 from context_rcnn.results.write import Summary
 from context_rcnn.runners.engine.detect import check_model
-from context_rcnn.runners.engine.files import passed_over
+from context_rcnn.runners.engine.files import not_listed, passed_over
 from context_rcnn.runners.engine.model import (
     MemorySettings,
     Model,
@@ -95,19 +95,22 @@ def _run(
 ) -> Summary | None:
     workers = options.workers or os.cpu_count() or 1
     with stage("1/4 Look") as bar:
-        notes = look(
+        looked = look(
             table,
             options.root,
             namer,
             sequence_gap=options.sequence_gap,
             workers=workers,
             bar=bar,
+            ours=[*files_of(options.outputs), *table.outputs(), options.repeats_table],
         )
     say(words.on_cameras(table, options.root))
-    if others := passed_over(notes):
+    if others := passed_over(looked.passed):
         say(f"ignored: {others}")
-    if notes["gone"]:
-        say(f"{notes['gone']:,} images of the last run are no longer there, and leave the results")
+    if looked.gone:
+        say(f"{looked.gone:,} images of the last run are no longer there, and leave the results")
+    if locked := not_listed(looked.passed, looked.away, "images"):
+        say(locked)
     _check_camtrap(options, table)
     check_model(model, settings, options.batch_size)
     tell_work(options, model, settings, table, say, workers)
@@ -147,7 +150,9 @@ def _run(
         say(f"{os.path.join(options.state_dir, FAILURES)} names everything that could not be used")
     if options.rde != "off":
         say(words.on_places(options, verdicts))
-    return summary
+    if locked:
+        say(locked)
+    return dataclasses.replace(summary, unlisted=len(looked.passed.unlisted))
 
 
 def _explain(

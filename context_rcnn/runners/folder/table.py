@@ -44,6 +44,10 @@ CREATE TABLE images (
 ) WITHOUT ROWID;
 CREATE INDEX by_time ON images (camera, time, file);
 """
+_PASSED = """
+CREATE TABLE IF NOT EXISTS passed (file TEXT PRIMARY KEY, line TEXT NOT NULL, look INTEGER NOT NULL)
+WITHOUT ROWID
+"""
 _SEE = """
 INSERT INTO images (file, camera, seconds, size, changed, digest, problem, look, failure,
     failure_text)
@@ -64,8 +68,10 @@ _PAGE = 500
 _EARLIEST = -(1 << 63)
 _CACHE_KILOBYTES = 16_384
 
+AWAY = "look != (SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'look')"
+"""Of a folder that could not be listed; what was known of the image before is kept."""
 READABLE = "failure = ''"
-TO_REMEMBER = "failure = '' AND camera != '' AND NOT remembered"
+TO_REMEMBER = f"failure = '' AND camera != '' AND NOT remembered AND NOT ({AWAY})"
 REMEMBERED = "failure = '' AND remembered"
 DETECTED = "failure = '' AND detections IS NOT NULL"
 
@@ -100,6 +106,7 @@ class ImageTable:
         self._base = sqlite3.connect(path, isolation_level=None, timeout=1)
         try:
             self._base.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._base.execute("PRAGMA secure_delete = ON")  # what is taken out is gone
             self._base.execute(f"PRAGMA cache_size = -{_CACHE_KILOBYTES}")
             with self.change():
                 self.header = self._begin(header)
@@ -119,6 +126,7 @@ class ImageTable:
                 self._base.execute(statement)
             self._base.execute(f"PRAGMA user_version = {_VERSION}")
             self.set_fact("header", header.to_json())
+        self._base.execute(_PASSED)
         (version,) = self._base.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             raise ValueError(
@@ -180,9 +188,35 @@ class ImageTable:
         rows = ({n: getattr(i, n) for n in i.__slots__} | {"look": look} for i in images)
         self._base.executemany(_SEE, rows)
 
-    def forget_others(self, look: int) -> int:
-        """Removes images that this look has not seen; returns how many."""
-        return self._base.execute("DELETE FROM images WHERE look != ?", [look]).rowcount
+    def pass_over(self, failures: Iterable[Failure], look: int) -> None:
+        """Notes what a look passed over; each `file` is a name that results can hold."""
+        rows = ((failure.file, failure.to_json(), look) for failure in failures)
+        self._base.executemany("REPLACE INTO passed VALUES (?, ?, ?)", rows)
+
+    def forget_others(self, look: int, unlisted: Iterable[str], kept: Iterable[str]) -> int:
+        """Removes images that this look has not seen; returns how many.
+
+        Args:
+            look: number of the look.
+            unlisted: folders that could not be listed. Images below them are kept if anything was
+                found out about them.
+            kept: other images of which the same is true.
+        """
+        self._base.execute("DELETE FROM passed WHERE look != ?", [look])
+        self._base.execute("CREATE TEMP TABLE IF NOT EXISTS kept (place TEXT)")
+        self._base.execute("DELETE FROM kept")
+        places = [*(f"{folder}/" for folder in unlisted), *kept]
+        self._base.executemany("INSERT INTO kept VALUES (?)", ([place] for place in places))
+        return self._base.execute(
+            "DELETE FROM images WHERE look != ? AND NOT ((detections IS NOT NULL OR failure != '') "
+            "AND EXISTS (SELECT 1 FROM kept WHERE file = place OR "
+            "(substr(place, -1) = '/' AND substr(file, 1, length(place)) = place)))",
+            [look],
+        ).rowcount
+
+    def away(self) -> set[str]:
+        """Images that could not be looked at, of which is kept what was known."""
+        return {row[0] for row in self._base.execute(f"SELECT file FROM images WHERE {AWAY}")}
 
     def set_bursts(self, bursts: Iterable[tuple[str, str]]) -> None:
         """Bursts of images, as (burst, file)."""
@@ -293,7 +327,7 @@ class ImageTable:
         return self.count("problem != ''")
 
     def failures(self) -> Iterator[Failure]:
-        """Images that cannot be used, and dates that cannot, in the order of the file names."""
+        """Images and dates that cannot be used, by file name, and what the look passed over."""
         last = ""
         query = (
             "SELECT file, camera, failure, failure_text, problem FROM images "
@@ -307,12 +341,17 @@ class ImageTable:
                 if failure:
                     yield Failure(STAGE, Reason(failure), text, file, file, camera)
             last = page[-1][0]
+        last = ""
+        query = f"SELECT file, line FROM passed WHERE file > ? ORDER BY file LIMIT {_PAGE}"
+        while page := self._base.execute(query, [last]).fetchall():
+            yield from (Failure.from_json(line) for _, line in page)
+            last = page[-1][0]
 
     def undone(self, camera: str, memory: str) -> set[str]:
         """Readable images of a camera without results from this memory."""
         query = (
             "SELECT file FROM images WHERE camera = ? AND failure = '' "
-            "AND (detections IS NULL OR memory != ?)"
+            f"AND (detections IS NULL OR memory != ?) AND NOT ({AWAY})"
         )
         return {row[0] for row in self._base.execute(query, [camera, memory])}
 

@@ -10,25 +10,21 @@ import os
 import posixpath
 import re
 import stat
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError, resolve_inside
-from context_rcnn.data.readers.image_folder import IMAGE_SUFFIXES, walk_images
+from context_rcnn.data.walk import IMAGE_SUFFIXES, VIDEO_SUFFIXES, PassedOver, walk_images
 from context_rcnn.runners.engine.files import (
     missing,
-    named,
+    name_of,
     nothing_found,
     size_and_date,
     unusable_name,
 )
 from context_rcnn.runners.engine.video_file import VideoFacts, read_facts
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf", ".flv"),
-    *(".3gp", ".mts", ".m2ts", ".ogv", ".gif"),
-)
 FRAME_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in VIDEO_SUFFIXES)
 
 _NUMBER = re.compile("([0-9]+)")
@@ -55,29 +51,26 @@ class Video:
     seconds: float | None = None
 
 
-def find_videos(root: str, notes: Counter) -> list[Video]:
-    """All videos below a folder, by name; what is passed over is counted.
+def find_videos(root: str, passed: PassedOver) -> list[Video]:
+    """All videos below a folder, by name; `passed` takes everything else.
 
     Raises:
         ValueError: If there are none.
     """
     videos = []
-    listed = walk_images(Path(root), notes, VIDEO_SUFFIXES + FRAME_SUFFIXES)
+    listed = walk_images(Path(root), passed, VIDEO_SUFFIXES + FRAME_SUFFIXES)
     for folder, paths in itertools.groupby(listed, posixpath.dirname):
-        frames, digest = 0, hashlib.blake2b(os.fsencode(folder), digest_size=16)
+        frames = []
         for path in sorted(paths):
             if is_video_file(path):
-                own = hashlib.blake2b(_facts(root, path), digest_size=16)
-                videos.append(Video(_name(path), path, True, 0, own.hexdigest()))
+                videos += _video(root, path, True, [path], passed)
             else:
-                frames += 1
-                digest.update(_facts(root, path))
+                frames.append(path)
         if frames:
-            name = _name(folder) if folder else "."
-            videos.append(Video(name, folder, False, frames, digest.hexdigest()))
+            videos += _video(root, folder, False, frames, passed)
     if not videos:
         what = f"videos, neither files ({' '.join(VIDEO_SUFFIXES)}) nor folders of frames"
-        raise nothing_found(root, what, notes)
+        raise nothing_found(root, what, passed)
     return sorted(videos, key=lambda video: (video.name, video.path))
 
 
@@ -125,12 +118,19 @@ def measure(root: str, fps: float | None, video: Video) -> Video:
     return dataclasses.replace(video, frames=frames, seconds=seconds)
 
 
-def _name(path: str) -> str:
-    return next(named([path]))[0]
-
-
-def _facts(root: str, path: str) -> bytes:
-    return b"%s\0%d %d\n" % (os.fsencode(path), *size_and_date(root, path))
+def _video(
+    root: str, path: str, is_file: bool, files: Sequence[str], passed: PassedOver
+) -> list[Video]:
+    """The video of these files; none if the system does not let them be looked at."""
+    digest = hashlib.blake2b(b"" if is_file else os.fsencode(path), digest_size=16)
+    try:
+        for file in files:
+            digest.update(b"%s\0%d %d\n" % (os.fsencode(file), *size_and_date(root, file)))
+    except OSError as error:
+        passed.add(path or ".", Reason.NOT_LISTED, error.strerror or str(error))
+        return []
+    name = name_of(path) if path else "."
+    return [Video(name, path, is_file, 0 if is_file else len(files), digest.hexdigest())]
 
 
 def _natural(name: str) -> tuple[list, str]:

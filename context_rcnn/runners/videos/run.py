@@ -11,10 +11,12 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from tqdm import tqdm
 
 from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.walk import PassedOver
 from context_rcnn.results.classes import Classes
 from context_rcnn.results.journal import Journal
 from context_rcnn.results.records import NO_RATE, read_result
@@ -22,7 +24,7 @@ from context_rcnn.results.write import Summary
 from context_rcnn.runners.engine import words
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import check_model, grey_image
-from context_rcnn.runners.engine.files import passed_over
+from context_rcnn.runners.engine.files import not_listed, passed_over
 from context_rcnn.runners.engine.model import header_of, video_stream
 from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
 from context_rcnn.runners.engine.progress import bar as stage
@@ -67,9 +69,9 @@ def detect_folder_of_videos(
     about = {"images": dataclasses.asdict(options.images), "videos": {"fps": options.fps}}
     header = header_of(model, about, memory=False, created=created)
     Classes(header.label_map, options.results.kinds, options.results.taxa)
-    notes: Counter = Counter()
-    videos = find_videos(options.root, notes)
     state = VideoState(options.state_dir, header, options.restart)
+    passed = PassedOver([*files_of(options.outputs), *state.outputs])
+    videos = find_videos(options.root, passed)
     refuse_strangers(options.outputs, state.outputs, options.overwrite or options.restart)
     undone = [video for video in videos if not state.is_through(video)]
     with stage("1/3 Look", len(undone), " videos") as bar:
@@ -81,7 +83,7 @@ def detect_folder_of_videos(
     say(on_videos(measured, options.root, None if options.dry_run else _MOST_VIDEOS))
     if len(undone) < len(videos):
         say(f"{len(videos) - len(undone):,} videos were done before")
-    if others := passed_over(notes):
+    if others := passed_over(passed):
         say(f"ignored: {others}")
     if model.has_memory:
         say("the model's memory of cameras is not used: videos have none")
@@ -89,16 +91,21 @@ def detect_folder_of_videos(
         say("This was a dry run. Run the command without --dry_run to detect in the videos.")
         return None
 
-    if gone := state.forget_changed(videos):
+    gone, away = state.forget_changed(videos, passed.unlisted)
+    if locked := not_listed(passed, len(away), "videos"):
+        say(locked)
+    if gone:
         say(
             f"{gone:,} videos of earlier runs are no longer there: they are left out of the "
             "results, and come back when the videos do"
         )
     if measured:
         _detect(options, model, measured, state)
-    summary, failed = _write(options, videos, state)
-    say(on_results(summary, len(videos), failed, options))
-    return summary
+    summary, failed = _write(options, videos, away, passed, state)
+    say(on_results(summary, len(videos) + len(away), failed, options))
+    if locked:
+        say(locked)
+    return dataclasses.replace(summary, unlisted=len(passed.unlisted))
 
 
 def _detect(
@@ -141,14 +148,19 @@ def _detect(
 
 
 def _write(
-    options: VideoOptions, videos: Sequence[Video], state: VideoState
+    options: VideoOptions,
+    videos: Sequence[Video],
+    away: Sequence[Path],
+    passed: PassedOver,
+    state: VideoState,
 ) -> tuple[Summary, int]:
     """Writes the journal, and from it all results; returns how many videos failed, too."""
-    journal = Journal(state.join(videos, state.folder / JOURNAL))
+    journal = Journal(state.join(videos, away, state.folder / JOURNAL))
     failed = 0
 
     def failures() -> Iterator[Failure]:
         nonlocal failed
+        yield from passed.take()
         for line in journal.lines():
             if b'"failure": {' not in line:
                 continue

@@ -72,29 +72,39 @@ class VideoState:
         self.outputs = sorted({*self.outputs, *paths})
         self._save()
 
-    def forget_changed(self, videos: list[Video]) -> int:
+    def forget_changed(
+        self, videos: Sequence[Video], unlisted: Sequence[str]
+    ) -> tuple[int, list[Path]]:
         """Forgets what was found in videos that have changed since.
 
+        Args:
+            videos: the videos that are there.
+            unlisted: folders that could not be listed.
+
         Returns:
-            How many videos are through and are no longer there. They are kept, since a disk may be
-            missing, and count again when they are back.
+            The number of videos that are through and no longer there. They are kept, since a disk
+            may be missing, and count again when they are back. And the journals of videos in
+            folders that could not be listed, which count as before.
         """
         known = {self.journal(video) for video in videos}
-        names, gone = {video.name for video in videos}, 0
-        for path in (self.folder / VIDEOS).glob("*.jsonl"):
+        names, gone, away = {video.name for video in videos}, 0, []
+        for path in sorted((self.folder / VIDEOS).glob("*.jsonl")):
             if path in known:
                 continue
             # A frame names its video; a video that failed as a whole has its own name.
             image = next(Journal(path).results(), None)
-            if image is None or (image.burst or image.file) in names:
+            name = "" if image is None else image.burst or image.file
+            if image is None or name in names:
                 path.unlink()
+            elif any(f"{name}/".startswith(f"{folder}/") for folder in unlisted):
+                away.append(path)
             else:
                 gone += 1
-        return gone
+        return gone, away
 
-    def join(self, videos: Sequence[Video], target: Path) -> Path:
-        """One journal of all videos."""
-        return join_journals([self.journal(video) for video in videos], target)
+    def join(self, videos: Sequence[Video], away: Sequence[Path], target: Path) -> Path:
+        """One journal of all videos, and of those that could not be looked at."""
+        return join_journals([*(self.journal(video) for video in videos), *away], target)
 
     def _save(self) -> None:
         with Transaction() as files:

@@ -100,15 +100,16 @@ def test_a_folder_is_read_in_the_order_of_paths(folder):
     assert archive.records[0].seconds == 1380893513
     assert archive.records[5].seconds is None
     assert archive.images_listed == 6
-    assert archive.notes == {
-        "other_files_ignored": 1,
-        "hidden_files_ignored": 1,
-        "hidden_folders_ignored": 1,
+    passed = {f.file: f.reason for f in archive.failures if f.lost == "nothing"}
+    assert passed == {
+        ".trash": Reason.HIDDEN,
+        "site_2/._a.jpg": Reason.HIDDEN,
+        "site_2/notes.txt": Reason.OTHER_FILE,
     }
 
 
 def test_a_junk_clock_loses_the_date_only(folder):
-    (failure,) = read_image_folder(folder).failures
+    (failure,) = (f for f in read_image_folder(folder).failures if f.lost == "date")
     assert (failure.reason, failure.lost) == (Reason.JUNK_DATE, "date")
     assert failure.file == "site_2/junk.jpg"
 
@@ -116,7 +117,7 @@ def test_a_junk_clock_loses_the_date_only(folder):
 def test_images_no_rule_covers_are_named(folder):
     archive = read_image_folder(folder, CameraNamer(pattern="(?P<camera>site_1)"))
     assert len(archive.records) == 3
-    assert [failure.reason for failure in archive.failures] == [Reason.NO_CAMERA] * 3
+    assert [f.reason for f in archive.failures if f.lost == "image"] == [Reason.NO_CAMERA] * 3
 
 
 def test_links_are_not_followed_out_of_the_folder(folder, tmp_path, jpeg):
@@ -125,9 +126,18 @@ def test_links_are_not_followed_out_of_the_folder(folder, tmp_path, jpeg):
     (folder / "link").symlink_to(tmp_path / "private")
     (folder / "site_1" / "link.jpg").symlink_to(tmp_path / "private" / "a.jpg")
     archive = read_image_folder(folder)
-    assert archive.notes["linked_folders_ignored"] == 1
+    assert {f.file for f in archive.failures if f.reason == Reason.LINKED_FOLDER} == {"link"}
     assert Reason.OUTSIDE_ROOT in [failure.reason for failure in archive.failures]
     assert len(archive.records) == 6
+
+
+def test_a_folder_that_cannot_be_listed_is_named(folder, locked):
+    locked.add(folder / "site_1")
+    archive = read_image_folder(folder)
+    assert {record.camera for record in archive.records} == {"site_2"}
+    (failure,) = (f for f in archive.failures if f.lost == "folder")
+    assert (failure.file, failure.reason) == ("site_1", Reason.NOT_LISTED)
+    assert "Permission denied" in failure.detail
 
 
 def test_no_folder_is_an_error(tmp_path):

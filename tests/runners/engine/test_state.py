@@ -2,7 +2,7 @@
 
 import pytest
 
-from context_rcnn.data.readers.image_folder import OWN_FOLDER
+from context_rcnn.data.walk import OWN_FOLDER
 from context_rcnn.runners.engine.state import begin_state
 
 KINDS = {"images.sqlite": "a run with images", "run.json": "a run with videos"}

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from context_rcnn.data.images import ImageOptions
-from context_rcnn.data.readers.image_folder import OWN_FOLDER
+from context_rcnn.data.walk import OWN_FOLDER
 from context_rcnn.results.options import CamtrapOptions, Options
 
 
@@ -90,6 +90,7 @@ def test_every_file_is_a_result_or_a_failure_with_its_reason(
     assert summary.failed == 7
     lines = (tmp_path / "results.state/failures.jsonl").read_text().splitlines()
     named = [json.loads(line) for line in lines]
+    assert passed_over(tmp_path) == {"again": "linked_folder"}
     images = {f["file"]: f["reason"] for f in named if f["lost"] == "image"}
     assert images == {name: reason for name, reason in hostile.items() if reason}
     assert {f["camera"] for f in named if f["file"] == "north/nothing.jpg"} == {"north"}
@@ -196,8 +197,16 @@ def test_what_was_written_by_us_is_no_photograph(photos, detect, fakes, tmp_path
     (ours / OWN_FOLDER).touch()
     (ours / "00001.jpg").write_bytes(fakes.photograph())
     (photos / "notes.txt").touch()
-    _, summary, said = detect(photos)
-    assert summary.images == 20 and "ignored: other_files_ignored 1" in said
+    detect(photos, outputs={"table": photos / "mine.csv"})
+    _, summary, said = detect(photos, outputs={"table": photos / "mine.csv"})
+    assert summary.images == 20 and "ignored: 1 other file\n" in said + "\n"
+    assert passed_over(tmp_path) == {"notes.txt": "other_file"}
+
+
+def passed_over(folder):
+    """What failures.jsonl names that is no image, with the reason."""
+    lines = (folder / "results.state/failures.jsonl").read_text().splitlines()
+    return {f["file"]: f["reason"] for f in map(json.loads, lines) if f["stage"] == "folder"}
 
 
 def test_a_failed_image_is_tried_again_and_counts_once_it_can_be_read(

@@ -285,6 +285,67 @@ def test_a_drive_that_is_not_there_costs_nothing(photos, detect, tmp_path):
     assert "1 images of the last run are no longer there" in said
 
 
+@pytest.mark.parametrize("memory", [True, False])
+@pytest.mark.parametrize("refused", ["folder", "file"])
+def test_what_cannot_be_looked_at_now_keeps_what_was_known_of_it(
+    photos, detect, fakes, tmp_path, locked, memory, refused
+):
+    """Of a camera that gets a new image meanwhile, and of one that stays as it was."""
+    fakes.write_photos(photos, ["north/100RECNX", "aside"], count=3, first=20)
+    (photos / "aside/broken.jpg").write_bytes(b"")
+    detect(photos, fakes.FakeModel(memory))
+    before = by_file(tmp_path / "results.json")
+    away = {"north/100RECNX", "aside"}
+    if refused == "file":
+        away = {f"{folder}/IMG_000{i}.JPG" for folder in away for i in (20, 21, 22)}
+    locked.update(photos / name for name in away)
+    fakes.write_photos(photos, ["north"], count=1, first=30)
+    _, summary, said = detect(photos, fakes.FakeModel(memory))
+    after = by_file(tmp_path / "results.json")
+    assert set(after) == {*before, "north/IMG_00030.JPG"} and summary.unlisted == len(away)
+    kept = [name for name in before if name.startswith(("north/100RECNX", "aside"))]
+    assert len(kept) == 7 and all(after[name] == before[name] for name in kept)
+    assert "could not be listed" in said and "no longer there" not in said
+    lines = (tmp_path / "results.state/failures.jsonl").read_text().splitlines()
+    named = {f["file"] for f in map(json.loads, lines)}
+    assert away <= named
+    locked.clear()
+    model, summary, said = detect(photos, fakes.FakeModel(memory))
+    assert not summary.unlisted and "listed" not in said
+    assert len(set(model.extracted)) <= 1, "no entry was lost"
+    detect(photos, fakes.FakeModel(memory), name="fresh")
+    assert (tmp_path / "results.json").read_bytes() == (tmp_path / "fresh.json").read_bytes()
+    if memory:
+        bank = contents(tmp_path / "fresh.state/bank")
+        assert contents(tmp_path / "results.state/bank") == bank
+
+
+def test_no_file_of_the_state_names_an_image_that_was_removed(photos, detect, fakes, tmp_path):
+    (photos / "north/person-at-the-gate.jpg").write_bytes(fakes.photograph(date=fakes.START))
+    detect(photos, explain=30)
+
+    def naming():
+        files = [path for path in tmp_path.glob("results.state/**/*") if path.is_file()]
+        return [path.name for path in files if b"person-at-the-gate" in path.read_bytes()]
+
+    assert {"images.sqlite", "journal.jsonl"} <= {*naming()}
+    (photos / "north/person-at-the-gate.jpg").unlink()
+    detect(photos, explain=30)
+    assert not naming()
+
+
+def test_a_folder_that_is_gone_for_good_leaves_the_results(photos, detect, tmp_path, locked):
+    import shutil
+
+    detect(photos)
+    locked.add(photos / "south")
+    detect(photos)
+    locked.clear()
+    shutil.rmtree(photos / "south")
+    _, summary, said = detect(photos)
+    assert summary.images == 10 and "10 images of the last run are no longer there" in said
+
+
 def test_a_state_of_another_version_or_none_at_all_is_refused(photos, detect, tmp_path):
     import sqlite3
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.walk import PassedOver
 from context_rcnn.results.megadetector import read_megadetector_results
 from context_rcnn.results.options import Options
 from context_rcnn.results.records import NO_RATE
@@ -331,7 +332,7 @@ def test_a_folder_without_videos_says_what_it_has(tmp_path, detect):
     with pytest.raises(ValueError, match="holds no videos.*no files.*is the drive connected"):
         detect(tmp_path / "clips")
     (tmp_path / "clips/notes.txt").write_text("")
-    with pytest.raises(ValueError, match="other_files_ignored 1"):
+    with pytest.raises(ValueError, match="1 other file"):
         detect(tmp_path / "clips")
 
 
@@ -383,15 +384,33 @@ def test_hostile_names_stay_inside_and_are_named(clips, detect, fakes, results, 
 
 
 def test_states_of_other_runs_are_no_videos(clips, detect, fakes, tmp_path):
-    from collections import Counter
-
     own = clips / "results.json.state"
     fakes.write_frames(own / "review", count=3)
     (own / ".context-rcnn").touch()
     fakes.write_frames(clips / ".hidden", count=3)
-    notes = Counter()
-    names = [video.name for video in find_videos(str(clips), notes)]
-    assert len(names) == 5 and notes["own_folders_ignored"] == 1
+    passed = PassedOver()
+    names = [video.name for video in find_videos(str(clips), passed)]
+    assert len(names) == 5 and [f.file for f in passed.take()] == [".hidden"]
+
+
+def test_folders_and_files_that_cannot_be_looked_at_keep_their_results(
+    clips, detect, fakes, results, tmp_path, locked
+):
+    detect(clips)
+    before = results()
+    locked.update([clips / "gate", clips / "c.gif", clips / "val/ILSVRC2015_val_00000001"])
+    fakes.write_video(clips / "new.avi", first=5, count=2)
+    model, summary, said = detect(clips)
+    after = results()
+    assert {name: after[name] for name in before} == before and "new.avi" in after
+    assert summary.unlisted == 3 and "What is known of 4 videos there is kept" in said
+    assert {number for _, number in model.seen} == {5, 6}
+    lines = (tmp_path / "results.state/failures.jsonl").read_text().splitlines()
+    named = {f["file"]: f["reason"] for f in map(json.loads, lines)}
+    assert named == dict.fromkeys(["gate", "c.gif", "val/ILSVRC2015_val_00000001"], "not_listed")
+    locked.clear()
+    model, summary, _ = detect(clips)
+    assert not model.seen and not summary.unlisted and {*results()} == {*before, "new.avi"}
 
 
 def test_thresholds_and_categories_are_as_for_images(clips, detect, results):

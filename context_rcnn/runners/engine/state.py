@@ -29,12 +29,7 @@ def begin_state(folder: str | Path, kind: str, signature: str, *, restart: bool 
     Raises:
         ValueError: If there is something that no run of this kind began. It is left as it is.
     """
-    folder = Path(folder)
-    if not _is_ours(folder, signature):
-        raise ValueError(
-            f"{folder} exists and is not the state of {kind}: choose another folder for the "
-            "state, or another output"
-        )
+    folder = check_state(folder, kind, signature)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / OWN_FOLDER).touch()
     if restart:
@@ -44,6 +39,17 @@ def begin_state(folder: str | Path, kind: str, signature: str, *, restart: bool 
                 shutil.rmtree(path)
             else:
                 path.unlink()
+    return folder
+
+
+def check_state(folder: str | Path, kind: str, signature: str) -> Path:
+    """Only refuses a folder that no run of this kind began, as `begin_state` does."""
+    folder = Path(folder)
+    if not _is_ours(folder, signature):
+        raise ValueError(
+            f"{folder} exists and is not the state of {kind}: choose another folder for the "
+            "state, or another output"
+        )
     return folder
 
 

@@ -7,10 +7,13 @@ OUTPUT.state/failures.jsonl  everything that could not be used
 OUTPUT.state/explained.jsonl `explain`: what the memory did to some images
 """
 
+import contextlib
 import dataclasses
 import os
+import shutil
 import sqlite3
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +36,7 @@ from context_rcnn.runners.engine.model import (
 )
 from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
 from context_rcnn.runners.engine.progress import bar as stage
-from context_rcnn.runners.engine.state import FAILURES, JOURNAL, begin_state
+from context_rcnn.runners.engine.state import FAILURES, JOURNAL, begin_state, check_state
 from context_rcnn.runners.engine.words import on_results
 from context_rcnn.runners.folder import explain as explaining
 from context_rcnn.runners.folder import repeats, review, words
@@ -72,17 +75,30 @@ def detect_folder(
     header = header_of(model, about, memory=settings is not None, created=created)
     Classes(header.label_map, options.results.kinds, options.results.taxa)
     namer = CameraNamer(options.camera_regex, options.camera_csv, Path(options.root).resolve().name)
-    state = begin_state(options.state_dir, "a run with images", TABLE, restart=options.restart)
     try:
-        with ImageTable(state / TABLE, header) as table:
+        with _state(options) as state, ImageTable(state / TABLE, header) as table:
             replace = options.overwrite or options.restart
             refuse_strangers(options.outputs, table.outputs(), replace)
             return _run(options, model, settings, namer, table, say)
     except sqlite3.Error as error:
         raise ValueError(
-            f"{state / TABLE}: {error}; if this is a network drive, choose a --state_dir on a disk "
-            "of this computer"
+            f"{Path(options.state_dir) / TABLE}: {error}; if this is a network drive, choose a "
+            "--state_dir on a disk of this computer"
         ) from error
+
+
+@contextlib.contextmanager
+def _state(options: FolderOptions) -> Iterator[Path]:
+    """The folder of the state; for a dry run a copy of its table, which is then thrown away."""
+    kind = "a run with images"
+    if not options.dry_run:
+        yield begin_state(options.state_dir, kind, TABLE, restart=options.restart)
+        return
+    state = check_state(options.state_dir, kind, TABLE)
+    with tempfile.TemporaryDirectory(prefix="context_rcnn-") as folder:
+        for path in () if options.restart else state.glob(f"{TABLE}*"):  # with what a kill left
+            shutil.copyfile(path, Path(folder) / path.name)
+        yield Path(folder)
 
 
 def _run(

@@ -69,7 +69,7 @@ def detect_folder_of_videos(
     about = {"images": dataclasses.asdict(options.images), "videos": {"fps": options.fps}}
     header = header_of(model, about, memory=False, created=created)
     Classes(header.label_map, options.results.kinds, options.results.taxa)
-    state = VideoState(options.state_dir, header, options.restart)
+    state = VideoState(options.state_dir, header, options.restart, options.dry_run)
     passed = PassedOver([*files_of(options.outputs), *state.outputs])
     videos = find_videos(options.root, passed)
     refuse_strangers(options.outputs, state.outputs, options.overwrite or options.restart)

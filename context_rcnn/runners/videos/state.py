@@ -18,7 +18,7 @@ from context_rcnn.results.atomic import MARK, Transaction
 from context_rcnn.results.join import join_journals
 from context_rcnn.results.journal import Journal, JournalWriter
 from context_rcnn.results.records import NO_RATE, Header, ImageResult
-from context_rcnn.runners.engine.state import OTHERWISE, begin_state
+from context_rcnn.runners.engine.state import OTHERWISE, begin_state, check_state
 from context_rcnn.runners.videos.find import Video
 from context_rcnn.runners.videos.frames import OpenVideo
 
@@ -32,25 +32,34 @@ class VideoState:
         folder: folder of the state.
         header: settings of the results, and the time at which the first run began.
         restart: forget what is there.
+        dry_run: read what is there, and write nothing.
 
     Raises:
         ValueError: If the folder is something else, or of another model or other settings.
     """
 
-    def __init__(self, folder: str | Path, header: Header, restart: bool = False):
-        self.folder = begin_state(folder, "a run with videos", RUN, restart=restart)
+    def __init__(
+        self, folder: str | Path, header: Header, restart: bool = False, dry_run: bool = False
+    ):
+        kind = "a run with videos"
+        if dry_run:
+            self.folder = check_state(folder, kind, RUN)
+        else:
+            self.folder = begin_state(folder, kind, RUN, restart=restart)
+        self._forgets = restart and dry_run
         self.header = header
         self.outputs: list[str] = []
         run = self.folder / RUN
-        if run.exists():
+        if run.exists() and not restart:
             values = json.loads(run.read_text(encoding="utf-8"))
             self.header, self.outputs = Header.from_json(values["header"]), values["outputs"]
             self.header.refuse_others(header, self.folder, OTHERWISE)
-        self._save()
-        self.clear()
+        if not dry_run:
+            self._save()
+            self.clear()
 
     def is_through(self, video: Video) -> bool:
-        return self.journal(video).exists()
+        return not self._forgets and self.journal(video).exists()
 
     def journal(self, video: Video) -> Path:
         """Of a video that is through."""

@@ -256,6 +256,27 @@ def test_a_dry_run_shows_cameras_and_time_and_stops(photos, detect, fakes, tmp_p
     assert "110 images of 2 cameras" in said and "seconds per image" in said and "dry run" in said
 
 
+def test_a_dry_run_writes_nothing(photos, detect, fakes, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    detect(photos, dry_run=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "temporary"}
+    detect(photos)
+    before = everything(tmp_path)
+    (photos / "north").rename(tmp_path / "away")
+    _, _, said = detect(photos, dry_run=True)
+    assert "10 images of the last run are no longer there" in said
+    (tmp_path / "away").rename(photos / "north")
+    detect(photos, dry_run=True, restart=True)
+    assert everything(tmp_path) == before
+    model, *_ = detect(photos)
+    assert len(set(model.extracted)) == 1, "the dry run did not forget what was away"
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_a_state_in_use_is_said_to_be(photos, detect, tmp_path, fakes):
     detect(photos)
     from context_rcnn.results.records import Header

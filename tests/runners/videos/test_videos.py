@@ -349,7 +349,15 @@ def test_a_dry_run_lists_videos_with_frames_and_lengths(clips, detect, tmp_path)
         "words.mp4": ["unknown", "-"],
     }
     assert "6 videos with 26 frames to do" in said
-    assert summary is None and not model.calls and not (tmp_path / "results.json").exists()
+    assert summary is None and not model.calls
+    assert {path.name for path in tmp_path.iterdir()} == {"clips"}
+    detect(clips)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    for restart in (False, True):
+        _, _, said = detect(clips, dry_run=True, restart=restart)
+        assert ("6 videos were done before" in said) != restart
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
 def test_hostile_names_stay_inside_and_are_named(clips, detect, fakes, results, tmp_path):

@@ -1,6 +1,7 @@
 r"""Trains and evaluates detectors, with the Object Detection API's flags and tf-models-official's.
 
-Train, with an evaluation from time to time (after a crash or a kill, the same command resumes):
+Train, with an evaluation from time to time. Ctrl-C and SIGTERM save the step before the run ends;
+the same command resumes, also after a crash:
 
     python -m context_rcnn.model_main_tf2 \
         --pipeline_config_path=configs/simulation/faster_rcnn.yaml --model_dir=runs/first
@@ -17,6 +18,7 @@ below; later ones override earlier ones. docs/architecture.md explains the setti
 """
 
 import os
+import shlex
 import sys
 
 from absl import app, flags, logging
@@ -132,6 +134,13 @@ def main(argv: list[str]) -> None:
         if damage is None:
             raise  # The input can be read; the fault is elsewhere.
         sys.exit(f"error: {damage}\n(`context-rcnn validate --examples=...` lists all damage)")
+    except KeyboardInterrupt as stop:
+        print(
+            f"\n{str(stop) or 'stopped'}. The same command continues from the last checkpoint in "
+            f"{FLAGS.model_dir}:\n  {shlex.join(sys.orig_argv)}",
+            file=sys.stderr,
+        )
+        sys.exit(130)
     except ValueError as error:
         if os.environ.get("CONTEXT_RCNN_TRACEBACK"):
             raise

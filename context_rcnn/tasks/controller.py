@@ -1,4 +1,4 @@
-"""The outer loop of a run: progress that names the stage, evaluations in turns, early stopping."""
+"""The outer loop of a run: named progress, evaluations in turns, early stopping, signals."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -7,9 +7,11 @@ from typing import Any
 import orbit
 import tensorflow as tf
 
+from context_rcnn.tasks.stopping import Stopped, StopSignals
+
 
 class Controller(orbit.Controller):
-    """Orbit's outer loop with progress that names the stage, and early stopping."""
+    """Orbit's outer loop with progress that names the stage, early stopping, and signals."""
 
     def __init__(
         self,
@@ -21,8 +23,10 @@ class Controller(orbit.Controller):
         patience: int,
         history: Iterable[Mapping[str, Any]] = (),
         show_progress: bool = True,
+        signals: StopSignals | None = None,
         **kwargs,
     ):
+        self._signals = signals or StopSignals()
         self._total_steps = total_steps
         self._batch_size = batch_size
         self._metric, self._sign = metric, 1 if higher_is_better else -1
@@ -44,6 +48,15 @@ class Controller(orbit.Controller):
         return checkpoint_path
 
     def _train_n_steps(self, num_steps: int) -> None:
+        with self._signals.waiting():
+            self._train_and_report(num_steps)
+            if not self._signals.asked:
+                return
+            self._maybe_save_checkpoint(check_interval=False)
+            self._sync_on_async_checkpointing()
+        raise Stopped(f"stopped at step {self.global_step.numpy()}, which is saved")
+
+    def _train_and_report(self, num_steps: int) -> None:
         step = int(self.global_step.numpy())
         start = time.monotonic()
         with self.summary_manager.summary_writer().as_default(), tf.summary.record_if(True):

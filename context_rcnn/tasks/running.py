@@ -5,6 +5,7 @@ places that are overridden here: workers other than the chief restored from an e
 worker evaluated only its own share, and all of them wrote the same best checkpoint.
 """
 
+import contextlib
 import json
 import os
 import tempfile
@@ -18,6 +19,7 @@ from official.core import base_trainer, config_definitions, train_lib, train_uti
 from context_rcnn.configs import schema
 from context_rcnn.detectors import checkpoints
 from context_rcnn.tasks.controller import Controller
+from context_rcnn.tasks.stopping import StopSignals
 from context_rcnn.tasks.task import task_class
 
 MODES = ("train", "eval", "train_and_eval", "continuous_eval")
@@ -114,6 +116,7 @@ class Runner(train_lib.OrbitExperimentRunner):
         checkpoint: in eval modes, a checkpoint or a folder of checkpoints other than `model_dir`.
         eval_timeout: in `continuous_eval`, seconds to wait for a checkpoint before the end.
         save_summary: write TensorBoard files.
+        signals: signals that end a training.
     """
 
     def __init__(
@@ -127,7 +130,9 @@ class Runner(train_lib.OrbitExperimentRunner):
         checkpoint: str = "",
         eval_timeout: float | None = None,
         save_summary: bool = True,
+        signals: StopSignals | None = None,
     ):
+        self._signals = signals
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
         self._is_chief = is_chief(strategy)
@@ -205,6 +210,7 @@ class Runner(train_lib.OrbitExperimentRunner):
             patience=settings.early_stopping_patience,
             history=read_history(self.model_dir, settings.best_checkpoint_eval_metric),
             show_progress=self._is_chief,
+            signals=self._signals,
         )
 
     def run(self):
@@ -246,6 +252,11 @@ class Runner(train_lib.OrbitExperimentRunner):
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes."""
     return bool(strategy.extended.should_checkpoint)
+
+
+def is_one_of_several(strategy: tf.distribute.Strategy) -> bool:
+    """Whether other processes train with this one; one alone cannot save for all of them."""
+    return bool(strategy.extended._in_multi_worker_mode())
 
 
 def read_history(model_dir: str, metric: str) -> list[dict[str, Any]]:
@@ -316,17 +327,22 @@ def run(
                 field = f"task.{name}.input_path"
                 words = task.describe_input(getattr(config.task, name), field)
                 print(f"{stage}: {words}", flush=True)
-    runner = Runner(
-        strategy,
-        task,
-        mode,
-        config,
-        model_dir,
-        checkpoint=checkpoint,
-        eval_timeout=eval_timeout,
-        save_summary=save_summary,
-    )
-    return runner.run()[1]
+    with contextlib.ExitStack() as stack:
+        signals = StopSignals()
+        if not is_one_of_several(strategy):
+            stack.enter_context(signals)
+        runner = Runner(
+            strategy,
+            task,
+            mode,
+            config,
+            model_dir,
+            checkpoint=checkpoint,
+            eval_timeout=eval_timeout,
+            save_summary=save_summary,
+            signals=signals,
+        )
+        return runner.run()[1]
 
 
 def make_strategy(runtime: config_definitions.RuntimeConfig) -> tf.distribute.Strategy:

@@ -49,11 +49,12 @@ class DetectionTask(config_definitions.TaskConfig):
             `label_map.pbtxt` beside the data.
         init_checkpoint: checkpoint to start from, or a folder with one.
         init_checkpoint_modules: parts to load from it: `backbone` (from an ImageNet checkpoint of
-            tf-models-official), `detector` (everything but the memory, from a trained still-image
-            detector) or `all`.
+            tf-models-official or, for `vgg16`, an .h5 file of Keras's applications), `detector`
+            (everything but the memory, from a trained still-image detector) or `all`.
         freeze: parts of the detector that keep what `init_checkpoint` taught them: `backbone`,
-            `pyramid`, `first_stage`, `box_head`, `predictor`, `memory`; of a ResNet also `conv1`
-            and `res2` to `res5`. Their batch norms use the moving statistics.
+            `neck`, `pyramid`, `first_stage`, `box_head`, `predictor`, `memory`; of a ResNet also
+            `conv1` and `res2` to `res5`, of a VGG-16 `conv1` to `conv5`. Their batch norms use the
+            moving statistics.
     """
 
     model: FasterRcnn = dataclasses.field(default_factory=FasterRcnn)

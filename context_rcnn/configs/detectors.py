@@ -18,13 +18,24 @@ def rfcn() -> configs.Experiment:
     task.model.backbone.kind = "rfcn"
     task.model.neck.type = "rfcn"
     task.model.anchors = configs.Anchors(scales=[0.5, 1.0, 2.0])
-    task.model.boxes = configs.Boxes(samples=128, class_agnostic=True)
+    task.model.boxes = configs.Boxes(samples=128, class_agnostic=True, hard_examples="pure")
     task.model.detections = configs.Detections(nms_iou=0.3, count=300)
     task.losses = configs.Losses(proposal_boxes=1.0, boxes=1.0, weight_decay=0.0005)
     task.train_data.global_batch_size = 4
     task.validation_data.global_batch_size = 4
     trainer.train_steps = steps
     trainer.optimizer_config = configs.momentum(0.001, steps, warmup_steps=500)
+    return experiment
+
+
+@experiments.register("faster_rcnn_vgg16")
+def faster_rcnn_vgg16() -> configs.Experiment:
+    """Faster R-CNN on VGG-16, fitted into 608x1008; trained as R-FCN here."""
+    experiment = rfcn()
+    task = experiment.task
+    task.model.backbone = configs.Backbone(kind="vgg16")
+    task.model.neck.type = "none"
+    task.model.boxes = configs.Boxes(samples=128, hidden=[4096, 4096], dropout=0.5)
     return experiment
 
 

@@ -12,8 +12,9 @@ class Backbone(hyperparams.Config):
     Attributes:
         kind: type of the feature extractor: `c4` (first stage on conv4 at stride 16, conv5 as
             second stage, as in Context R-CNN), `dc5` (conv5 on the whole map, dilated, at the same
-            stride, as in MEGA), `rfcn` (R-FCN on such a conv5), `fpn` (a feature pyramid), or
-            `slim_c4` (C4 as the Object Detection API's TensorFlow 1 models compute it).
+            stride, as in MEGA), `rfcn` (R-FCN on such a conv5), `vgg16` (VGG-16 with its dense
+            layers), `fpn` (a feature pyramid), or `slim_c4` (C4 as the Object Detection API's
+            TensorFlow 1 models compute it).
         model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...; `slim_c4` has the last three.
         depth_multiplier: factor on the number of channels; small values make toy models.
         freeze_batch_norm: whether training also uses the moving statistics, for fine-tuning; in
@@ -26,6 +27,9 @@ class Backbone(hyperparams.Config):
             FGFA (`dc5`, `rfcn`); the authors of STMN dilate only the others.
         port_behind: last stage before the place of a memory of maps, `conv3`, `conv4` or `conv5`
             (`dc5`, `rfcn`); later stages are computed from what the memory returns.
+        groups: number of groups of the 3x3 convolutions; 32 makes a ResNeXt of a ResNet of 50 or
+            more layers.
+        group_width: number of channels of a group in conv2, twice as many in each later stage.
     """
 
     kind: str = "c4"
@@ -38,6 +42,8 @@ class Backbone(hyperparams.Config):
     fpn_filters: int = 256
     dilate_first_block: bool = True
     port_behind: str = "conv5"
+    groups: int = 1
+    group_width: int = 4
 
 
 @dataclasses.dataclass
@@ -109,9 +115,15 @@ class Boxes(hyperparams.Config):
         positive_iou: lowest IoU with an object at which a proposal is positive; all others are
             background.
         offset_weights: factors on the offsets dy, dx, dh, dw.
-        hidden: sizes of the dense layers: with `fpn` before the predictions, with `dc5` before the
-            box memory; empty with conv5 on crops.
+        hidden: sizes of the dense layers: with `fpn` before the predictions, with `dc5` and `vgg16`
+            before the box memory; empty with conv5 on crops.
+        dropout: share of the outputs of each dense layer that training leaves out (`dc5`, `vgg16`).
         class_agnostic: whether all classes share the offsets of a box, as in R-FCN.
+        hard_examples: rule to choose the `samples` by their losses: `none` draws them at random;
+            `pure` takes those of highest loss among all proposals; `balanced` draws `candidates`,
+            and takes positives at random and the negatives of highest loss.
+        candidates: number of proposals that `balanced` draws first.
+        hard_nms_iou: IoU with a box of higher loss at which `pure` leaves a box out; 1 keeps all.
     """
 
     samples: int = 64
@@ -120,6 +132,10 @@ class Boxes(hyperparams.Config):
     offset_weights: list[float] = dataclasses.field(default_factory=lambda: [10.0, 10.0, 5.0, 5.0])
     hidden: list[int] = dataclasses.field(default_factory=list)
     class_agnostic: bool = False
+    dropout: float = 0.0
+    hard_examples: str = "none"
+    candidates: int = 300
+    hard_nms_iou: float = 0.7
 
 
 @dataclasses.dataclass

@@ -1,10 +1,14 @@
 """Feature extractors: tf-models-official's ResNets, cut where a two-stage detector needs them."""
 
+import functools
+
 import tensorflow as tf
 import tf_keras
 from official.vision.modeling.backbones import resnet
 from official.vision.modeling.decoders import fpn
 from official.vision.modeling.layers import nn_blocks
+
+from context_rcnn.layers.grouped_convolution import GroupedConv2D
 
 # The ImageNet statistics that tf-models-official's checkpoints were trained with, in 0..255.
 MEAN_RGB = (123.675, 116.28, 103.53)
@@ -16,20 +20,84 @@ def normalize_images(images: tf.Tensor) -> tf.Tensor:
     return (tf.cast(images, tf.float32) - tf.constant(MEAN_RGB)) / tf.constant(STDDEV_RGB)
 
 
-class ResNetC4(resnet.ResNet):
+class Backbone(resnet.ResNet):
+    """A ResNet or, with groups, a ResNeXt (arXiv 1611.05431).
+
+    Args:
+        groups: groups of the 3x3 convolutions; 1 is a ResNet.
+        group_width: channels of a group in conv2; twice as many in each later stage.
+        dilate_first_block: whether the first block of a dilated conv5 is dilated, too.
+    """
+
+    _keeps_stride = False  # in conv5
+    _dilation = 1  # of conv5
+
+    def __init__(
+        self,
+        *args,
+        groups: int = 1,
+        group_width: int = 4,
+        dilate_first_block: bool = True,
+        **kwargs,
+    ):
+        self._groups, self._group_width = groups, group_width
+        self._dilate_first_block = dilate_first_block
+        super().__init__(*args, **kwargs)
+
+    def _block_group(self, inputs, filters, strides, block_fn, *args, name="block_group", **kwargs):
+        if self._groups > 1:
+            if block_fn is not nn_blocks.BottleneckBlock:
+                raise ValueError(
+                    f"model.backbone.groups is {self._groups}, but a ResNet of {self._model_id} "
+                    "layers has no bottlenecks to cut into groups: choose model_id 50, 101 or 152"
+                )
+            block_fn = functools.partial(ResNextBlock, self._groups, self._group_width)
+        if name == "block_group_l5" and self._keeps_stride:
+            strides = 1
+            block_fn = dilated(block_fn, self._dilation, self._dilate_first_block)
+        return super()._block_group(inputs, filters, strides, block_fn, *args, name=name, **kwargs)
+
+
+class ResNextBlock(nn_blocks.BottleneckBlock):
+    """A bottleneck whose 3x3 convolution has groups, and as many channels as these want.
+
+    Args:
+        groups: number of groups.
+        group_width: channels of a group where the block has 64 filters.
+        **kwargs: of the library's block.
+    """
+
+    def __init__(self, groups: int, group_width: int, **kwargs):
+        super().__init__(**kwargs)
+        self._groups = groups
+        self._width = groups * max(1, group_width * kwargs["filters"] // 64)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        options = {
+            "use_bias": False,
+            "kernel_initializer": self._kernel_initializer,
+            "kernel_regularizer": self._kernel_regularizer,
+        }
+        self._conv1 = tf_keras.layers.Conv2D(self._width, 1, **options)
+        self._conv2 = GroupedConv2D(
+            self._width,
+            3,
+            strides=self._strides,
+            dilation_rate=self._dilation_rate,
+            padding="same",
+            groups=self._groups,
+            **options,
+        )
+
+
+class ResNetC4(Backbone):
     """A ResNet whose last block group keeps the stride of conv4, to run on RoI crops.
 
     The layers and their order are those of the classification network, so its checkpoints load.
     """
 
-    _dilation = 1
-    _dilate_first_block = True
-
-    def _block_group(self, inputs, filters, strides, block_fn, *args, name="block_group", **kwargs):
-        if name == "block_group_l5":
-            strides = 1
-            block_fn = dilated(block_fn, self._dilation, self._dilate_first_block)
-        return super()._block_group(inputs, filters, strides, block_fn, *args, name=name, **kwargs)
+    _keeps_stride = True
 
     def trunk(self) -> tf_keras.Model:
         """conv1 to conv4, as a model from images to {"4": map of stride 16}."""
@@ -47,10 +115,6 @@ class ResNetDc5(ResNetC4):
     """
 
     _dilation = 2
-
-    def __init__(self, *args, dilate_first_block: bool = True, **kwargs):
-        self._dilate_first_block = dilate_first_block
-        super().__init__(*args, **kwargs)
 
     def maps(self) -> tf_keras.Model:
         """As a model from images to {"4": map, "5": map}, both of stride 16."""
@@ -74,7 +138,7 @@ class ResNetDc5(ResNetC4):
         return first, tf_keras.Model(self.output[level], later, name="last_stages")
 
 
-KINDS = {"c4": ResNetC4, "dc5": ResNetDc5, "fpn": resnet.ResNet, "rfcn": ResNetDc5}
+KINDS = {"c4": ResNetC4, "dc5": ResNetDc5, "fpn": Backbone, "rfcn": ResNetDc5}
 STAGES = {"conv3": "3", "conv4": "4", "conv5": "5"}
 
 
@@ -120,8 +184,10 @@ def build_resnet(
     norm_momentum: float = 0.99,
     norm_epsilon: float = 0.001,
     dilate_first_block: bool = True,
+    groups: int = 1,
+    group_width: int = 4,
     regularizer: tf_keras.regularizers.Regularizer | None = None,
-) -> resnet.ResNet:
+) -> Backbone:
     """Builds a ResNet of any depth tf-models-official knows (10, 18, 26, 34, 50, 101, 152, ...).
 
     Args:
@@ -132,14 +198,13 @@ def build_resnet(
         sync_batch_norm: whether replicas share batch statistics.
         norm_momentum: momentum of the moving statistics.
         norm_epsilon: added to variances.
-        dilate_first_block: whether the first block of a dilated conv5 is dilated too.
+        dilate_first_block, groups, group_width: see `Backbone`.
         regularizer: regularizer of the kernels.
     """
     if model_id not in resnet.RESNET_SPECS:
         raise ValueError(
             f"backbone.model_id {model_id} is unknown; choose one of {sorted(resnet.RESNET_SPECS)}"
         )
-    more = {"dilate_first_block": dilate_first_block} if KINDS[kind] is ResNetDc5 else {}
     return KINDS[kind](
         model_id,
         input_specs=tf_keras.layers.InputSpec(shape=[None, None, None, 3]),
@@ -149,7 +214,9 @@ def build_resnet(
         norm_momentum=norm_momentum,
         norm_epsilon=norm_epsilon,
         kernel_regularizer=regularizer,
-        **more,
+        groups=groups,
+        group_width=group_width,
+        dilate_first_block=dilate_first_block,
     )
 
 

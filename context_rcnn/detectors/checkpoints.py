@@ -10,12 +10,19 @@ _MOST_NAMES = 5  # in a message
 
 
 def find_checkpoint(path: str, field: str) -> str:
-    """Returns the checkpoint prefix that `path` names; `path` may be a folder with checkpoints."""
+    """Returns the checkpoint prefix that `path` names, or the .h5 file.
+
+    Args:
+        path: path of a checkpoint, a folder with checkpoints, or a file of Keras's weights.
+        field: the setting that names it, for messages.
+    """
     if tf.io.gfile.isdir(path):
         latest = tf.train.latest_checkpoint(path)
         if latest is None:
             raise ValueError(f"{field}: there is no checkpoint in the folder {path!r}")
         return latest
+    if path.endswith(".h5") and tf.io.gfile.exists(path):
+        return path
     if not tf.io.gfile.exists(path + ".index"):
         raise ValueError(f"{field}: there is no checkpoint {path!r} (no file {path}.index)")
     return path

@@ -8,7 +8,7 @@ from official.vision.modeling.heads import dense_prediction_heads
 from official.vision.modeling.layers import roi_generator
 
 from context_rcnn import configs
-from context_rcnn.detectors import backbones, rfcn, slim
+from context_rcnn.detectors import backbones, hard_examples, rfcn, slim, vgg
 from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
 from context_rcnn.detectors.necks import Neck, build_neck, swap_out
@@ -52,6 +52,8 @@ def _resnet(config: configs.FasterRcnn, regularizer: Regularizer) -> Any:
         config.backbone.model_id,
         kind=config.backbone.kind,
         dilate_first_block=config.backbone.dilate_first_block,
+        groups=config.backbone.groups,
+        group_width=config.backbone.group_width,
         **options,
     )
 
@@ -64,8 +66,18 @@ def _c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
 
 def _dc5(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
     """Conv5 on the whole map, and one vector per box."""
-    head = DenseBoxHead(tuple(config.boxes.hidden), regularizer)
-    return _dilated(config, head, regularizer)
+    return _dilated(config, _dense_head(config.boxes, regularizer), regularizer)
+
+
+def _vgg16(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
+    """The first stage on conv5, and dense layers that make a vector of each box."""
+    trunk, neck, network = vgg.build_vgg16(config.backbone.depth_multiplier, regularizer)
+    head = _dense_head(config.boxes, regularizer)
+    return Parts(trunk, head, {"backbone": network}, neck=neck)
+
+
+def _dense_head(boxes: configs.Boxes, regularizer: Regularizer) -> DenseBoxHead:
+    return DenseBoxHead(tuple(boxes.hidden), regularizer, boxes.dropout)
 
 
 def _rfcn(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
@@ -133,9 +145,14 @@ def _slim_c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
     )
 
 
-KINDS = {"c4": _c4, "dc5": _dc5, "rfcn": _rfcn, "fpn": _fpn, "slim_c4": _slim_c4}
-DILATED = ("dc5", "rfcn")
-DEFAULT_PORT = ("none", "conv5")
+KINDS = {
+    "c4": _c4,
+    "dc5": _dc5,
+    "rfcn": _rfcn,
+    "vgg16": _vgg16,
+    "fpn": _fpn,
+    "slim_c4": _slim_c4,
+}
 
 
 def build_faster_rcnn(
@@ -162,19 +179,19 @@ def build_faster_rcnn(
     kind = config.backbone.kind
     if kind not in KINDS:
         raise ValueError(f"model.backbone.kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    _check_fit(config)
     regularizer = backbones.l2(weight_decay)
     parts = KINDS[kind](config, regularizer)
-    if kind not in DILATED and (config.neck.type, config.backbone.port_behind) != DEFAULT_PORT:
-        raise ValueError(
-            f"model.neck and model.backbone.port_behind are for {' and '.join(DILATED)}, not {kind}"
-        )
     if box_memory is not None and not parts.box_head.has_vectors:
         raise ValueError(
             f"model.backbone.kind {kind} pools scores at its boxes, not features: a memory of "
             "boxes has nothing to hold. Choose a memory of maps, or another kind"
         )
+    samples, positive_fraction = hard_examples.candidates(config.boxes)
     if swaps_convolution:
         swap_out(parts.neck)
+        if kind == "vgg16":  # the network without its last convolution
+            parts = parts._replace(checkpoint_items={"backbone": parts.trunk})
     model = detector_class(
         backbone=parts.trunk,
         decoder=parts.decoder,
@@ -203,8 +220,8 @@ def build_faster_rcnn(
             "count": config.detections.count,
         },
         proposal_sampling={
-            "samples": config.boxes.samples,
-            "positive_fraction": config.boxes.positive_fraction,
+            "samples": samples,
+            "positive_fraction": positive_fraction,
             "positive_iou": config.boxes.positive_iou,
             "box_weights": list(config.boxes.offset_weights),
         },
@@ -214,6 +231,26 @@ def build_faster_rcnn(
     )
     model.checkpoint_items = dict(parts.checkpoint_items)
     return model
+
+
+def _check_fit(config: configs.FasterRcnn) -> None:
+    """Raises a ValueError for settings that this kind of detector would pass over in silence."""
+    kind, default = config.backbone.kind, configs.FasterRcnn()
+    for kinds, path in _ONLY_FOR:
+        group, name = path.split(".")
+        value, usual = (getattr(getattr(c, group), name) for c in (config, default))
+        if kind not in kinds and value != usual:
+            raise ValueError(f"model.{path} is for {', '.join(kinds)}, not {kind}; got {value!r}")
+
+
+_DILATED = ("dc5", "rfcn")
+_ONLY_FOR = (
+    (_DILATED, "neck.type"),
+    (_DILATED, "backbone.port_behind"),
+    (_DILATED, "backbone.dilate_first_block"),
+    (("c4", "dc5", "rfcn", "fpn"), "backbone.groups"),
+    (("dc5", "vgg16"), "boxes.dropout"),
+)
 
 
 def _backbone_options(config: configs.Backbone, regularizer: Regularizer) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Parts of a detector by name, and freezing them: they keep what they have learned.
 
     backbone     from images to maps
+    neck         convolutions behind the backbone, on both sides of port 1
     pyramid      on those maps (`fpn`)
     first_stage  objectness and offsets of the anchors
     box_head     from crops to box features; with `c4` that is res5
     predictor    scores and offsets of the boxes
     memory       both ports
     conv1, res2, res3, res4, res5   the stem and the block groups of a ResNet, wherever they are
+    conv1, conv2, ..., conv5        the blocks of a VGG-16
 
 A frozen batch norm uses its moving statistics, also in training, and does not move them.
 """
@@ -24,10 +26,12 @@ Layers = list[tf_keras.layers.Layer]
 
 def parts_of(detector: TwoStageDetector) -> dict[str, Layers]:
     """The parts that this detector has, those with variables, by name."""
+    neck = detector.neck
     parts: dict[str, Layers] = {
-        "backbone": [detector.backbone],
+        "backbone": [detector.backbone, *([neck.rest] if neck and neck.rest else [])],
+        "neck": neck.convolutions if neck else [],
         "pyramid": [detector.decoder] if detector.decoder else [],
-        "first_stage": [detector.rpn_head],
+        "first_stage": [detector.rpn_head] if detector.rpn_head else [],
         "box_head": [detector.box_head],
         "predictor": [detector.box_predictor],
         "memory": [detector.map_memory, detector.box_memory],
@@ -70,7 +74,10 @@ def freeze_batch_norms(detector: TwoStageDetector) -> None:
 
 def first_stage_learns(detector: TwoStageDetector) -> bool:
     """Whether the losses of the first stage have anything to teach."""
-    learning = (detector.backbone, detector.decoder, detector.map_memory, detector.rpn_head)
+    if detector.rpn_head is None:
+        return False
+    before = (detector.backbone, detector.decoder, detector.map_memory, detector.neck)
+    learning = (*before, detector.rpn_head)
     return any(part.trainable_variables for part in learning if part is not None)
 
 
@@ -92,12 +99,13 @@ def _inside(layers: Iterable[tf_keras.layers.Layer]) -> Layers:
 
 
 def _groups(layers: Layers) -> dict[str, Layers]:
-    """The stem and the block groups of a ResNet, from its layers in order."""
+    """The stem and the block groups of a network, from its layers in order."""
     groups: dict[str, Layers] = {}
     waiting: Layers = []
     for layer in layers:
-        if scope := re.match(r"(conv1|block(\d))(/|$)", layer.name):  # `slim` names its scopes
-            name = f"res{int(scope[2]) + 1}" if scope[2] else "conv1"
+        # `slim` and `vgg` name their scopes.
+        if scope := re.match(r"(conv\d|block(\d))(/|$)", layer.name):
+            name = f"res{int(scope[2]) + 1}" if scope[2] else scope[1]
             groups.setdefault(name, []).append(layer)
             continue
         waiting.append(layer)

@@ -1,6 +1,7 @@
 """The second stage: crops of the maps, box features, and predictions."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 import tf_keras
@@ -44,23 +45,32 @@ class DenseBoxHead(BoxHead):
     Args:
         hidden: units of the dense layers, each with ReLU; none leaves the crops as they are.
         regularizer: regularizer of the kernels.
+        dropout: share of the outputs of each dense layer that training leaves out.
     """
 
     def __init__(
         self,
         hidden: tuple[int, ...],
         regularizer: tf_keras.regularizers.Regularizer | None = None,
+        dropout: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
-        self._hidden = dense_layers(hidden, regularizer)
+        self.dense = dense_layers(hidden, regularizer)
+        self._dropout = tf_keras.layers.Dropout(dropout) if dropout else None
 
     def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
         # Of the same stride as conv4, whose name tells the library which.
         return super().crop({"4": maps["5"]}, boxes)
 
     def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return flat_dense(crops, self._hidden)[:, :, None, None] if self._hidden else crops
+        if not self.dense:
+            return crops
+        layers = self.dense
+        if self._dropout is not None:
+            drop = functools.partial(self._dropout, training=training)
+            layers = [part for layer in layers for part in (layer, drop)]
+        return flat_dense(crops, layers)[:, :, None, None]
 
 
 class BoxPredictor(tf_keras.layers.Layer):
@@ -121,7 +131,9 @@ def dense_layers(
     ]
 
 
-def flat_dense(features: tf.Tensor, layers: Sequence[tf_keras.layers.Layer]) -> tf.Tensor:
+def flat_dense(
+    features: tf.Tensor, layers: Sequence[Callable[[tf.Tensor], tf.Tensor]]
+) -> tf.Tensor:
     """Box features [batch, boxes, height, width, depth], flattened, through dense layers."""
     shape = features.shape
     x = tf.reshape(features, [-1, shape[1], shape[2] * shape[3] * shape[4]])

@@ -11,6 +11,7 @@ Maps are "4" for the first stage and "5" for the boxes, both of stride 16.
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 import tensorflow as tf
 import tf_keras
@@ -29,7 +30,8 @@ class Neck(tf_keras.layers.Layer):
         embedding: convolutions of conv5, one after the other.
         swapped: convolution behind port 1 that a map memory may take the place of, or None.
         out: convolution behind it, or None.
-        halves: whether the first half of the channels is the first stage's map.
+        first_stage: what the first stage sees: `conv4`; `half` of the channels, the first; or the
+            `same` as the boxes.
     """
 
     def __init__(
@@ -39,7 +41,7 @@ class Neck(tf_keras.layers.Layer):
         embedding: tuple[tf_keras.layers.Layer, ...] = (),
         swapped: tf_keras.layers.Layer | None = None,
         out: tf_keras.layers.Layer | None = None,
-        halves: bool = False,
+        first_stage: Literal["conv4", "half", "same"] = "conv4",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -47,7 +49,12 @@ class Neck(tf_keras.layers.Layer):
         self.embedding = list(embedding)
         self.swapped = swapped
         self.out = out
-        self._halves = halves
+        self._first_stage = first_stage
+
+    @property
+    def convolutions(self) -> list[tf_keras.layers.Layer]:
+        """Its own layers, without those of the backbone."""
+        return [*self.embedding, *filter(None, (self.swapped, self.out))]
 
     def before(self, maps: Mapping[str, tf.Tensor], training: bool | None = None) -> Maps:
         """What port 1 gets."""
@@ -59,18 +66,18 @@ class Neck(tf_keras.layers.Layer):
             (x,) = maps.values()
             maps = self._embed({**maps, **self.rest(x, training=training)})
         x = maps["5"]
-        if self._halves:
-            first, second = tf.split(x, 2, axis=-1)
-            return {"4": first, "5": second}
         for layer in (self.swapped, self.out):
             x = x if layer is None else layer(x)
-        return {**maps, "5": x}
+        if self._first_stage == "half":
+            first, second = tf.split(x, 2, axis=-1)
+            return {"4": first, "5": second}
+        return {"4": x, "5": x} if self._first_stage == "same" else {**maps, "5": x}
 
     def _embed(self, maps: Mapping[str, tf.Tensor]) -> Maps:
         x = maps["5"]
         for layer in self.embedding:
             x = layer(x)
-        return {"5": x} if self._halves else {**maps, "5": x}
+        return {**maps, "5": x} if self._first_stage == "conv4" else {"5": x}
 
 
 def build_neck(
@@ -108,7 +115,7 @@ def build_neck(
         if width % 2:
             raise ValueError(f"model.neck.width is cut into halves, got {width}")
         wide = conv("wide", width, 3, dilation)
-        return Neck(rest=rest, embedding=(wide,), halves=True, name="neck")
+        return Neck(rest=rest, embedding=(wide,), first_stage="half", name="neck")
     if config.type == "stmn":
         return Neck(
             rest=rest,
@@ -125,6 +132,6 @@ def swap_out(neck: Neck | None) -> None:
     if neck is None or neck.swapped is None:
         raise ValueError(
             "a memory of maps is to take the place of a convolution, but this detector has none: "
-            "choose model.neck.type stmn"
+            "choose model.neck.type stmn or model.backbone.kind vgg16"
         )
     neck.swapped = None

@@ -17,7 +17,7 @@ from context_rcnn.layers.crop_and_resize import crop_and_resize
 
 UNITS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 ANCHOR_CENTRE = 0.0  # of a cell; ours is .5
-_CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
+CAFFE_MEAN_RGB = (123.68, 116.779, 103.939)
 _DEPTHS = (64, 128, 256, 512)  # of bottlenecks; units are four times as deep
 _LAST_STRIDES = (2, 2, 1, 1)  # of the last unit of each block
 _STRIDE = 16
@@ -57,7 +57,7 @@ def build_resnet(
     depths = [max(1, round(depth * depth_multiplier)) for depth in _DEPTHS]
     images = tf_keras.Input([None, None, 3])
     # Batches arrive as tf-models-official's ResNets want them.
-    shift = tf.constant(MEAN_RGB) - tf.constant(_CAFFE_MEAN_RGB)
+    shift = tf.constant(MEAN_RGB) - tf.constant(CAFFE_MEAN_RGB)
     x = images * tf.constant(STDDEV_RGB) + shift
     x = conv(x, depths[0], 7, stride=2, name="conv1")
     x = tf_keras.layers.MaxPool2D(3, 2, padding="same", name="pool1")(x)

@@ -82,18 +82,18 @@ def match_boxes(
 
 
 def sample_balanced(
-    positive: tf.Tensor, negative: tf.Tensor, *, samples: int, positive_fraction: float
+    positive: tf.Tensor, negative: tf.Tensor, *, samples: int | None, positive_fraction: float
 ) -> Samples:
     """Draws up to `samples` boxes per image, at most `positive_fraction` of them positive.
 
     Args:
         positive: bool [batch, boxes].
         negative: bool [batch, boxes].
-        samples: number of samples to draw.
+        samples: number of samples to draw; None for all boxes.
         positive_fraction: upper bound of the share of positives; negatives fill the rest.
     """
     boxes = positive.shape[1]
-    samples = min(samples, boxes)
+    samples = boxes if samples is None else min(samples, boxes)
     lot = tf.random.uniform(tf.shape(positive))
     max_positives = max(int(samples * positive_fraction), 1)
     positive_lot, positive_index = tf.math.top_k(tf.where(positive, lot, -1.0), max_positives)
@@ -171,7 +171,7 @@ def proposal_targets(
     gt_classes: tf.Tensor,
     gt_valid: tf.Tensor,
     *,
-    samples: int,
+    samples: int | None,
     positive_fraction: float,
     positive_iou: float,
     box_weights: list[float],

@@ -13,7 +13,7 @@ from context_rcnn import configs
 from context_rcnn.data import input as input_lib
 from context_rcnn.data import label_map, video_stream
 from context_rcnn.data.frames import FrameSampler
-from context_rcnn.detectors import checkpoints, freezing, losses, targets
+from context_rcnn.detectors import checkpoints, freezing, hard_examples, losses, targets, vgg
 from context_rcnn.detectors.two_stage import by_class
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
 from context_rcnn.memory_bank.join import MemoryJoin
@@ -166,7 +166,9 @@ class DetectionTask(Task):
         if not params.init_checkpoint:
             return
         path = checkpoints.find_checkpoint(params.init_checkpoint, field)
-        if params.init_checkpoint_modules == "backbone":
+        if path.endswith(".h5"):
+            self._load_h5(model, path, field)
+        elif params.init_checkpoint_modules == "backbone":
             checkpoints.restore(path, field, **model.checkpoint_items)
         elif params.init_checkpoint_modules == "detector":
             self.temporal.warm_start(model, path, field)
@@ -177,6 +179,17 @@ class DetectionTask(Task):
                 "task.init_checkpoint_modules must be backbone, detector or all, got "
                 f"{params.init_checkpoint_modules!r}"
             )
+
+    def _load_h5(self, model: tf_keras.Model, path: str, field: str) -> None:
+        """Takes ImageNet weights in the format of tf_keras.applications."""
+        params = self.task_config
+        if params.model.backbone.kind != "vgg16" or params.init_checkpoint_modules != "backbone":
+            raise ValueError(
+                f"{field}: {path} can be the backbone of vgg16 only; here model.backbone.kind is "
+                f"{params.model.backbone.kind} and init_checkpoint_modules "
+                f"{params.init_checkpoint_modules}"
+            )
+        vgg.load_h5(path, field, vgg.h5_layers(model))
 
     def build_inputs(
         self, params: configs.Data, input_context: tf.distribute.InputContext | None = None
@@ -318,9 +331,13 @@ class DetectionTask(Task):
         Without `anchor_targets` those of the first stage are left out.
         """
         params = self.task_config
-        drawn, anchors = model_outputs["targets"], labels.get("anchor_targets")
-        positive = drawn.classes > 0
-        offsets = by_class(model_outputs["box_offsets"], model_outputs["class_logits"].shape[-1])
+        anchors = labels.get("anchor_targets")
+        drawn, logits = model_outputs["targets"], model_outputs["class_logits"]
+        offsets = by_class(model_outputs["box_offsets"], logits.shape[-1])
+        offsets = tf.gather(offsets, drawn.classes, batch_dims=2)
+        if params.model.boxes.hard_examples != "none":
+            lost = hard_examples.box_losses(logits, offsets, drawn, params.losses)
+            drawn = hard_examples.choose(params.model.boxes, drawn, lost)
         values = {}
         if anchors is not None:
             rpn = model_outputs["rpn"]
@@ -339,11 +356,11 @@ class DetectionTask(Task):
                 ),
             }
         values |= {
-            "classes": losses.class_loss(model_outputs["class_logits"], drawn.classes, drawn.valid),
+            "classes": losses.class_loss(logits, drawn.classes, drawn.valid),
             "boxes": losses.box_loss(
-                tf.gather(offsets, drawn.classes, batch_dims=2),
+                offsets,
                 drawn.box_offsets,
-                positive,
+                drawn.classes > 0,
                 drawn.valid,
                 params.losses.box_delta,
             ),

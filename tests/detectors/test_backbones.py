@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from context_rcnn.detectors import backbones
+from tests.tolerance import LOGITS
 
 
 @pytest.fixture(scope="module", params=[10, 50])
@@ -27,6 +28,38 @@ def test_maps_keep_the_stride_of_conv4(dilated):
     maps = dilated.maps()(tf.zeros([1, 64, 96, 3]))
     assert maps["4"].shape[1:3] == maps["5"].shape[1:3] == (4, 6)
     assert maps["5"].shape[3] == 2 * maps["4"].shape[3]
+
+
+# Of the papers' networks with a layer of 1,000 classes: 25.0 and 44.2 million.
+@pytest.mark.parametrize(
+    "depth, parameters", [(50, 25_028_904), pytest.param(101, 44_177_704, marks=pytest.mark.slow)]
+)
+def test_a_resnext_has_the_parameters_of_its_paper(depth, parameters):
+    network = backbones.build_resnet(depth, kind="fpn", groups=32)
+    of_classes = 2048 * 1000 + 1000
+    assert sum(w.shape.num_elements() for w in network.trainable_weights) == parameters - of_classes
+
+
+def test_a_resnext_trains_and_compiles():
+    network = backbones.build_resnet(50, kind="dc5", depth_multiplier=0.125, groups=4).conv5()
+    cells = tf.random.stateless_normal([1, 5, 5, network.input_shape[-1]], [1, 2])
+
+    def gradients(cells):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(network(cells, training=False) ** 2)
+        return tape.gradient(loss, network.trainable_variables)
+
+    plain = gradients(cells)
+    compiled = tf.function(gradients, jit_compile=True)(cells)
+    largest = max(np.abs(g).max() for g in plain)
+    for variable, one, other in zip(network.trainable_variables, plain, compiled, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=LOGITS * largest, err_msg=variable.name)
+        assert np.abs(one).max() > 0, variable.name
+
+
+def test_only_bottlenecks_can_have_groups():
+    with pytest.raises(ValueError, match="a ResNet of 18 layers has no bottlenecks"):
+        backbones.build_resnet(18, kind="dc5", groups=32)
 
 
 def test_weights_are_those_of_the_classification_network(dilated):

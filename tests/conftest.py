@@ -16,6 +16,8 @@ LONGEST = (
     "tasks/test_running.py",
     "models/test_mega.py",
     "models/test_laws.py",
+    "models/test_stmn.py",
+    "tasks/test_stmn.py",
     "export/test_export.py",
     "export/test_export_video.py",
     "tpu/test_compile_check.py",

@@ -50,6 +50,12 @@ def _add_report(verbs: argparse._SubParsersAction) -> None:
         "--explanations", default="", metavar="FILE", help="JSON lines of `context-rcnn explain`"
     )
     report.add_argument(
+        "--memory_maps",
+        default="",
+        metavar="FILE",
+        help="JSON lines that `context-rcnn explain` writes of a model with a memory of maps",
+    )
+    report.add_argument(
         "--examples", default="", metavar="FILES", help="TFRecords that contain the images"
     )
     report.add_argument(

@@ -116,10 +116,12 @@ def _extractor(args: argparse.Namespace, rest: list[str]) -> int:
 def _add_explain(verbs: argparse._SubParsersAction) -> None:
     explain = verbs.add_parser(
         "explain",
-        help="show which entries of its memory a trained Context R-CNN attends to",
+        help="show what a trained Context R-CNN attends to, or what the maps of an STMN hold",
         description="Runs a trained Context R-CNN on labelled keyframes. Writes one JSON line per "
         "keyframe: its detections, and the memory entries that each attends to, with image, time "
-        "difference, box and weight.",
+        "difference, box and weight. Of a model with a memory of maps (stmn), writes one line per "
+        "frame of --count videos: how much the memory holds of each place, and how long a trail "
+        "each object leaves.",
     )
     explain.add_argument("--model_dir", required=True, help="folder of the training run")
     explain.add_argument("--output", required=True, help="file to write, JSON lines")
@@ -132,7 +134,10 @@ def _add_explain(verbs: argparse._SubParsersAction) -> None:
     which = explain.add_mutually_exclusive_group()
     which.add_argument("--image_id", action="append", help="id of a keyframe; may be repeated")
     which.add_argument(
-        "--count", type=int, help="number of keyframes, chosen evenly from those with objects"
+        "--count",
+        type=int,
+        help="number of keyframes, chosen evenly from those with objects; of a memory of maps, "
+        "number of videos (default: all keyframes, or 8 videos)",
     )
     explain.add_argument(
         "--top", type=int, default=10, help="number of entries per detection (default: 10)"
@@ -159,7 +164,20 @@ def _add_explain(verbs: argparse._SubParsersAction) -> None:
 
 def _explain(args: argparse.Namespace, rest: list[str]) -> int:
     from context_rcnn.explanations.attended import Explainer, write_explanations
+    from context_rcnn.explanations.memory_maps import has_memory_maps, write_memory_maps
 
+    if has_memory_maps(args.model_dir):
+        if args.image_id:
+            raise ValueError("--image_id: a memory of maps is shown of whole videos; give --count")
+        frames = write_memory_maps(
+            args.model_dir,
+            args.output,
+            checkpoint=args.checkpoint,
+            input_path=args.examples,
+            videos=args.count or 8,
+        )
+        print(f"{frames} frames in {args.output}")
+        return 0
     explainer = Explainer(
         args.model_dir,
         checkpoint=args.checkpoint,

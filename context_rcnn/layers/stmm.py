@@ -125,7 +125,11 @@ class Stmm(tf_keras.layers.Layer):
         self._of_features.bias.assign(tf.tile(bias, [3]))
 
     def call(
-        self, features: tf.Tensor, there: tf.Tensor, inside: tf.Tensor | None = None
+        self,
+        features: tf.Tensor,
+        there: tf.Tensor,
+        inside: tf.Tensor | None = None,
+        still: bool = False,
     ) -> tf.Tensor:
         """The memory after each frame of sequences, [batch, frames, height, width, M].
 
@@ -134,9 +138,11 @@ class Stmm(tf_keras.layers.Layer):
             there: bool [batch, frames]. A frame that is not there leaves the memory as it is, and
                 the next one is matched with the one before it.
             inside: bool [batch, frames, height, width], cells of the image; all by default.
+            still: the memory is not moved, whatever the settings; for comparison.
         """
-        frames = features.shape[1]
-        coefficients = self._match_all(features, there, inside) if frames > 1 else None
+        frames, coefficients = features.shape[1], None
+        if self.moves and not still and frames > 1:
+            coefficients = self._match_all(features, there, inside)
         projected = self.project(_flat(features))
         projected = tf.reshape(projected, [-1, *features.shape[1:4], projected.shape[-1]])
         memory = tf.zeros_like(projected[:, 0, ..., : self.channels])
@@ -193,10 +199,8 @@ class Stmm(tf_keras.layers.Layer):
 
     def _match_all(
         self, features: tf.Tensor, there: tf.Tensor, inside: tf.Tensor | None
-    ) -> tf.Tensor | None:
+    ) -> tf.Tensor:
         """Gamma of all frames with the frames before them, which depend on the features alone."""
-        if not self.moves:
-            return None
         last, before = tf.zeros_like(there[:, 0], tf.int32), []
         for t in range(features.shape[1]):
             before.append(last)

@@ -169,6 +169,24 @@ class TemporalModel:
         """
         raise ValueError("the detector attends to no memory bank")
 
+    def memory_maps(
+        self,
+        detector: TwoStageDetector,
+        images: tf.Tensor,
+        shapes: tf.Tensor,
+        memory: Mapping[str, tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        """How much the memory holds of each place of a clip's frames.
+
+        Args:
+            detector: the detector from `build`.
+            images, shapes, memory: inputs of the detector.
+
+        Returns:
+            Maps [images, height, width] of a memory of maps, by words for how it was computed.
+        """
+        raise ValueError(f"{self.name} has no memory of maps")
+
     def of_slim(self, source: Any) -> "TemporalModel":
         """A copy with what the variables of a TensorFlow 1 checkpoint say of its memory.
 

@@ -22,6 +22,12 @@ from context_rcnn.report.explanations import (
     read_explanations,
     time_differences,
 )
+from context_rcnn.report.memory_maps import (
+    MapFrame,
+    choose_sequences,
+    read_memory_maps,
+    show_memory_maps,
+)
 from context_rcnn.report.pixels import Album
 from context_rcnn.report.runs import read_run
 from context_rcnn.report.text import clean, count, number, signed
@@ -39,6 +45,7 @@ class ReportOptions:
         output_dir: Folder to write; an earlier report there is replaced.
         baseline: The single-frame run, likewise.
         explanations: JSON lines of `context-rcnn explain`.
+        memory_maps: The same of a model with a memory of maps.
         examples: TFRecord files of examples, for pixels.
         image_root: Folder of images named like their ids, for pixels.
         title: Title of the page.
@@ -52,6 +59,7 @@ class ReportOptions:
     output_dir: str
     baseline: str = ""
     explanations: str = ""
+    memory_maps: str = ""
     examples: str = ""
     image_root: str = ""
     title: str = ""
@@ -87,7 +95,8 @@ def write_report(
     with staged(options.output_dir) as folder:
         both = _read(options)
         keyframes = read_explanations(options.explanations) if options.explanations else None
-        content = _content(both, keyframes, options, folder, progress)
+        frames = read_memory_maps(options.memory_maps) if options.memory_maps else None
+        content = _content(both, keyframes, frames, options, folder, progress)
         with open(os.path.join(folder, "cases.json"), "w", encoding="utf-8") as file:
             json.dump(_cases(both.comparison), file, indent=1)
         with open(os.path.join(folder, "index.html"), "w", encoding="utf-8") as file:
@@ -174,6 +183,7 @@ def _read(options: ReportOptions) -> sections.Both:
 def _content(
     both: sections.Both,
     keyframes: list[Keyframe] | None,
+    frames: list[MapFrame] | None,
     options: ReportOptions,
     folder: str,
     progress: Callable[[Iterable, int], Iterable],
@@ -192,6 +202,10 @@ def _content(
     for change in changes:
         galleries.want_all(album, change["pictures"])
     galleries.want_all(album, sample)
+    sequences = choose_sequences(frames or (), options.max_panels)
+    for sequence in sequences:
+        for frame in sequence:
+            album.want(frame.image_id, galleries.THUMBNAIL_WIDTH)
     album.fill(folder, examples=options.examples, image_root=options.image_root, progress=progress)
 
     rows = sections.classes(both)
@@ -210,6 +224,7 @@ def _content(
         "changes": changes,
         "panels": panels,
         "keyframes": None if keyframes is None else len(keyframes),
+        "memory_maps": None if frames is None else show_memory_maps(frames, sequences, folder),
         "times": _times(keyframes, seconds, undated),
         "sample": sample,
         "sample_threshold": threshold,

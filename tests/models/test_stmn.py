@@ -1,5 +1,7 @@
 """STMN: transfer, directions, windows and streams, against the memory's own loops and by hand."""
 
+import pathlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -27,8 +29,10 @@ def settings(**more):
     return chosen
 
 
-def model_settings():
-    model = tiny_detector("dc5")
+def model_settings(kind="dc5"):
+    model = tiny_detector(kind)
+    if kind == "rfcn":
+        model.boxes.hidden, model.boxes.class_agnostic = [], True
     model.neck = configs.Neck(type="stmn", channels=6, width=2 * CHANNELS, dilation=2)
     return model
 
@@ -43,11 +47,11 @@ def spread(model, seed=0):
             variable.assign(rng.normal(scale=0.3, size=variable.shape))
 
 
-def make(fresh=False, **more):
+def make(kind="dc5", fresh=False, **more):
     """A memory and its detector, `fresh` as they are at the start of training."""
     tf.keras.utils.set_random_seed(1)
     memory = temporal_models.make(settings(**more))
-    model = temporal_models.build(memory, model_settings())
+    model = temporal_models.build(memory, model_settings(kind))
     if not fresh:
         spread(model)
     return memory, model
@@ -59,17 +63,20 @@ def stmn():
 
 
 @pytest.fixture(scope="module")
-def still():
-    """The still-image detector with the neck."""
-    model = temporal_models.build(temporal_models.make(configs.Temporal()), model_settings())
-    spread(model, seed=3)
-    return model
+def stills(tmp_path_factory):
+    """Still-image detectors with the neck, and their checkpoints, by kind."""
+    made = {}
 
+    def get(kind):
+        if kind not in made:
+            still = temporal_models.make(configs.Temporal())
+            model = temporal_models.build(still, model_settings(kind))
+            spread(model, seed=3)
+            folder = tmp_path_factory.mktemp(kind)
+            made[kind] = model, tf.train.Checkpoint(model=model).save(str(folder / "ckpt"))
+        return made[kind]
 
-@pytest.fixture(scope="module")
-def checkpoint(still, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("still")
-    return tf.train.Checkpoint(model=still).save(str(folder / "ckpt"))
+    return get
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +91,13 @@ def shapes_of(images):
 # The swapped convolution becomes the memory.
 
 
-@pytest.mark.parametrize("directions", ["both", "forward"])
-def test_a_still_detector_becomes_one_that_answers_the_same(still, checkpoint, video, directions):
+@pytest.mark.parametrize(
+    "kind, directions", [("dc5", "both"), ("dc5", "forward"), ("rfcn", "both")]
+)
+def test_a_still_detector_becomes_one_that_answers_the_same(stills, video, kind, directions):
     """A clip of one frame, and every frame alone: port and detections."""
-    memory, model = make(fresh=True, directions=directions)
+    still, checkpoint = stills(kind)
+    memory, model = make(kind, fresh=True, directions=directions)
     memory.warm_start(model, checkpoint, "task.init_checkpoint")
     heard = {}
 
@@ -131,7 +141,8 @@ def test_a_checkpoint_without_the_convolution_is_named(stmn, tmp_path):
         memory.warm_start(model, path, "task.init_checkpoint")
 
 
-def test_a_fresh_head_is_not_the_still_detectors(still, checkpoint):
+def test_a_fresh_head_is_not_the_still_detectors(stills):
+    still, checkpoint = stills("dc5")
     memory, model = make(fresh_head=True, unit="conv_gru")
     before = [variable.numpy() for variable in model.box_predictor.variables]
     memory.warm_start(model, checkpoint, "task.init_checkpoint")
@@ -336,7 +347,8 @@ def test_the_middle_of_a_window_is_that_of_its_clip(stmn, video):
 
 
 def test_a_causal_model_remembers_each_phase_from_its_first_frame(video):
-    _, model = make(directions="forward")
+    """With the heads of R-FCN."""
+    _, model = make("rfcn", directions="forward")
     stream = build_stmn_stream(model, settings(directions="forward").get())
     assert stream.latency == 0 and stream.inputs == ()
     found = run(stream, video)
@@ -448,3 +460,41 @@ def test_a_whole_training_step_compiles(stmn, video):
         images, shapes_of(images), groundtruth, clip, True
     )
     assert np.isfinite(outputs["class_logits"]).all()
+
+
+def bytes_by_hand(cells, channels, stride, window=0, pooled=0, proposals=8):
+    """Of the state of one video; without a window, of the causal stream."""
+    if not window:
+        return stride * (cells * channels * (4 + 2) + 1) + 8 + 4
+    span = (window - 1) * stride + 1
+    frame = cells * channels * 2 + 1 + 2 * 4 + proposals * (4 * 4 + 1)
+    return span * (frame + window * (pooled * (4 * 4 + 4 + 4) + 4 * bool(pooled))) + 8 + 4
+
+
+def test_the_page_tells_how_large_the_state_is():
+    sizes = {}
+    for name, more in (
+        ("forward", {"directions": "forward"}),
+        ("centre", {"merge": "centre"}),
+        ("overlap", {"merge": "overlap", "pooled_boxes": 12}),
+    ):
+        chosen = settings(state="bfloat16", **more)
+        memory = temporal_models.make(chosen)
+        stream = memory.stream(temporal_models.build(memory, model_settings()))
+        state = stream.initial_state(1)
+        sizes[name] = sum(part.dtype.size * part.shape.num_elements() for part in state.values())
+    cells = 4 * 8
+    assert sizes["forward"] == bytes_by_hand(cells, DEPTH, 2)
+    assert sizes["centre"] == bytes_by_hand(cells, DEPTH, 2, window=3)
+    assert sizes["overlap"] == bytes_by_hand(cells, DEPTH, 2, window=3, pooled=12)
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "video.md").read_text()
+    for way, options in (
+        ("`directions: forward`", {}),
+        ("`merge: centre`", {"window": 11}),
+        ("`merge: overlap`", {"window": 11, "pooled": 300}),
+    ):
+        small, large = (
+            bytes_by_hand(cells, 1024, 10, proposals=300, **options) / 2**20
+            for cells in (23 * 38, 38 * 63)
+        )
+        assert f"| `stmn`, {way} | {small:.0f} MiB | {large:.0f} MiB |" in page

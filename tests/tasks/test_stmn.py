@@ -138,6 +138,47 @@ def test_its_export_runs_on_a_folder_of_videos(
     assert compared > len(video)
 
 
+def test_its_memory_can_be_looked_at(stmn_run, video_examples, tmp_path, capsys):
+    """`explain` writes what the forward memory holds, and `report` shows it."""
+    output = tmp_path / "maps.jsonl"
+    argv = ["explain", f"--model_dir={stmn_run}", f"--output={output}", "--count=1"]
+    assert cli.main(argv) == 0
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(lines) == 3 and len({line["video"] for line in lines}) == 1
+    assert [line["place"] for line in lines] == [0, 1, 2]
+    trained = load_run(str(stmn_run))
+    by_id = {
+        row["image_id"].decode(): row
+        for file in sorted(video_examples.glob("val-*.tfrecord"))
+        for row in read_examples([str(file)], None).as_numpy_iterator()
+    }
+    to_row = trained.task.image_input(trained.config.task.train_data)
+    images, shapes = [], []
+    for line in lines:
+        row = to_row.frame({k: tf.constant(v) for k, v in by_id[line["image_id"]].items()})
+        images.append(row["image"])
+        shapes.append(row["image_shape"])
+        assert len(line["objects"]) == len(by_id[line["image_id"]]["boxes"])
+    port = trained.model.map_memory
+    clip = {"clip_valid": tf.ones([1, 3], tf.bool)}
+    seen = trained.model.look(tf.stack(images), tf.stack(shapes), clip, port=lambda m, **_: m)
+    assert seen.maps  # the pass itself works on what is shown
+    heard = {}
+    trained.model.look(
+        tf.stack(images), tf.stack(shapes), clip, port=lambda m, **_: heard.update(m) or m
+    )
+    memories = port.forward(heard["5"][None], clip["clip_valid"])[0]
+    for line, memory in zip(lines, memories.numpy(), strict=True):
+        expected = np.sqrt((memory**2).sum(-1))
+        np.testing.assert_allclose(line["maps"]["aligned"], expected, rtol=1e-3, atol=1e-3)
+    assert lines[0]["maps"]["aligned"] == lines[0]["maps"]["not aligned"]
+    assert lines[2]["maps"]["aligned"] != lines[2]["maps"]["not aligned"]
+    pages = ["report", f"--evaluation={stmn_run}", f"--memory_maps={output}"]
+    assert cli.main([*pages, f"--output_dir={tmp_path}/page"]) == 0
+    assert "What the memory holds" in (tmp_path / "page" / "index.html").read_text()
+    assert len(list((tmp_path / "page" / "images").glob("map-0-*.png"))) == 6
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does(stmn_settings, start_main, tmp_path):
     path = tmp_path / "settings.yaml"

@@ -96,6 +96,25 @@ def test_a_small_rfcn_compiles(capsys, neck):
     assert capsys.readouterr().out.count("compiled and ran once") == 2
 
 
+@pytest.mark.slow
+def test_a_small_memory_of_maps_compiles(capsys):
+    override = {
+        "task": {
+            "model": {
+                "image_size": [64, 64],
+                "backbone": {"depth_multiplier": 0.125},
+                "neck": {"channels": 6, "width": 8},
+                "proposals": {"filters": 8, "pre_nms": 30, "count": 6},
+                "boxes": {"hidden": [8]},
+            },
+            "temporal": {"stmn": {"channels": 4, "window": 3, "training": {"frames": 3}}},
+        }
+    }
+    argv = ["--experiment=stmn_tiny", f"--params_override={json.dumps(override)}"]
+    assert compile_check.main(argv) == 0
+    assert capsys.readouterr().out.count("compiled and ran once") == 2
+
+
 def test_wrong_settings_are_refused_at_once(capsys):
     with pytest.raises(SystemExit):
         compile_check.main(["--experiment=nothing"])

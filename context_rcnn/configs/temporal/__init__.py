@@ -51,7 +51,7 @@ class Temporal(hyperparams.OneOfConfig):
 
     Attributes:
         type: `none` (the still-image detector), or the name of a memory: `context_rcnn`, a baseline
-            of its paper (`st_spatial` or `s3d`), or `mega`.
+            of its paper (`st_spatial` or `s3d`), `mega` or `stmn`.
     """
 
     type: str = NONE

@@ -31,6 +31,7 @@ from context_rcnn.models.streaming import (
 
 MERGES = ("overlap", "centre")
 STATES = ("bfloat16", "float32")
+_IN_ONE = 4  # features of bfloat16 in an int64
 
 
 class StmnStream(RowStream):
@@ -58,20 +59,35 @@ class StmnStream(RowStream):
         self._port: SpatialTemporalMemory = detector.map_memory
         self._stride, self._rounds = config.stride, config.box_rounds
         self._short = config.state == "bfloat16"
+        if self._short and self._port.map_shape[-1] % _IN_ONE:
+            raise ValueError(
+                f"task.temporal.stmn.state bfloat16 needs a multiple of {_IN_ONE} channels, "
+                f"task.model.neck.width is {self._port.map_shape[-1]}; use float32"
+            )
 
     def _no_features(self, *room: int | tf.Tensor) -> tf.Tensor:
-        shape = [*room, *self._port.map_shape]
-        return tf.zeros(shape, tf.uint16 if self._short else tf.float32)
+        height, width, depth = self._port.map_shape
+        if self._short:
+            return tf.zeros([*room, height, width, depth // _IN_ONE], tf.int64)
+        return tf.zeros([*room, height, width, depth])
 
     def _pack(self, features: tf.Tensor) -> tf.Tensor:
-        """Features for the state: the bits of bfloat16, since files of arrays have no such type."""
+        """Features for the state: as bfloat16, the bits of four in an int64.
+
+        Files of NumPy and requests to servers have no bfloat16, and GPUs move no uint16.
+        """
         if not self._short:
             return tf.cast(features, tf.float32)
-        return tf.bitcast(tf.cast(features, tf.bfloat16), tf.uint16)
+        *room, depth = features.shape[1:]
+        fours = tf.reshape(tf.cast(features, tf.bfloat16), [-1, *room, depth // _IN_ONE, _IN_ONE])
+        return tf.bitcast(fours, tf.int64)
 
     def _unpack(self, packed: tf.Tensor) -> tf.Tensor:
-        features = tf.bitcast(packed, tf.bfloat16) if self._short else packed
-        return tf.cast(features, self._port.compute_dtype)
+        if self._short:
+            *room, count = packed.shape[1:]
+            packed = tf.bitcast(packed, tf.bfloat16)
+            packed = tf.reshape(packed, [-1, *room, count * _IN_ONE])
+        return tf.cast(packed, self._port.compute_dtype)
 
     def _inside(self, frame: Frame, shapes: tf.Tensor) -> tf.Tensor:
         return cells_inside(shapes, frame.image.shape[1:3], self._port.map_shape[:2])

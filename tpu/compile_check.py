@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     ):
         start = time.monotonic()
         try:
-            tf.function(function, jit_compile=True)(batch)
+            tf.function(function, jit_compile=True, autograph=False)(batch)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
             print(f"{name}: does not compile: {error.message.splitlines()[0]}")
             failed = 1

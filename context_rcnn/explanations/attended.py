@@ -89,7 +89,7 @@ class Explainer:
         )
         join = make_join(self._task.task_config.memory, with_image_ids=True)
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def run(batch):
             return self._task.temporal.attended(
                 self._model,

@@ -95,13 +95,15 @@ class Extractor(tf.Module):
         """What it is: source, preprocessing, classes, depth of the features, hash."""
         return json.loads(self._description)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "encoded_images")])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, "encoded_images")], autograph=False
+    )
     def extract(self, encoded_images: tf.Tensor) -> dict[str, tf.Tensor]:
         """Features of the boxes found in encoded images; see the module."""
         images, shapes = prepare_images(encoded_images, self._image_size, self._keep_aspect_ratio)
         return self.extract_from_images(images, shapes)
 
-    @tf.function
+    @tf.function(autograph=False)
     def extract_from_images(self, images: tf.Tensor, shapes: tf.Tensor) -> dict[str, tf.Tensor]:
         """The same for images that are resized already; see `data.input.resize`."""
         model = self._untracked.model

@@ -25,6 +25,8 @@ from context_rcnn.tasks.task import Task
 
 SECOND_STAGE_LOSSES = ("classes", "boxes")
 LOSSES = ("objectness", "proposal_boxes", *SECOND_STAGE_LOSSES)
+# Python here never branches on a tensor. AutoGraph would find nothing to convert, and take seconds.
+_as_written = tf.autograph.experimental.do_not_convert
 COMPILED_ENTRIES = 2048 + 9  # length of a bank's entries of a ResNet's conv5, to compile with
 
 
@@ -191,6 +193,7 @@ class DetectionTask(Task):
             )
         vgg.load_h5(path, field, vgg.h5_layers(model))
 
+    @_as_written
     def build_inputs(
         self, params: configs.Data, input_context: tf.distribute.InputContext | None = None
     ) -> tf.data.Dataset:
@@ -422,11 +425,12 @@ class DetectionTask(Task):
             gradients = optimizer.get_unscaled_gradients(gradients)
         return gradients, values
 
+    @_as_written
     def train_step(self, inputs, model, optimizer, metrics=None) -> dict[str, tf.Tensor]:
         """One step of one replica."""
         compute = self.gradients
         if self._jit_compile:
-            compute = tf.function(compute, jit_compile=True)
+            compute = tf.function(compute, jit_compile=True, autograph=False)
         gradients, values = compute(inputs, model, optimizer)
         optimizer.apply_gradients(list(zip(gradients, model.trainable_variables, strict=True)))
         for metric in metrics or []:
@@ -447,6 +451,7 @@ class DetectionTask(Task):
             self._stream_runner = StreamRunner(self._stream, self._jit_compile)
         self._stream_runner.start(self.task_config.validation_data.global_batch_size)
 
+    @_as_written
     def validation_step(self, inputs, model, metrics=None) -> dict[str, tf.Tensor]:
         """Detects on one replica's batch. Boxes come back normalised to the image."""
         if self._stream_runner is not None:
@@ -454,7 +459,7 @@ class DetectionTask(Task):
             return normalised(outputs, inputs["key"], inputs["keyed"], outputs["image_shape"])
         detect = functools.partial(model, training=False)
         if self._jit_compile:
-            detect = tf.function(detect, jit_compile=True)
+            detect = tf.function(detect, jit_compile=True, autograph=False)
         window = self.evaluation_window()
         if window is None:
             raise ValueError("start_evaluation comes first, where videos go frame by frame")

@@ -27,7 +27,9 @@ class StreamRunner:
 
     def __init__(self, stream: Stream, jit_compile: bool = False):
         self._stream = stream
-        self._step = tf.function(stream.step, jit_compile=True) if jit_compile else stream.step
+        self._step = stream.step
+        if jit_compile:
+            self._step = tf.function(stream.step, jit_compile=True, autograph=False)
         self._state: dict[str, tf.Variable] = {}
 
     def start(self, all_rows: int) -> None:

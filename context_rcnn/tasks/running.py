@@ -29,6 +29,12 @@ PREEMPTION_CALLS = "checkpointed_runs"  # as TensorFlow's PreemptionCheckpointHa
 class Trainer(base_trainer.Trainer):
     """A trainer whose evaluation sees the outputs of all replicas on all workers."""
 
+    def train_loop_begin(self):
+        """Creates what the optimizer keeps: a step that creates variables is traced twice."""
+        super().train_loop_begin()
+        with self.strategy.scope():
+            self.optimizer._create_all_weights(self.model.trainable_variables)
+
     def eval_begin(self):
         super().eval_begin()
         with self.strategy.scope():

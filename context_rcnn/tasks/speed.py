@@ -31,7 +31,7 @@ def measure(config, steps: int = 5) -> dict[str, float]:
     factory = optimization.OptimizerFactory(config.trainer.optimizer_config)
     optimizer = factory.build_optimizer(factory.build_learning_rate())
     batch = task.dummy_inputs(config.task.train_data.global_batch_size)
-    step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer))
+    step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer), autograph=False)
     step(batch)
     seconds = []
     for _ in range(steps):

@@ -52,7 +52,7 @@ def stream(models, extractor):
         key = (kind, *sorted(options.items()))
         if key not in made:
             made[key] = ContextStream(models[kind], extract, **{"capacity": 8, **options})
-            made[key].compiled = tf.function(made[key].step)
+            made[key].compiled = tf.function(made[key].step, autograph=False)
         return made[key]
 
     return make

@@ -125,7 +125,7 @@ def streams(built):
             name, more = STREAMS[kind]
             memory, detector = built(name, **more)
             one = memory.stream(detector, extract)
-            made[kind] = one, tf.function(one.step)
+            made[kind] = one, tf.function(one.step, autograph=False)
         return made[kind]
 
     return stream
@@ -293,7 +293,7 @@ def test_a_row_without_a_frame_rests(streams, video, kind):
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_step_compiles(streams, video, kind):
     stream, step = streams(kind)
-    compiled = tf.function(stream.step, jit_compile=True)
+    compiled = tf.function(stream.step, jit_compile=True, autograph=False)
     state = stream.initial_state(1)
     for frame in list(frames_of(stream, video[:2, None], (7,)))[:2]:
         expected, after = step(frame, state)

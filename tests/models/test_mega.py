@@ -69,7 +69,7 @@ def frame_of(image, row, there, elsewhere=None):
 def run(stream, video, order=None, step=None):
     """Detections by number of the keyframe, and the last state; one video alone."""
     found, state = {}, stream.initial_state(1)
-    step = step or tf.function(stream.step)
+    step = step or tf.function(stream.step, autograph=False)
     for t in range(len(video) + stream.latency):
         there = t < len(video)
         image = video[min(t, len(video) - 1)][None]
@@ -207,7 +207,7 @@ def test_equals_algorithm_1_written_out(detector, variant, video, monkeypatch):
 
 def test_online_a_frame_before_the_window_is_remembered(detector, variant, video):
     stream = make_stream(detector, variant, online=True)
-    step = tf.function(stream.step)
+    step = tf.function(stream.step, autograph=False)
     found, _ = run(stream, video[:7], step=step)
     earlier = video[:7].copy()
     earlier[0] = 255 - earlier[0]

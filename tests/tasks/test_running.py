@@ -1,9 +1,13 @@
 """Runs as people start them: resumed, killed, on two devices, on two machines."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
@@ -15,6 +19,7 @@ from context_rcnn import model_main_tf2
 from context_rcnn.configs import schema
 from context_rcnn.tasks import running
 from context_rcnn.tasks.controller import Controller
+from context_rcnn.tasks.detection import DetectionTask
 from tests.tasks.processes import start_workers
 
 
@@ -27,17 +32,48 @@ def metrics_of(model_dir, step):
 
 
 @pytest.fixture(scope="session")
-def finished_run(settings, tmp_path_factory):
-    """A run of six steps with its evaluation, and what it printed."""
-    import contextlib
-    import io
+def traced():
+    """How often a training step was traced, by folder of the run."""
+    return {}
 
+
+@pytest.fixture(scope="session")
+def finished_run(settings, tmp_path_factory, traced):
+    """A run of six steps with its evaluation, and what it printed."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
-    output = io.StringIO()
-    with contextlib.redirect_stdout(output):
+    output, train_step = io.StringIO(), DetectionTask.train_step
+    with contextlib.redirect_stdout(output), pytest.MonkeyPatch.context() as patch:
+
+        def counted(*args, **options):
+            traced[folder] = traced.get(folder, 0) + 1
+            return train_step(*args, **options)
+
+        patch.setattr(DetectionTask, "train_step", counted)
         running.run(load(folder / "settings.yaml"), mode="train_and_eval", model_dir=str(folder))
     return folder, output.getvalue()
+
+
+@pytest.fixture(scope="session")
+def killed_run(start_main, settings, tmp_path_factory):
+    """A run in a process that was killed after six steps of many, and the lines it printed."""
+    folder = tmp_path_factory.mktemp("killed")
+    (folder / "settings.yaml").write_text(yaml.safe_dump(settings))
+    process = start_main(
+        f"--pipeline_config_path={folder}/settings.yaml",
+        f"--model_dir={folder}/run",
+        "--num_train_steps=400",
+        "--mode=train",
+    )
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if "train  step 6/" in line:
+            process.send_signal(signal.SIGKILL)
+            break
+    process.communicate()
+    assert "train  step 6/" in printed[-1], "".join(printed)
+    return folder, printed
 
 
 def test_a_run_leaves_checkpoints_metrics_pictures_and_summaries(finished_run):
@@ -55,6 +91,11 @@ def test_a_run_leaves_checkpoints_metrics_pictures_and_summaries(finished_run):
     assert "train  step 6/6 (100%)" in output and "images/s" in output and "ETA" in output
 
 
+def test_a_step_is_traced_once(finished_run, traced):
+    """Not once more for variables that its first trace has created."""
+    assert traced[finished_run[0]] == 1
+
+
 def test_every_labelled_validation_image_is_measured(finished_run, examples_dir):
     folder, _ = finished_run
     manifest = json.loads((examples_dir / "manifest.json").read_text())
@@ -62,6 +103,7 @@ def test_every_labelled_validation_image_is_measured(finished_run, examples_dir)
     assert metrics_of(folder, 6)["images"] == -(-total // 4)  # sample_1_of_n: 4
 
 
+@pytest.mark.slow  # that a run goes on where it was, the one that is killed shows
 def test_a_longer_run_in_the_same_folder_resumes(finished_run, config_file, tmp_path, capsys):
     folder = tmp_path / "run"
     shutil.copytree(finished_run[0], folder)
@@ -117,13 +159,17 @@ def test_evaluating_looks_only_where_it_is_told(finished_run, config_file, tmp_p
         running.run(config, mode="eval", model_dir=str(tmp_path))
 
 
-def test_an_evaluation_leaves_the_settings_of_the_run_alone(finished_run, config_file, tmp_path):
+def test_an_evaluation_leaves_the_settings_of_the_run_alone(
+    finished_run, config_file, tmp_path, monkeypatch
+):
     folder = tmp_path / "run"
     shutil.copytree(finished_run[0], folder)
     before = (folder / "params.yaml").read_bytes()
     config = load(config_file, "task.validation_data.sample_1_of_n=9")
+    evaluated = []
+    monkeypatch.setattr(running.Controller, "evaluate", lambda *_, **__: evaluated.append(1))
     running.run(config, mode="eval", model_dir=str(folder))
-    assert (folder / "params.yaml").read_bytes() == before
+    assert evaluated and (folder / "params.yaml").read_bytes() == before
 
 
 def test_a_checkpoint_of_another_model_is_refused(finished_run, config_file):
@@ -133,11 +179,16 @@ def test_a_checkpoint_of_another_model_is_refused(finished_run, config_file):
         running.run(config, mode="eval", model_dir=str(folder / "x"), checkpoint=str(folder))
 
 
-def test_equal_seeds_give_equal_losses(config_file, tmp_path, capsys):
-    for name in ("a", "b"):
-        running.run(load(config_file), mode="train", model_dir=str(tmp_path / name))
-    lines = [line.split("  ")[2] for line in capsys.readouterr().out.splitlines() if "loss" in line]
-    assert len(lines) == 6 and lines[:3] == lines[3:]
+def losses_of(lines):
+    """What was printed of the losses, by the number of steps."""
+    rows = [line.split("  ") for line in lines if line.startswith("train  step")]
+    return {int(row[1].split()[1].split("/")[0]): row[2] for row in rows}
+
+
+def test_equal_seeds_give_equal_losses(finished_run, killed_run):
+    """In another process, of a run that is to take more steps."""
+    found, expected = losses_of(killed_run[1]), losses_of(finished_run[1].splitlines())
+    assert found == expected and list(found) == [2, 4, 6] and len(set(found.values())) == 3
 
 
 def test_early_stopping_counts_evaluations_of_earlier_runs(tmp_path):
@@ -166,26 +217,20 @@ def run_main(*argv):
         model_main_tf2.main(["main"])
 
 
-def test_a_run_killed_at_any_moment_goes_on_where_it_was(start_main, config_file, tmp_path, capsys):
-    flags = [
-        f"--pipeline_config_path={config_file}",
-        f"--model_dir={tmp_path}/run",
-        "--num_train_steps=400",
-        "--mode=train",
-    ]
-    process = start_main(*flags)
-    for line in process.stdout:
-        if "train  step 6/" in line:
-            process.send_signal(signal.SIGKILL)
-            break
-    process.communicate()
-    reached = int(tf.train.latest_checkpoint(str(tmp_path / "run")).rsplit("-", 1)[1])
+def test_a_run_killed_at_any_moment_goes_on_where_it_was(killed_run, capsys):
+    folder, _ = killed_run
+    reached = int(tf.train.latest_checkpoint(str(folder / "run")).rsplit("-", 1)[1])
     assert 4 <= reached < 400
-    flags[2] = f"--num_train_steps={reached + 4}"
-    run_main(*flags)
+    goal = reached + 2
+    run_main(
+        f"--pipeline_config_path={folder}/settings.yaml",
+        f"--model_dir={folder}/run",
+        f"--num_train_steps={goal}",
+        "--mode=train",
+    )
     output = capsys.readouterr().out
     assert f"restored step {reached}" in output, output[-2000:]
-    assert f"train  step {reached + 4}/{reached + 4}" in output, output[-2000:]
+    assert list(losses_of(output.splitlines())) == [goal], output[-2000:]
 
 
 def test_bad_settings_end_in_one_line_not_in_a_traceback(tmp_path):
@@ -204,6 +249,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from context_rcnn.configs import schema
 from context_rcnn.tasks import running
+from context_rcnn.tasks.detection import DetectionTask
 from tests.tasks.processes import start_workers
 config = schema.load_experiment(config_files=[sys.argv[1]])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -213,9 +259,6 @@ running.run(config, mode="train_and_eval", model_dir=sys.argv[2], strategy=strat
 
 
 def test_two_devices_train_and_evaluate_all_images(finished_run, config_file, tmp_path):
-    import subprocess
-    import sys
-
     result = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES, str(config_file), str(tmp_path / "run")],
         capture_output=True,
@@ -248,6 +291,7 @@ def assert_two_workers_train_and_evaluate(start_main, config_file, folder, tmp_p
     assert together["mAP@.5"] == pytest.approx(alone["mAP@.5"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_two_workers_train_and_evaluate_alike(start_main, config_file, tmp_path):
     """On loopback: both see all evaluation images."""
     assert_two_workers_train_and_evaluate(start_main, config_file, tmp_path / "run", tmp_path)

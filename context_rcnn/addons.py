@@ -35,12 +35,17 @@ def load() -> types.ModuleType | None:
 
 
 def triplet_hard_loss(
-    labels: tf.Tensor, embeddings: tf.Tensor, *, margin: float = 1.0, soft: bool = False
+    labels: tf.Tensor,
+    embeddings: tf.Tensor,
+    *,
+    margin: float = 1.0,
+    soft: bool = False,
+    distance: str = "L2",
 ) -> tf.Tensor:
     """Triplet loss of the hardest positive and the hardest negative of each row of a batch.
 
-    Distances are Euclidean. A row without a positive has 0 in its place, and one without a negative
-    the distance to the row farthest from it.
+    A row without a positive has the smallest distance in its place, which is 0, and one without a
+    negative the distance to the row farthest from it.
 
     Args:
         labels: [batch] integers; rows with the same label are positives of each other.
@@ -48,21 +53,26 @@ def triplet_hard_loss(
         margin: distance by which the hardest negative should be farther away than the hardest
             positive.
         soft: log(1 + exp(positive - negative)) in place of max(positive - negative + margin, 0).
+        distance: `L2`, Euclidean, or `angular`, 1 - cosine.
 
     Returns:
         The mean over the batch, a scalar.
     """
     library = load()
     if library is not None:
-        return library.losses.triplet_hard_loss(labels, embeddings, margin=margin, soft=soft)
-    return _triplet_hard_loss(labels, embeddings, margin, soft)
+        return library.losses.triplet_hard_loss(
+            labels, embeddings, margin=margin, soft=soft, distance_metric=distance
+        )
+    return _triplet_hard_loss(labels, embeddings, margin, soft, distance)
 
 
-def _triplet_hard_loss(labels, embeddings, margin: float, soft: bool) -> tf.Tensor:
+def _triplet_hard_loss(
+    labels, embeddings, margin: float, soft: bool, distance: str = "L2"
+) -> tf.Tensor:
     """`triplet_hard_loss` without the library."""
     embeddings = tf.convert_to_tensor(embeddings)
     exact = tf.cast(embeddings, tf.float32)
-    distances = _distances(exact)
+    distances = _angles(exact) if distance == "angular" else _distances(exact)
     same = tf.equal(labels[:, None], labels[None, :])
     positive = tf.reduce_max(tf.where(same, distances, 0.0), axis=1)  # a row is 0 from itself
     farthest = tf.reduce_max(distances, axis=1, keepdims=True)
@@ -80,3 +90,10 @@ def _distances(embeddings: tf.Tensor) -> tf.Tensor:
     squared = tf.linalg.set_diag(squared, tf.zeros_like(squares))
     apart = squared > 0
     return tf.where(apart, tf.sqrt(tf.where(apart, squared, 1.0)), 0.0)
+
+
+def _angles(embeddings: tf.Tensor) -> tf.Tensor:
+    """1 - cosine of all pairs, [batch, batch], 0 of a row and itself."""
+    unit = tf.math.l2_normalize(embeddings, axis=1)
+    apart = tf.maximum(1.0 - tf.matmul(unit, unit, transpose_b=True), 0.0)
+    return tf.linalg.set_diag(apart, tf.zeros_like(apart[0]))

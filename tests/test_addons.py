@@ -99,3 +99,33 @@ def test_the_stand_in_compiles():
         addons._triplet_hard_loss(labels, rows, 1.0, False),
         atol=1e-6,
     )
+
+
+def test_the_angular_triplet_loss_is_as_worked_by_hand():
+    """Hinges of .5, .66, .66 and .5; the length of a row makes no difference."""
+    rows = np.array([[1, 0], [0.6, 0.8], [0.8, 0.6], [0, 1]], np.float32)
+    labels = tf.constant([0, 0, 1, 1])
+    for scale in (1.0, 3.0):
+        for loss in (addons.triplet_hard_loss, plain_angular):
+            found = loss(labels, rows * scale, margin=0.3, distance="angular")
+            np.testing.assert_allclose(found, 0.58, atol=1e-6)
+
+
+def test_a_batch_of_one_identity_has_a_finite_loss():
+    rows = embeddings()
+    for loss in (addons.triplet_hard_loss, plain_angular):
+        assert np.isfinite(loss(tf.zeros([8], tf.int32), rows, margin=0.3, distance="angular"))
+
+
+def plain_angular(labels, rows, *, margin, distance):
+    return addons._triplet_hard_loss(labels, rows, margin, False, distance)
+
+
+@pytest.mark.parametrize("labels", BATCHES[:2])
+def test_the_angular_stand_in_equals_the_librarys(labels):
+    if addons.load() is None:
+        pytest.skip("tensorflow-addons is not installed")
+    found = plain_angular(tf.constant(labels), embeddings(), margin=0.3, distance="angular")
+    options = {"margin": 0.3, "distance": "angular"}
+    expected = addons.triplet_hard_loss(tf.constant(labels), embeddings(), **options)
+    np.testing.assert_allclose(found, expected, atol=1e-6)

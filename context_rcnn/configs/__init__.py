@@ -6,6 +6,7 @@
     evaluation   how it is measured, and what is done to detections before
     detection    the detection task, the trainer, whole experiments
     detectors    experiments of the still-image detectors that papers on videos start from
+    reid         the re-identification task, with its experiments
     experiments  whole settings by name
     schema       reads YAML, overrides and, by `pipeline_config`, the Object Detection API's files
     text_format  reads protocol buffers as text, for label maps too

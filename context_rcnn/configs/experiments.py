@@ -1,8 +1,11 @@
 """Experiments: complete settings by name, to start from."""
 
+import importlib
 from collections.abc import Callable
 
 from official.core import config_definitions, exp_factory
+
+TASKS = ("detection", "reid")  # files here whose experiments belong to this package
 
 _names: list[str] = []
 Make = Callable[[], config_definitions.ExperimentConfig]
@@ -20,7 +23,9 @@ def register(name: str) -> Callable[[Make], Make]:
 
 
 def names() -> tuple[str, ...]:
-    """Names of all experiments of this package."""
+    """Names of all experiments of this package, and of those that others have registered."""
+    for task in TASKS:
+        importlib.import_module(f"context_rcnn.configs.{task}")
     return tuple(_names)
 
 

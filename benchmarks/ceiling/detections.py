@@ -29,7 +29,8 @@ def load_detector(folder: str) -> tuple[Detect, dict[int, str]]:
     def detect(encoded: Sequence[bytes]) -> Found:
         import tensorflow as tf
 
-        return {name: value.numpy() for name, value in served.detect(tf.constant(encoded)).items()}
+        found = served.detect(tf.constant(encoded))
+        return {name: found[f"detection_{name}"].numpy() for name in ("boxes", "scores", "classes")}
 
     return detect, names
 

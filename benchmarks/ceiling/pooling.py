@@ -98,7 +98,7 @@ def by_scores(scores: Mapping[str, np.ndarray]) -> Judge:
     def judge(boxes: Boxes, together: np.ndarray) -> np.ndarray:
         own = scores[boxes.camera]
         found = ~np.isnan(own[:, 0])
-        pooled = (together & found).astype(float) @ np.nan_to_num(own)
+        pooled = together.astype(float) @ np.nan_to_num(own)
         return np.where(found, pooled.argmax(axis=1) == boxes.classes, np.nan)
 
     return judge

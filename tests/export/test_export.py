@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.saved_model import loader_impl
 
+from benchmarks.ceiling.detections import load_detector
 from context_rcnn.configs import schema
 from context_rcnn.data import input as input_lib
 from context_rcnn.data.label_map import read_label_map
@@ -260,6 +261,14 @@ def test_without_a_memory_it_is_exactly_the_single_frame_model(loaded, run, phot
     keys = np.ones([1, 2, 3, 16])
     unseen = np.zeros([3, 3], bool)
     assert_same(loaded.detect_with_projected(photographs, keys, keys, unseen), alone)
+
+
+def test_ceilings_are_measured_on_a_run_as_on_its_export(export, run, photographs):
+    (ours, names), (theirs, others) = (load_detector(one.folder) for one in (run, export))
+    assert names == others and set(names.values()) == {"bobcat", "coyote", "deer"}
+    found = ours(photographs)
+    for name, value in theirs(photographs).items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-4)
 
 
 def test_keys_and_values_give_what_their_entries_give(loaded, photographs, entries):

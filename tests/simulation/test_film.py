@@ -7,6 +7,7 @@ import pytest
 
 from context_rcnn.simulation.bursts import LOOKS
 from context_rcnn.simulation.film import PAIRS, Film
+from context_rcnn.simulation.film import _carried as carried
 from context_rcnn.simulation.settings import VideoSettings
 
 SMALL = VideoSettings(seed=2, image_size=(128, 96), frames=24, cell=8.0)
@@ -71,6 +72,32 @@ def test_valid_flow_leads_back_to_where_it_came_from():
             inside = (rows >= 0) & (rows < 96) & (columns >= 0) & (columns < 128)
             left_out += (inside & ~valid).sum()
     assert left_out > 1000
+
+
+def test_points_of_an_animal_that_grows_move_apart():
+    # A drawing 4 wide and 8 high at (10, 20) becomes one of twice the size at (30, 40).
+    x, y = carried(np.array([10.0, 13.0]), np.array([20.0, 27.0]), (10, 20, 4, 8), (30, 40, 8, 16))
+    np.testing.assert_allclose(x, [30.5, 36.5])
+    np.testing.assert_allclose(y, [40.5, 54.5])
+
+
+def test_an_animal_that_turns_shows_its_other_side():
+    checked = 0
+    for one in films(6, animals=1, occluders=0, still_fraction=1.0):
+        (member,) = one._cast
+        still = dataclasses.replace(
+            member.path,
+            columns=np.zeros(24),
+            velocities=np.where(np.arange(24) < 12, 1.0, -1.0),
+            swelling=np.ones(24),
+        )
+        one._cast = [dataclasses.replace(member, path=still, looks=["plain"] * 24, pace=0.0)]
+        animal = one._draw(11).owners() == 0
+        if animal.sum() > 50:
+            assert one.flow(10, 11).valid[animal].all()
+            assert not one.flow(11, 12).valid[animal].any()
+            checked += 1
+    assert checked >= 3
 
 
 def test_a_camera_may_stand_still():
@@ -148,6 +175,23 @@ def test_a_hidden_outline_stands_out_less():
                 strengths.append(np.abs(np.diff(change, axis=1)).max())
     mean = {look: np.mean(strengths) for look, strengths in found.items()}
     assert mean["faint"] < 0.4 * mean["plain"] and mean["defocus"] < 0.4 * mean["plain"]
+
+
+def test_the_box_of_a_dissolved_animal_is_that_of_its_sharp_outline():
+    compared = 0
+    for one in films(5, animals=1, occluders=0, blur_fraction=0.0):
+        (member,) = one._cast
+        boxes = []
+        for look in ("plain", "faint", "defocus"):
+            one._cast = [dataclasses.replace(member, looks=[look] * one.frames)]
+            one._kept.clear()
+            boxes.append([animal.box for animal in one.shot(6).animals])
+        assert boxes[0] == boxes[1]
+        if boxes[0] and boxes[2]:
+            # Half a pixel of rounding where the dissolved picture is larger by an odd number.
+            assert np.abs(np.subtract(boxes[0], boxes[2])).max() <= 1
+            compared += 1
+    assert compared >= 3
 
 
 def test_frames_beyond_the_end_are_refused():

@@ -64,6 +64,8 @@ def test_one_that_mirrors_another_meets_it_in_the_middle():
         meeting = np.argmin(np.abs(apart))
         assert abs(apart[meeting]) < 1e-9 and abs(path.velocities[meeting]) > 0
         assert apart.min() < 0 < apart.max()
+        moving = np.abs(path.velocities) > 1e-6
+        np.testing.assert_array_equal(other.directions[moving], -path.directions[moving])
 
 
 @pytest.mark.parametrize("pan, jitter", [(2.0, 0.0), (0.0, 2.0), (1.5, 1.25)])

@@ -63,6 +63,7 @@ EXTRAS = {
     "camtrapdp": Extra(
         "`frictionless validate` for Camtrap DP packages", {"frictionless": "frictionless"}
     ),
+    "heic": Extra("photographs in HEIC, as telephones take them", {"pillow_heif": "pillow-heif"}),
     "gpu": Extra("NVIDIA cards", {"nvidia": "nvidia-cudnn-cu12"}, windows=False),
     "tpu": Extra(
         "TPUs, in place of `tensorflow`",

@@ -6,6 +6,8 @@ and encoded anew. What cannot be used raises `FileError` with one of the fixed r
 
 import dataclasses
 import hashlib
+import importlib
+import importlib.util
 import io
 import os
 import re
@@ -13,14 +15,37 @@ import stat
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError, resolve_inside
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
 
-FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP")
+_ALWAYS = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+}
+_PLUGIN = "pillow_heif"
+
+
+def _formats() -> dict[str, tuple[str, ...]]:
+    """Suffixes of the formats that can be read here; HEIC needs a plug-in, AVIF a recent Pillow."""
+    found = dict(_ALWAYS)
+    if features.check("avif"):
+        found["AVIF"] = (".avif",)
+    if importlib.util.find_spec(_PLUGIN):
+        importlib.import_module(_PLUGIN).register_heif_opener()
+        found["HEIF"] = (".heic", ".heif")
+    return found
+
+
+FORMATS = tuple(_formats())
 """What Pillow may open; formats that call other programs (EPS) are not among them."""
+IMAGE_SUFFIXES = tuple(suffix for suffixes in _formats().values() for suffix in suffixes)
 
 _EXIF_IFD = 0x8769
 _ORIENTATION = 0x0112

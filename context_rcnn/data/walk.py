@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.images import IMAGE_SUFFIXES
 
 STAGE = "folder"
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp")
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".asf", ".flv"),
     *(".3gp", ".mts", ".m2ts", ".ogv", ".gif"),
@@ -16,11 +16,17 @@ VIDEO_SUFFIXES = (
 OWN_FOLDER = ".context-rcnn"
 """A file that says: this folder was written by us, and what lies below are no photographs."""
 
-_RAW = (".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw")
-_NEWER = (".heic", ".heif", ".avif")
-_OTHER_PICTURES = (".jxl", ".jp2", ".psd")
+_HEIC = (".heic", ".heif")
+_UNREAD = (
+    *(".avif", ".jxl", ".jp2", ".psd"),
+    *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".pef", ".srw"),
+)
 # What systems keep on every card and disk, mostly locked.
 _SYSTEM = {"system volume information", "$recycle.bin", "lost+found", "@eadir", "#recycle"}
+_OTHER_WORDS = {
+    Reason.HIDDEN: ("hidden file or folder", "hidden files or folders"),
+    Reason.LINKED_FOLDER: ("link to a folder", "links to folders, which are not followed"),
+}
 
 
 class PassedOver:
@@ -57,7 +63,7 @@ class PassedOver:
         """A file with another suffix than those that are taken."""
         suffix = os.path.splitext(path)[1].lower()
         self.suffixes[suffix] += 1
-        self.add(path, Reason.OTHER_FILE, what_is(suffix, taken))
+        self.add(path, Reason.OTHER_FILE, what_are(suffix, taken) or "no photograph or video")
 
     def take(self) -> list[Failure]:
         """What was found since the last call."""
@@ -111,22 +117,38 @@ def _entered(
             yield name
 
 
-def what_is(suffix: str, taken: Collection[str] = IMAGE_SUFFIXES) -> str:
-    """What a file with this suffix is, and what to do to have it detected in.
+def what_are(suffix: str, taken: Collection[str]) -> str:
+    """What files with this suffix are, and what to do with them; "" for no pictures.
 
     Args:
         suffix: suffix in small letters.
-        taken: suffixes of the files that are taken.
+        taken: suffixes of the files that a walk yields.
     """
-    if suffix in VIDEO_SUFFIXES:
-        return "a video: see context-rcnn videos"
-    if suffix in IMAGE_SUFFIXES:
-        return "a photograph: see context-rcnn detect"
-    if suffix in _RAW or suffix in _OTHER_PICTURES:
-        return "a photograph that cannot be read: export it as JPEG"
-    if suffix in _NEWER:
-        return "a photograph that needs another package: export it as JPEG"
-    return f"no file with {suffix} is read" if suffix else "a file without a suffix"
+    if suffix in VIDEO_SUFFIXES and suffix not in taken:
+        return "videos, for context-rcnn videos"
+    if suffix in IMAGE_SUFFIXES and suffix not in taken:
+        return "photographs, for context-rcnn detect"
+    if suffix in _HEIC and suffix not in taken:
+        return 'photographs that need pip install "context-rcnn[heic]"'
+    if suffix in _UNREAD and suffix not in taken:
+        return "photographs that cannot be read; export them as JPEG"
+    return ""
+
+
+def in_words(passed: PassedOver, taken: Collection[str] = IMAGE_SUFFIXES) -> list[str]:
+    """What was passed over, a line for each kind, with advice; empty if that was nothing."""
+    kinds: dict[str, list[str]] = {}
+    for suffix, count in sorted(passed.suffixes.items()):
+        kinds.setdefault(what_are(suffix, taken), []).append(
+            f"{count:,} {suffix or 'without a suffix'}"
+        )
+    others = kinds.pop("", None)
+    lines = [f"{', '.join(counts)}: {what}" for what, counts in sorted(kinds.items())]
+    lines += [f"{', '.join(others)}: no photographs"] if others else []
+    for reason, (one, many) in _OTHER_WORDS.items():
+        if count := passed.counts[reason]:
+            lines.append(f"{count:,} {one if count == 1 else many}")
+    return lines
 
 
 def _same(path: str | Path) -> str:

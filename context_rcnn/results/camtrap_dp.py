@@ -87,6 +87,9 @@ _MEDIATYPES = {
     "bmp": "image/bmp",
     "gif": "image/gif",
     "webp": "image/webp",
+    "avif": "image/avif",
+    "heic": "image/heic",
+    "heif": "image/heif",
 }
 _CLASS_TAG = "class:"
 

@@ -1,15 +1,20 @@
 """Checking untrusted image files."""
 
+import importlib.machinery
+import importlib.util
 import io
 import struct
+import sys
+import types
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, features
 
+from context_rcnn.data import images
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.images import ImageOptions, check_image, read_clock, read_file
 from context_rcnn.data.paths import FileError
@@ -214,3 +219,30 @@ def test_damage_gives_an_image_or_a_named_failure(jpeg, data):
         assert isinstance(error.reason, Reason)
     else:
         assert decode(image.encoded).shape == (image.height, image.width, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "installed"),
+    [
+        ("AVIF", ".avif", features.check("avif")),
+        ("HEIF", ".heic", importlib.util.find_spec("pillow_heif") is not None),
+    ],
+)
+def test_formats_of_telephones_are_read_where_they_can_be(kind, suffix, installed):
+    assert (suffix in images.IMAGE_SUFFIXES) == (kind in images.FORMATS) == installed
+    if installed:
+        buffer = io.BytesIO()
+        Image.new("RGB", (64, 48), (200, 30, 30)).save(buffer, kind)
+        checked = images.check_image(buffer.getvalue(), images.ImageOptions())
+        assert checked.upright_size == (64, 48)
+        red = Image.open(io.BytesIO(checked.encoded)).getpixel((30, 20))
+        assert abs(red[0] - 200) < 12 and red[1] < 50
+
+
+def test_the_plug_in_for_heic_is_registered_if_it_is_there(monkeypatch):
+    called = []
+    plugin = types.ModuleType("pillow_heif")
+    plugin.register_heif_opener = lambda: called.append(True)
+    plugin.__spec__ = importlib.machinery.ModuleSpec("pillow_heif", None)
+    monkeypatch.setitem(sys.modules, "pillow_heif", plugin)
+    assert images._formats()["HEIF"] == (".heic", ".heif") and called

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
@@ -14,7 +14,7 @@ from context_rcnn.data.images import read_clock
 from context_rcnn.data.paths import FileError, normalise_file_name, resolve_inside
 from context_rcnn.data.readers.image_folder import STAGE
 from context_rcnn.data.timestamps import ClockError
-from context_rcnn.data.walk import PassedOver
+from context_rcnn.data.walk import IMAGE_SUFFIXES, PassedOver, in_words
 
 UNKNOWN_CAMERA = ""
 NOT_A_NAME = "\N{REPLACEMENT CHARACTER}"
@@ -136,17 +136,6 @@ def size_and_date(root: str, path: str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def passed_over(passed: PassedOver) -> str:
-    """What a walk through a folder passed over, in words; "" if that was nothing to tell."""
-    words = {
-        Reason.OTHER_FILE: ("other file", "other files"),
-        Reason.HIDDEN: ("hidden file or folder", "hidden files or folders"),
-        Reason.LINKED_FOLDER: ("link to a folder", "links to folders"),
-    }
-    counts = [(passed.counts[reason], forms) for reason, forms in words.items()]
-    return ", ".join(f"{n:,} {forms[n > 1]}" for n, forms in counts if n)
-
-
 def not_listed(passed: PassedOver, kept: int, things: str) -> str:
     """Which folders could not be listed, and what that means; "" if all could.
 
@@ -166,9 +155,11 @@ def not_listed(passed: PassedOver, kept: int, things: str) -> str:
     )
 
 
-def nothing_found(root: str, what: str, passed: PassedOver) -> ValueError:
+def nothing_found(
+    root: str, what: str, passed: PassedOver, taken: Collection[str] = IMAGE_SUFFIXES
+) -> ValueError:
     """The error for a folder without anything to detect in; mostly a drive is missing."""
-    there = passed_over(passed) or "no files"
+    there = "; ".join(in_words(passed, taken)) or "no files"
     if locked := not_listed(passed, 0, "files"):
         there += f"; {locked}"
     return ValueError(f"{root} holds no {what} ({there}); is the drive connected?")

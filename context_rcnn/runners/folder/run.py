@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.walk import in_words
 from context_rcnn.memory_bank.curation import FrameOptions
 from context_rcnn.memory_bank.manifest import BankInfo
 from context_rcnn.memory_bank.store import Bank
@@ -27,7 +28,7 @@ from context_rcnn.results.classes import Classes
 from context_rcnn.results.order import CameraSpan
 from context_rcnn.results.write import Summary
 from context_rcnn.runners.engine.detect import check_model
-from context_rcnn.runners.engine.files import not_listed, passed_over
+from context_rcnn.runners.engine.files import not_listed
 from context_rcnn.runners.engine.model import (
     MemorySettings,
     Model,
@@ -121,8 +122,8 @@ def _run(
             ours=[*files_of(options.outputs), *table.outputs(), options.repeats_table],
         )
     say(words.on_cameras(table, options.root))
-    if others := passed_over(looked.passed):
-        say(f"ignored: {others}")
+    for line in in_words(looked.passed):
+        say(f"passed over: {line}")
     if looked.gone:
         say(f"{looked.gone:,} images of the last run are no longer there, and leave the results")
     if locked := not_listed(looked.passed, looked.away, "images"):

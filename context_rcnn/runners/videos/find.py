@@ -70,7 +70,7 @@ def find_videos(root: str, passed: PassedOver) -> list[Video]:
             videos += _video(root, folder, False, frames, passed)
     if not videos:
         what = f"videos, neither files ({' '.join(VIDEO_SUFFIXES)}) nor folders of frames"
-        raise nothing_found(root, what, passed)
+        raise nothing_found(root, what, passed, VIDEO_SUFFIXES + FRAME_SUFFIXES)
     return sorted(videos, key=lambda video: (video.name, video.path))
 
 

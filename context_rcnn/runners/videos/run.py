@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from context_rcnn.data.failures import Failure, Reason
-from context_rcnn.data.walk import PassedOver
+from context_rcnn.data.walk import VIDEO_SUFFIXES, PassedOver, in_words
 from context_rcnn.results.classes import Classes
 from context_rcnn.results.journal import Journal
 from context_rcnn.results.records import NO_RATE, read_result
@@ -24,12 +24,12 @@ from context_rcnn.results.write import Summary
 from context_rcnn.runners.engine import words
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import check_model, grey_image
-from context_rcnn.runners.engine.files import not_listed, passed_over
+from context_rcnn.runners.engine.files import not_listed
 from context_rcnn.runners.engine.model import header_of, video_stream
 from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
 from context_rcnn.runners.engine.progress import bar as stage
 from context_rcnn.runners.engine.state import FAILURES, JOURNAL
-from context_rcnn.runners.videos.find import Video, find_videos, measure
+from context_rcnn.runners.videos.find import FRAME_SUFFIXES, Video, find_videos, measure
 from context_rcnn.runners.videos.frames import OpenVideo, open_video
 from context_rcnn.runners.videos.options import VideoOptions
 from context_rcnn.runners.videos.rows import (
@@ -83,8 +83,8 @@ def detect_folder_of_videos(
     say(on_videos(measured, options.root, None if options.dry_run else _MOST_VIDEOS))
     if len(undone) < len(videos):
         say(f"{len(videos) - len(undone):,} videos were done before")
-    if others := passed_over(passed):
-        say(f"ignored: {others}")
+    for line in in_words(passed, VIDEO_SUFFIXES + FRAME_SUFFIXES):
+        say(f"passed over: {line}")
     if model.has_memory:
         say("the model's memory of cameras is not used: videos have none")
     if options.dry_run:

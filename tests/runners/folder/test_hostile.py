@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from context_rcnn.data.images import ImageOptions
-from context_rcnn.data.walk import OWN_FOLDER
+from context_rcnn.data.walk import IMAGE_SUFFIXES, OWN_FOLDER
 from context_rcnn.results.options import CamtrapOptions, Options
 
 
@@ -199,8 +199,27 @@ def test_what_was_written_by_us_is_no_photograph(photos, detect, fakes, tmp_path
     (photos / "notes.txt").touch()
     detect(photos, outputs={"table": photos / "mine.csv"})
     _, summary, said = detect(photos, outputs={"table": photos / "mine.csv"})
-    assert summary.images == 20 and "ignored: 1 other file\n" in said + "\n"
+    assert summary.images == 20 and "passed over: 1 .txt: no photographs" in said
     assert passed_over(tmp_path) == {"notes.txt": "other_file"}
+
+
+def test_what_is_passed_over_is_named_with_advice(photos, detect, tmp_path):
+    names = ["a.CR2", "b.cr2", "a.jxl", "clip.mp4", "clip.AVI", "t.txt", "t.xml", "LICENSE"]
+    names += [] if ".heic" in IMAGE_SUFFIXES else ["tel.HEIC"]
+    for name in [*names, ".hidden.jpg"]:
+        (photos / "north" / name).write_bytes(b"x")
+    _, summary, said = detect(photos)
+    assert summary.images == 20
+    lines = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("passed")]
+    expected = [
+        '1 .heic: photographs that need pip install "context-rcnn[heic]"',
+        "2 .cr2, 1 .jxl: photographs that cannot be read; export them as JPEG",
+        "1 .avi, 1 .mp4: videos, for context-rcnn videos",
+        "1 without a suffix, 1 .txt, 1 .xml: no photographs",
+        "1 hidden file or folder",
+    ]
+    assert {*lines} == {line for line in expected if "heic" not in line or "tel.HEIC" in names}
+    assert set(passed_over(tmp_path)) == {f"north/{name}" for name in [*names, ".hidden.jpg"]}
 
 
 def passed_over(folder):

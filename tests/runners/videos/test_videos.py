@@ -332,7 +332,7 @@ def test_a_folder_without_videos_says_what_it_has(tmp_path, detect):
     with pytest.raises(ValueError, match="holds no videos.*no files.*is the drive connected"):
         detect(tmp_path / "clips")
     (tmp_path / "clips/notes.txt").write_text("")
-    with pytest.raises(ValueError, match="1 other file"):
+    with pytest.raises(ValueError, match="1 .txt: no photographs"):
         detect(tmp_path / "clips")
 
 

@@ -77,6 +77,19 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
     detect.add_argument(
         "--workers", type=int, default=0, help="threads that read images (default: all processors)"
     )
+    detect.add_argument(
+        "--videos",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="detect also in videos among the photographs, frame by frame",
+    )
+    detect.add_argument(
+        "--fps",
+        type=float,
+        default=1.0,
+        metavar="N",
+        help="number of frames to use per second of a video; 0 for all (default: 1)",
+    )
     results.add_formats(detect)
     results.add_image_formats(detect)
     memory = detect.add_argument_group("memory")
@@ -155,6 +168,8 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         top_k=args.top_k,
         batch_size=args.batch_size,
         workers=args.workers,
+        videos=args.videos,
+        fps=args.fps or None,
         rde=args.rde,
         repeats=RepeatDetectionOptions(
             iou=args.rde_iou,

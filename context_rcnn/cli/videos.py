@@ -74,6 +74,12 @@ def _add_videos(verbs: argparse._SubParsersAction) -> None:
         help="number of frames to use per second of a video file (default: all)",
     )
     videos.add_argument(
+        "--frames",
+        action="store_true",
+        help="take the images of every folder as frames of a video, whatever they are called "
+        "(default: only if they are numbered like frames and have no date)",
+    )
+    videos.add_argument(
         "--batch_size",
         type=int,
         default=1,
@@ -103,6 +109,7 @@ def _videos(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         outputs=results.outputs(args, output),
         results=results.options(args),
         fps=args.fps,
+        frames=args.frames,
         images=flags.image_options(args),
         batch_size=args.batch_size,
         dry_run=args.dry_run,

@@ -36,6 +36,8 @@ class SpeciesNetWriter:
         self._list = JsonList(file, info, "predictions")
 
     def add(self, image: ImageResult) -> None:
+        if image.frame_rate is not None:
+            return  # it knows no videos
         path = f"{self._root}/{image.file}" if self._root else image.file
         entry: dict[str, object] = {"filepath": path}
         if image.failure:

@@ -8,18 +8,25 @@ of before it counts as the same.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.records import ImageRecord
 from context_rcnn.data.sequences import sequence_ids
-from context_rcnn.data.walk import STAGE, PassedOver, walk_images
+from context_rcnn.data.walk import (
+    IMAGE_SUFFIXES,
+    STAGE,
+    VIDEO_SUFFIXES,
+    PassedOver,
+    walk_images,
+)
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.files import SeenImage, name_of, named, nothing_found, see_file
 from context_rcnn.runners.engine.progress import Bar
 from context_rcnn.runners.folder.table import ImageTable
+from context_rcnn.runners.videos.find import Video, video_of
 
 _CHUNK = 500
 
@@ -32,11 +39,13 @@ class Looked:
         passed: what it passed over.
         gone: number of images that are no longer there since the last look.
         away: number of images that could not be looked at, of which is kept what was known.
+        videos: videos among the images.
     """
 
     passed: PassedOver
     gone: int
     away: int
+    videos: list[Video]
 
 
 def look(
@@ -48,6 +57,7 @@ def look(
     workers: int,
     bar: Bar,
     ours: Iterable[str] = (),
+    with_videos: bool = False,
 ) -> Looked:
     """Brings the table up to date with the folder.
 
@@ -60,16 +70,27 @@ def look(
         workers: threads that open files.
         bar: shows how far this is.
         ours: files in the folder that this package wrote.
+        with_videos: list videos, too, instead of passing them over.
 
     Raises:
         ValueError: If there are no images at all. What is known of earlier ones stays then, since
             mostly a drive is missing.
     """
     passed, kept = PassedOver(ours), []
+    videos: list[Video] = []
+
+    def walk() -> Iterator[str]:
+        suffixes = IMAGE_SUFFIXES + VIDEO_SUFFIXES if with_videos else IMAGE_SUFFIXES
+        for path in walk_images(Path(root), passed, suffixes):
+            if path.lower().endswith(IMAGE_SUFFIXES):
+                yield path
+            else:
+                videos.extend(video_of(root, path, True, [path], passed))
+
     number = int(table.fact("look") or 0) + 1
     with table.change():
         table.set_fact("look", str(number))
-    names, images = named(walk_images(Path(root), passed)), 0
+    names, images = named(walk()), 0
     while chunk := dict(itertools.islice(names, _CHUNK)):
         known = table.known(list(chunk))
         see = functools.partial(see_file, root, namer, known)
@@ -81,7 +102,7 @@ def look(
             table.pass_over([*_named(passed.take()), *map(_kept, refused)], number)
         bar.update(len(chunk))
         images += len(chunk)
-    if not images:
+    if not images and not videos:
         raise nothing_found(root, "images", passed)
     with table.change():
         table.pass_over(_named(passed.take()), number)
@@ -89,7 +110,7 @@ def look(
     passed.unlisted += kept
     for camera in table.cameras():
         _set_bursts(table, camera.camera, sequence_gap)
-    return Looked(passed, gone, len(table.away()))
+    return Looked(passed, gone, len(table.away()), videos)
 
 
 def _only_refused(image: SeenImage, known: dict[str, SeenImage]) -> bool:

@@ -26,6 +26,8 @@ class FolderOptions(RunOptions):
         repeats: rules that say which boxes these are.
         review_dir: folder of pictures for `rde="review"`.
         repeats_table: CSV file of suspicious places.
+        videos: whether videos that lie among the photographs are detected in, too.
+        fps: number of frames to use per second of a video; None for all.
         explain: number of images for which the state records what the memory did.
     """
 
@@ -40,6 +42,8 @@ class FolderOptions(RunOptions):
     repeats: RepeatDetectionOptions = dataclasses.field(default_factory=RepeatDetectionOptions)
     review_dir: str = ""
     repeats_table: str = ""
+    videos: bool = True
+    fps: float | None = 1.0
     explain: int = 0
 
     def __post_init__(self):

@@ -9,16 +9,18 @@ OUTPUT.state/explained.jsonl `explain`: what the memory did to some images
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.data.walk import in_words
+from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.walk import IMAGE_SUFFIXES, VIDEO_SUFFIXES, in_words
 from context_rcnn.memory_bank.curation import FrameOptions
 from context_rcnn.memory_bank.manifest import BankInfo
 from context_rcnn.memory_bank.store import Bank
@@ -26,6 +28,7 @@ from context_rcnn.results.atomic import Transaction
 from context_rcnn.results.camtrap_dp import require
 from context_rcnn.results.classes import Classes
 from context_rcnn.results.order import CameraSpan
+from context_rcnn.results.records import ImageResult
 from context_rcnn.results.write import Summary
 from context_rcnn.runners.engine.detect import check_model
 from context_rcnn.runners.engine.files import not_listed
@@ -41,12 +44,14 @@ from context_rcnn.runners.engine.state import FAILURES, JOURNAL, begin_state, ch
 from context_rcnn.runners.engine.words import on_results
 from context_rcnn.runners.folder import explain as explaining
 from context_rcnn.runners.folder import repeats, review, words
+from context_rcnn.runners.folder.clips import CLIPS, detect_clips, find_clips, results_of
 from context_rcnn.runners.folder.detect import count_undone, detect, memory_of_cameras
 from context_rcnn.runners.folder.estimate import tell_work
 from context_rcnn.runners.folder.look import look
 from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.remember import remember
 from context_rcnn.runners.folder.table import TO_REMEMBER, ImageTable
+from context_rcnn.runners.videos.run import STAGE as VIDEO_STAGE
 
 TABLE = "images.sqlite"
 
@@ -120,14 +125,20 @@ def _run(
             workers=workers,
             bar=bar,
             ours=[*files_of(options.outputs), *table.outputs(), options.repeats_table],
+            with_videos=options.videos,
         )
     say(words.on_cameras(table, options.root))
-    for line in in_words(looked.passed):
+    taken = IMAGE_SUFFIXES + VIDEO_SUFFIXES * options.videos
+    for line in in_words(looked.passed, taken):
         say(f"passed over: {line}")
     if looked.gone:
         say(f"{looked.gone:,} images of the last run are no longer there, and leave the results")
     if locked := not_listed(looked.passed, looked.away, "images"):
         say(locked)
+    clips = None
+    if looked.videos or options.videos and (Path(options.state_dir) / CLIPS).exists():
+        created, state = table.header.created, Path(options.state_dir)
+        clips = find_clips(options, model, looked.videos, state, created, say)
     _check_camtrap(options, table)
     check_model(model, settings, options.batch_size)
     tell_work(options, model, settings, table, say, workers)
@@ -156,9 +167,10 @@ def _run(
     memories = memory_of_cameras(table, bank)
     with stage("3/4 Detect", count_undone(table, memories)) as bar:
         detect(table, model, bank, settings, options.root, memories=memories, bar=bar, **shared)
+    journals = detect_clips(clips, model, looked.passed.unlisted) if clips else []
     _explain(options, model, bank, settings, table)
     places, verdicts = _judge_places(options, model, table)
-    summary = _write(options, table)
+    summary = _write(options, table, results_of(journals, namer))
     if options.rde == "review":
         new = [p for p, verdict in zip(places, verdicts, strict=True) if verdict == words.NEW]
         review.show(new, options.review_dir, options.root, model.class_names, options.images)
@@ -238,8 +250,9 @@ def _judge_places(
     return places, verdicts
 
 
-def _write(options: FolderOptions, table: ImageTable) -> Summary:
+def _write(options: FolderOptions, table: ImageTable, frames: Iterable[ImageResult]) -> Summary:
     """Writes the journal, and from it all results."""
+    failures = []
     journal = Path(options.state_dir) / JOURNAL
     with Transaction() as files:
         file = files.open(journal)
@@ -248,4 +261,12 @@ def _write(options: FolderOptions, table: ImageTable) -> Summary:
             for image in table.in_name_order():
                 file.write(image.to_json() + "\n")
                 bar.update(1)
-    return write_all(journal, options.outputs, options.results, table.failures(), table.add_outputs)
+            for frame in frames:
+                file.write(frame.to_json() + "\n")
+                if frame.failure:
+                    names = (frame.file, frame.image_id, frame.camera)
+                    reason = Reason(frame.failure)
+                    failures.append(Failure(VIDEO_STAGE, reason, frame.failure_text, *names))
+                bar.update(1)
+    known = itertools.chain(table.failures(), failures)
+    return write_all(journal, options.outputs, options.results, known, table.add_outputs)

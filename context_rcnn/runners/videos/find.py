@@ -1,6 +1,7 @@
 """Stage 1, find: which videos there are.
 
-A video is a file, or a folder whose images are its frames, as in ImageNet VID.
+A video is a file, or a folder whose images are its frames, as in ImageNet VID. Photographs are no
+frames: they have a date, or names as cameras give them.
 """
 
 import dataclasses
@@ -14,7 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from context_rcnn.data.failures import Reason
+from context_rcnn.data.images import read_clock
 from context_rcnn.data.paths import FileError, resolve_inside
+from context_rcnn.data.timestamps import ClockError
 from context_rcnn.data.walk import IMAGE_SUFFIXES, VIDEO_SUFFIXES, PassedOver, walk_images
 from context_rcnn.runners.engine.files import (
     missing,
@@ -28,6 +31,9 @@ from context_rcnn.runners.engine.video_file import VideoFacts, read_facts
 FRAME_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in VIDEO_SUFFIXES)
 
 _NUMBER = re.compile("([0-9]+)")
+_FRAME = re.compile(
+    "((frame|fr|f|out|still|thumb|image)[ _-]?)?[0-9]+|img[0-9]{5,}", flags=re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,8 +57,13 @@ class Video:
     seconds: float | None = None
 
 
-def find_videos(root: str, passed: PassedOver) -> list[Video]:
+def find_videos(root: str, passed: PassedOver, frames: bool = False) -> list[Video]:
     """All videos below a folder, by name; `passed` takes everything else.
+
+    Args:
+        root: folder of the videos.
+        passed: takes what is passed over.
+        frames: whether the images of every folder are frames, whatever they are called.
 
     Raises:
         ValueError: If there are none.
@@ -60,17 +71,20 @@ def find_videos(root: str, passed: PassedOver) -> list[Video]:
     videos = []
     listed = walk_images(Path(root), passed, VIDEO_SUFFIXES + FRAME_SUFFIXES)
     for folder, paths in itertools.groupby(listed, posixpath.dirname):
-        frames = []
+        images = []
         for path in sorted(paths):
             if is_video_file(path):
-                videos += _video(root, path, True, [path], passed)
+                videos += video_of(root, path, True, [path], passed)
             else:
-                frames.append(path)
-        if frames:
-            videos += _video(root, folder, False, frames, passed)
+                images.append(path)
+        if images and (frames or _are_frames(root, images)):
+            videos += video_of(root, folder, False, images, passed)
+        else:
+            for path in images:
+                passed.add_other(path, VIDEO_SUFFIXES)
     if not videos:
-        what = f"videos, neither files ({' '.join(VIDEO_SUFFIXES)}) nor folders of frames"
-        raise nothing_found(root, what, passed, VIDEO_SUFFIXES + FRAME_SUFFIXES)
+        what = f"videos, neither files ({' '.join(VIDEO_SUFFIXES)}) nor folders of numbered frames"
+        raise nothing_found(root, what, passed, VIDEO_SUFFIXES)
     return sorted(videos, key=lambda video: (video.name, video.path))
 
 
@@ -118,7 +132,18 @@ def measure(root: str, fps: float | None, video: Video) -> Video:
     return dataclasses.replace(video, frames=frames, seconds=seconds)
 
 
-def _video(
+def _are_frames(root: str, images: Sequence[str]) -> bool:
+    """Whether images are numbered like frames, and the first one has no date of a photograph."""
+    stems = (posixpath.splitext(posixpath.basename(path))[0] for path in images)
+    if not all(map(_FRAME.fullmatch, stems)):
+        return False
+    try:
+        return read_clock(Path(root, images[0])) is None
+    except ClockError:
+        return False
+
+
+def video_of(
     root: str, path: str, is_file: bool, files: Sequence[str], passed: PassedOver
 ) -> list[Video]:
     """The video of these files; none if the system does not let them be looked at."""

@@ -13,9 +13,11 @@ class VideoOptions(RunOptions):
         batch_size: number of videos side by side; with a model of single images, number of frames
             per call.
         fps: number of frames to use per second of a video file; None for all.
+        frames: whether the images of every folder are the frames of a video.
     """
 
     fps: float | None = None
+    frames: bool = False
 
     def __post_init__(self):
         super().__post_init__()

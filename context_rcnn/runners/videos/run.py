@@ -29,7 +29,7 @@ from context_rcnn.runners.engine.model import header_of, video_stream
 from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
 from context_rcnn.runners.engine.progress import bar as stage
 from context_rcnn.runners.engine.state import FAILURES, JOURNAL
-from context_rcnn.runners.videos.find import FRAME_SUFFIXES, Video, find_videos, measure
+from context_rcnn.runners.videos.find import Video, find_videos, measure
 from context_rcnn.runners.videos.frames import OpenVideo, open_video
 from context_rcnn.runners.videos.options import VideoOptions
 from context_rcnn.runners.videos.rows import (
@@ -71,19 +71,13 @@ def detect_folder_of_videos(
     Classes(header.label_map, options.results.kinds, options.results.taxa)
     state = VideoState(options.state_dir, header, options.restart, options.dry_run)
     passed = PassedOver([*files_of(options.outputs), *state.outputs])
-    videos = find_videos(options.root, passed)
+    videos = find_videos(options.root, passed, options.frames)
     refuse_strangers(options.outputs, state.outputs, options.overwrite or options.restart)
-    undone = [video for video in videos if not state.is_through(video)]
-    with stage("1/3 Look", len(undone), " videos") as bar:
-        look = functools.partial(measure, options.root, options.fps)
-        measured = []
-        for video in ahead(look, undone, os.cpu_count() or 1):
-            measured.append(video)
-            bar.update(1)
+    measured = look_at(options, videos, state, "1/3 Look")
     say(on_videos(measured, options.root, None if options.dry_run else _MOST_VIDEOS))
-    if len(undone) < len(videos):
-        say(f"{len(videos) - len(undone):,} videos were done before")
-    for line in in_words(passed, VIDEO_SUFFIXES + FRAME_SUFFIXES):
+    if len(measured) < len(videos):
+        say(f"{len(videos) - len(measured):,} videos were done before")
+    for line in in_words(passed, VIDEO_SUFFIXES):
         say(f"passed over: {line}")
     if model.has_memory:
         say("the model's memory of cameras is not used: videos have none")
@@ -100,7 +94,7 @@ def detect_folder_of_videos(
             "results, and come back when the videos do"
         )
     if measured:
-        _detect(options, model, measured, state)
+        detect_new(options, model, measured, state, "2/3 Detect")
     summary, failed = _write(options, videos, away, passed, state)
     say(on_results(summary, len(videos) + len(away), failed, options))
     if locked:
@@ -108,9 +102,36 @@ def detect_folder_of_videos(
     return dataclasses.replace(summary, unlisted=len(passed.unlisted))
 
 
-def _detect(
-    options: VideoOptions, model: VideoModel, videos: Sequence[Video], state: VideoState
+def look_at(
+    options: VideoOptions, videos: Sequence[Video], state: VideoState, name: str
+) -> list[Video]:
+    """The videos that are to be done, with what their files say of frames and lengths."""
+    undone = [video for video in videos if not state.is_through(video)]
+    look = functools.partial(measure, options.root, options.fps)
+    measured = []
+    with stage(name, len(undone), " videos") as bar:
+        for video in ahead(look, undone, os.cpu_count() or 1):
+            measured.append(video)
+            bar.update(1)
+    return measured
+
+
+def detect_new(
+    options: VideoOptions,
+    model: VideoModel,
+    videos: Sequence[Video],
+    state: VideoState,
+    name: str,
 ) -> None:
+    """Takes videos through a model, and their results into the state.
+
+    Args:
+        options: options of the run.
+        model: an exported model.
+        videos: videos to do.
+        state: state of the run.
+        name: name of the stage.
+    """
     needs = video_stream(model.description)
     if needs is None:
         check_model(model, None, options.batch_size)
@@ -124,7 +145,7 @@ def _detect(
             video, options.root, options.images, fps=options.fps, aside=aside, stop=stop
         )
 
-    with stage("2/3 Detect", sum(video.frames for video in videos), " frames") as bar:
+    with stage(name, sum(video.frames for video in videos), " frames") as bar:
         done = 0
 
         def count(frames: int, through: int) -> None:

@@ -208,7 +208,7 @@ def test_what_is_passed_over_is_named_with_advice(photos, detect, tmp_path):
     names += [] if ".heic" in IMAGE_SUFFIXES else ["tel.HEIC"]
     for name in [*names, ".hidden.jpg"]:
         (photos / "north" / name).write_bytes(b"x")
-    _, summary, said = detect(photos)
+    _, summary, said = detect(photos, videos=False)
     assert summary.images == 20
     lines = [line.partition(": ")[2] for line in said.splitlines() if line.startswith("passed")]
     expected = [
@@ -283,3 +283,51 @@ def test_a_model_that_cannot_run_at_all_is_not_taken_for_broken_images(photos, d
 
     with pytest.raises(RuntimeError, match="no kernel"):
         detect(photos, Dead())
+
+
+def write_clip(path, count=5):
+    import cv2
+
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 2.0, (64, 48))
+    for i in range(count):
+        writer.write(np.full((48, 64, 3), 40 * i + 20, np.uint8))
+    writer.release()
+
+
+def test_videos_among_photographs_are_results_of_the_same_file(
+    photos, detect, fakes, tmp_path, check_megadetector
+):
+    write_clip(photos / "north/clip.avi")
+    (photos / "south/broken.mp4").write_bytes(b"no video")
+    _, summary, said = detect(photos, outputs={"table": tmp_path / "table.csv"})
+    assert "2 videos, of which 2 are to be done: 3 frames (1 of each second" in said
+    document = json.loads((tmp_path / "results.json").read_text())
+    assert check_megadetector(document) is None
+    found = {image["file"]: image for image in document["images"]}
+    assert found["north/clip.avi"]["frames_processed"] == [0, 2, 4]
+    assert found["south/broken.mp4"]["failure"] and len(found) == 22
+    assert summary.images == 20 + 3 + 1 and summary.failed == 1
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+        cameras = {row["file"]: row["camera"] for row in csv.DictReader(file)}
+    assert cameras["north/clip.avi/000001000.jpg"] == "north"
+    assert cameras["south/broken.mp4"] == "south"
+    lines = (tmp_path / "results.state/failures.jsonl").read_text().splitlines()
+    assert {json.loads(line)["file"] for line in lines} == {"south/broken.mp4"}
+    written = (tmp_path / "results.json").read_bytes()
+    model, _, said = detect(photos, outputs={"table": tmp_path / "table.csv"})
+    assert "of which 0 are to be done" in said and len(model.detected) == 1
+    assert (tmp_path / "results.json").read_bytes() == written
+    (photos / "north/clip.avi").unlink()
+    (photos / "south/broken.mp4").unlink()
+    _, summary, _ = detect(photos, outputs={"table": tmp_path / "table.csv"})
+    assert summary.images == 20
+    write_clip(photos / "north/clip.avi")
+    _, summary, said = detect(photos, videos=False, name="without")
+    assert summary.images == 20 and "passed over: 1 .avi: videos" in said
+
+
+def test_a_folder_of_videos_alone_is_detected_in(detect, fakes, tmp_path):
+    (tmp_path / "clips").mkdir()
+    write_clip(tmp_path / "clips/a.avi")
+    _, summary, said = detect(tmp_path / "clips")
+    assert summary.images == 3 and "0 images" in said

@@ -507,3 +507,28 @@ def test_exit_codes_tell_what_happened(clips, command, fakes, tmp_path):
 
     status, _, error = command(clips, "--model=m", model=Interrupted(rows=1))
     assert status == 130 and "continues from here" in error
+
+
+@pytest.mark.parametrize(
+    ("names", "date", "are_frames"),
+    [
+        ("{:06d}.JPEG", None, True),
+        ("frame_{}.jpg", None, True),
+        ("img{:05d}.jpg", None, True),
+        ("IMG_{:04d}.JPG", None, False),
+        ("RCNX{:04d}.JPG", None, False),
+        ("{:06d}.JPEG", "2013:10:04 13:31:53", False),
+    ],
+)
+def test_photographs_are_no_frames(clips, fakes, names, date, are_frames):
+    folder = clips / "north"
+    fakes.write_frames(folder, count=3, names=names)
+    if date:
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = date
+        fakes.picture(1).save(folder / names.format(0), "JPEG", exif=exif)
+    passed = PassedOver()
+    assert ("north" in {v.name for v in find_videos(str(clips), passed)}) == are_frames
+    named = [f.file for f in passed.take() if "context-rcnn detect" in f.detail]
+    assert named == ([] if are_frames else [f"north/{names.format(i)}" for i in range(3)])
+    assert "north" in {v.name for v in find_videos(str(clips), PassedOver(), frames=True)}

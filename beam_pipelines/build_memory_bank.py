@@ -39,7 +39,7 @@ from beam_pipelines.shards import (
     save_reader_failures,
 )
 from beam_pipelines.sources import ArchivePiece, Piece, examples_files, plan_archive
-from context_rcnn.data import flags
+from context_rcnn.data import console, flags
 from context_rcnn.data.archive import SOURCES, ArchiveOptions
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
 from context_rcnn.data.images import ImageOptions
@@ -70,6 +70,7 @@ from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.writer import ShardWriter
 
 PARTS, SHARDS = f"{PROGRESS}/parts", f"{PROGRESS}/shards"
+_MOST_CAMERAS = 40  # that are printed
 _LOG = logging.getLogger(__name__)
 
 _EPILOG = """\
@@ -459,17 +460,17 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
 def format_bank(manifest: Manifest, output_dir: str) -> str:
     """Closing words: what was stored, by camera, and what was not."""
     totals = manifest.totals()
-    rows = [
-        f"{name[:30]:30} {info.entries:>8} {info.images:>8} {info.undated:>8}"
-        for name, info in manifest.cameras.items()
+    rows = [("camera", "entries", "images", "undated")]
+    rows += [
+        (name, str(info.entries), str(info.images), str(info.undated))
+        for name, info in list(manifest.cameras.items())[:_MOST_CAMERAS]
     ]
-    if len(rows) > 40:
-        rows = [*rows[:40], f"... and {len(rows) - 40} more cameras"]
+    more = len(manifest.cameras) - _MOST_CAMERAS
     dropped = ", ".join(f"{k} {v}" for k, v in totals["dropped"].items()) or "nothing"
     return "\n".join(
         [
-            f"{'camera':30} {'entries':>8} {'images':>8} {'undated':>8}",
-            *rows,
+            console.table(rows),
+            *([f"... and {more} more cameras"] if more > 0 else []),
             "",
             f"{totals['entries']} entries of {totals['images']} images and {totals['cameras']} "
             f"cameras, {totals['bytes'] / 1e6:.1f} MB; left out: {dropped}",

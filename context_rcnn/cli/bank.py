@@ -1,6 +1,7 @@
 """`context-rcnn remember` and `bank ...`: memory banks, from building to deleting."""
 
 import argparse
+import difflib
 import json
 from collections.abc import Callable
 
@@ -185,6 +186,7 @@ def _add_encoding(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.data import console
     from context_rcnn.memory_bank import maintenance
     from context_rcnn.memory_bank.store import Bank
 
@@ -202,12 +204,14 @@ def _inspect(args: argparse.Namespace, rest: list[str]) -> int:
         f"{report['depth']} numbers of {report['feature_source']} as {report['dtype']}, "
         f"extractor {report['extractor_hash']}\n"
     )
-    print(f"{'camera':24} {'entries':>8} {'images':>8} {'undated':>8}  first                last")
+    columns = ("entries", "images", "undated", "first", "last")
+    rows = [("camera", *columns)]
     for name, row in report["by_camera"].items():
-        print(
-            f"{name[:24]:24} {row['entries']:>8} {row['images']:>8} {row['undated']:>8}  "
-            f"{row['first'] or '-':19}  {row['last'] or '-'}"
-        )
+        rows.append((name, *(str("-" if row[c] is None else row[c]) for c in columns)))
+    lines = console.table(rows).splitlines()
+    print(lines[0])
+    for name, line in zip(report["by_camera"], lines[1:], strict=True):
+        print(line)
         for day, count in days.get(name, {}).items() if args.days else ():
             print(f"  {day}  {count}")
     if report["dropped"]:
@@ -285,12 +289,32 @@ def _prune(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _delete(args: argparse.Namespace, rest: list[str]) -> int:
-    from context_rcnn.memory_bank import maintenance
+    from context_rcnn.data import console
+    from context_rcnn.memory_bank import maintenance, writer
+    from context_rcnn.memory_bank.store import Bank
 
     bounds = {name: _seconds(getattr(args, name), name) for name in ("first", "last")}
-    return _say(
-        maintenance.delete(args.folder, cameras=args.camera, undated=args.undated, **bounds)
-    )
+    writer.recover(args.folder)
+    bank = Bank.open(args.folder)
+    if missing := [name for name in args.camera or () if name not in bank]:
+        near = difflib.get_close_matches(missing[0], list(bank.cameras), n=3, cutoff=0.5)
+        rather = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(
+            f"{args.folder} has no camera {', '.join(map(repr, missing))}, nothing is deleted"
+            f"{rather} (context-rcnn bank inspect lists the cameras)"
+        )
+    before = {name: info.entries for name, info in bank.manifest.cameras.items()}
+    after = maintenance.delete(args.folder, cameras=args.camera, undated=args.undated, **bounds)
+    deleted = 0
+    for name, count in before.items():
+        left = after.cameras[name].entries if name in after.cameras else 0
+        if left < count:
+            print(f"deleted {count - left:,} of {count:,} entries of camera {console.shown(name)}")
+        deleted += count - left
+    _say(after)
+    if not deleted:
+        print("nothing matches, so nothing is deleted")
+    return 0 if deleted else 1
 
 
 def _copy(args: argparse.Namespace, rest: list[str]) -> int:

@@ -1,6 +1,7 @@
 """The command `context-rcnn VERB`: its parser, and the handling of errors."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 
@@ -59,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     A verb whose extra is not installed also ends with 2, and names the command that installs it.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names that a console cannot show are no errors
+            stream.reconfigure(errors="backslashreplace")
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if not hasattr(args, "run"):

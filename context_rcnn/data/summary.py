@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from context_rcnn.data import console
 from context_rcnn.data.failures import Failure
 from context_rcnn.data.prepare import PreparedImage
 from context_rcnn.data.records import ImageRecord, LabelState
@@ -124,7 +125,7 @@ def format_camera_table(cameras: dict[str, dict[str, Any]]) -> str:
     for camera, counts in cameras.items():
         values = ["-" if counts[column] is None else str(counts[column]) for column in columns]
         rows.append([camera, *values])
-    return _align(rows)
+    return console.table(rows)
 
 
 def format_cameras_found(records: Mapping[str, Iterable[ImageRecord]]) -> str:
@@ -140,21 +141,9 @@ def format_cameras_found(records: Mapping[str, Iterable[ImageRecord]]) -> str:
         facts = counts.to_dict()
         dates = [facts["first"] or "-", facts["last"] or "-"]
         rows.append([camera, split, str(counts.images), *dates])
-    return _align(rows)
+    return console.table(rows)
 
 
 def format_counts(counts: dict[str, int]) -> str:
     """Aligned lines "name  count", or "none"."""
-    return _align([name, str(count)] for name, count in counts.items()) or "none"
-
-
-def _align(rows: Iterable[list[str]]) -> str:
-    rows = [[cell.encode("unicode_escape").decode() for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        )
-        for row in rows
-    )
+    return console.table([name, str(count)] for name, count in counts.items()) or "none"

@@ -66,9 +66,22 @@ def test_delete_removes_the_time_that_was_asked_for(capsys, tmp_path):
         *("delete", folder, "--camera=north", "--first=2020-09-14", "--last=2020-09-15 23:59:59"),
     )
     assert status == 0 and "10 entries of 2 cameras" in out
+    assert "deleted 2 of 6 entries of camera north" in out and "south" not in out
     bank = Bank.open(folder)
     assert bank.camera("north").image_ids.tolist() == ["im0", "im3", "im4", "im5"]
     assert len(bank.camera("south")) == 6
+
+
+def test_delete_fails_when_nothing_matches(capsys, tmp_path):
+    folder = write_bank(tmp_path / "bank")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "bank").iterdir()}
+    status, _, err = run(capsys, "delete", folder, "--camera=south", "--camera=nroth")
+    assert status == 2 and "no camera 'nroth'" in err and "did you mean 'north'" in err
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "bank").iterdir()}
+    status, out, _ = run(capsys, "delete", folder, "--camera=north", "--first=2021-01-01")
+    assert status == 1 and "nothing matches" in out
+    assert run(capsys, "delete", folder, "--camera=north")[0] == 0
+    assert run(capsys, "delete", folder, "--camera=north")[0] == 2
 
 
 @pytest.mark.parametrize("flags", [[], ["--first=yesterday"], ["--camera=north", "--first="]])

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from context_rcnn.data.console import table as table_of
 from context_rcnn.data.timestamps import format_timestamp
 from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.table import READABLE, CameraFacts, ImageTable
@@ -19,8 +20,7 @@ def on_cameras(table: ImageTable, root: str) -> str:
     cameras = table.cameras()
     rows = [("camera", "images", "undated", "first", "last")]
     rows += [_row(facts) for facts in cameras[:_MOST_CAMERAS]]
-    width = max(len(row[0]) for row in rows)
-    lines = [f"{row[0]:{width}} {row[1]:>10} {row[2]:>8}  {row[3]:19}  {row[4]}" for row in rows]
+    lines = [table_of(rows)]
     if len(cameras) > _MOST_CAMERAS:
         lines.append(f"... and {len(cameras) - _MOST_CAMERAS:,} more cameras")
     images = sum(facts.images for facts in cameras)
@@ -44,12 +44,11 @@ def on_cameras(table: ImageTable, root: str) -> str:
 
 
 def _row(facts: CameraFacts) -> tuple[str, str, str, str, str]:
-    name = facts.camera.encode("unicode_escape").decode() if facts.camera else "(no camera)"
     first, last = (
         "-" if seconds is None else format_timestamp(seconds)
         for seconds in (facts.first, facts.last)
     )
-    return name[:50], f"{facts.images:,}", f"{facts.undated:,}", first, last
+    return facts.camera or "(no camera)", f"{facts.images:,}", f"{facts.undated:,}", first, last
 
 
 def on_places(options: FolderOptions, verdicts: Sequence[str]) -> str:

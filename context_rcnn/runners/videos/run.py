@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from context_rcnn.data import console
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.walk import VIDEO_SUFFIXES, PassedOver, in_words
 from context_rcnn.results.classes import Classes
@@ -204,14 +205,13 @@ def on_videos(videos: Sequence[Video], root: str, most: int | None) -> str:
     rows = [("video", "frames", "length")]
     rows += [
         (
-            video.name.encode("unicode_escape").decode(),
+            video.name,
             f"{video.frames:,}" if video.frames else "unknown",
             "-" if video.seconds is None else tqdm.format_interval(video.seconds),
         )
         for video in videos[:most]
     ]
-    width = max(len(row[0]) for row in rows)
-    lines = [f"{row[0]:{width}} {row[1]:>9} {row[2]:>9}" for row in rows]
+    lines = [console.table(rows)]
     if most is not None and len(videos) > most:
         lines.append(f"... and {len(videos) - most:,} videos more; --dry_run shows all")
     frames = sum(video.frames for video in videos)

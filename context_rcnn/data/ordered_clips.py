@@ -10,7 +10,7 @@ import dataclasses
 import tensorflow as tf
 
 from context_rcnn.data import examples
-from context_rcnn.data.videos import read_videos
+from context_rcnn.data.videos import lot_of, read_videos
 
 SAMPLINGS = ("uniform", "released")
 STILLS = ("none", "single", "copies")
@@ -68,8 +68,7 @@ class OrderedClips:
 
     def read(self, file: tf.Tensor, lot: tf.Tensor) -> tf.data.Dataset:
         """Serialized examples [frames], which are there, and their places in the video."""
-        lots = tf.data.Dataset.random(seed=lot)
-        videos = tf.data.Dataset.zip(read_videos(file), lots)
+        videos = read_videos(file).enumerate().map(lambda i, video: (video, lot_of(lot, i)))
         if self.stills == "none":
             videos = videos.filter(lambda video, lot: tf.size(video) > 1)
         if self.sampling == "uniform":

@@ -54,8 +54,10 @@ class VideoClips:
 
     def read(self, file: tf.Tensor, lot: tf.Tensor) -> tf.data.Dataset:
         """Serialized examples [frames], which are there, and their places in the video."""
+        lot_of_file = lot
 
-        def clips(video, lot):
+        def clips(place, video):
+            lot = lot_of(lot_of_file, place)
             count = tf.shape(video)[0]
             number = tf.minimum(count, self.keyframes)
             # The middles of as many equal parts.
@@ -63,8 +65,7 @@ class VideoClips:
             dataset = tf.data.Dataset.from_tensor_slices(keyframes)
             return dataset.map(lambda keyframe: self._clip(video, keyframe, lot))
 
-        lots = tf.data.Dataset.random(seed=lot)
-        return tf.data.Dataset.zip(read_videos(file), lots).flat_map(clips)
+        return read_videos(file).enumerate().flat_map(clips)
 
     def _clip(self, video, keyframe, lot):
         # `draw_frames` counts on from the second number, once for each reach.
@@ -77,6 +78,16 @@ class VideoClips:
             tf.ensure_shape(there, count),
             tf.ensure_shape(places, count),
         )
+
+
+def lot_of(lot: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
+    """A random number, int64, for one of several things that share a random number.
+
+    `tf.data.Dataset.random` takes no seed from a graph where TensorFlow's own seed is 0.
+    """
+    return tf.random.stateless_uniform(
+        [], seed=tf.stack([lot, place]), minval=None, maxval=None, dtype=tf.int64
+    )
 
 
 def read_videos(file: tf.Tensor) -> tf.data.Dataset:

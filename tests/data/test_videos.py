@@ -161,3 +161,14 @@ def test_training_draws_others_in_each_pass_file_and_video_and_equals_with_equal
         for keyframe in (10, 30)
     ]
     assert len(set(at_one_place)) == len(at_one_place)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_videos_are_read_within_a_graph_whatever_tensorflows_seed(tmp_path, seed):
+    """As training reads them, several files at once."""
+    file = write(tmp_path / "a", [("cam", "v1", 3, f"a{i}") for i in range(3)])
+    clips = VideoClips((Reach(1),), keyframes=2)
+    tf.random.set_seed(seed)
+    files = tf.data.Dataset.from_tensor_slices([file])
+    rows = files.interleave(lambda file: clips.read(file, tf.constant(3, tf.int64)))
+    assert len(list(rows)) == 2

@@ -83,8 +83,9 @@ SETTINGS = Stmn
 def stmn_rfcn() -> configs.Experiment:
     """STMN on R-FCN with its neck, two sequences per step, as its authors released it.
 
-    Images are fitted into 368x608, and batch norms are frozen. The rate falls at 2/3 and 8/9 of the
-    steps. The authors' first drop comes after 30,000 pairs of updates, on videos and on stills.
+    Images are fitted into 368x608; batch norms, conv1 and res2 are frozen. The rate falls at 2/3
+    and 8/9 of the steps. The authors' first drop comes after 30,000 pairs of updates, one on videos
+    and one on still images each.
     """
     steps = 90_000
     experiment = detectors.rfcn()
@@ -96,6 +97,7 @@ def stmn_rfcn() -> configs.Experiment:
     task.temporal.type = "stmn"
     task.losses.weight_decay = 0.0
     task.init_checkpoint_modules = "detector"
+    task.freeze = ["conv1", "res2"]
     task.train_data.global_batch_size = 2
     task.validation_data.global_batch_size = 1
     trainer.train_steps = steps

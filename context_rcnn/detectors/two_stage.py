@@ -187,7 +187,7 @@ class TwoStageDetector(tf_keras.Model):
         maps = recall(maps, images=images, shapes=shapes, memory=memory, training=training)
         if self.neck:
             maps = self.neck(maps, training=training)
-        proposals, rpn = self._propose(maps, shapes, training)
+        proposals, rpn = self.propose(maps, shapes, training)
         return Seen(maps, shapes, proposals, rpn)
 
     def answer(
@@ -253,7 +253,7 @@ class TwoStageDetector(tf_keras.Model):
         logits, offsets = self.box_predictor(features)
         return Answer(proposals, logits, offsets, self.detect(logits, offsets, proposals, shapes))
 
-    def _propose(
+    def propose(
         self, maps: Tensors, shapes: tf.Tensor, training: bool | None
     ) -> tuple[Proposals, Tensors]:
         """First stage. Returns proposals, and the raw objectness and offsets of all anchors."""

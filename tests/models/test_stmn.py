@@ -33,6 +33,9 @@ def model_settings(kind="dc5"):
     model = tiny_detector(kind)
     if kind == "rfcn":
         model.boxes.hidden, model.boxes.class_agnostic = [], True
+    if kind == "vgg16":
+        model.backbone.depth_multiplier = 2 * CHANNELS / 512
+        return model
     model.neck = configs.Neck(type="stmn", channels=6, width=2 * CHANNELS, dilation=2)
     return model
 
@@ -92,7 +95,8 @@ def shapes_of(images):
 
 
 @pytest.mark.parametrize(
-    "kind, directions", [("dc5", "both"), ("dc5", "forward"), ("rfcn", "both")]
+    "kind, directions",
+    [("dc5", "both"), ("dc5", "forward"), ("rfcn", "both"), ("vgg16", "both")],
 )
 def test_a_still_detector_becomes_one_that_answers_the_same(stills, video, kind, directions):
     """A clip of one frame, and every frame alone: port and detections."""
@@ -344,6 +348,16 @@ def test_the_middle_of_a_window_is_that_of_its_clip(stmn, video):
         expected = detections(model, [answers(model, video, places)[frame]])
         for name in ("detection_boxes", "detection_scores", "detection_classes"):
             assert_detections_close({name: found[frame][name]}, {name: expected[name]})
+
+
+def test_a_first_stage_that_sees_the_memory_proposes_from_it(video):
+    """VGG-16: proposals of a window's middle are those of the clip."""
+    _, model = make("vgg16")
+    stream = build_stmn_stream(model, settings(merge="centre", stride=1).get())
+    found = run(stream, video[:3])[1]
+    expected = detections(model, [answers(model, video, [0, 1, 2])[1]])
+    for name in ("detection_boxes", "detection_scores", "detection_classes"):
+        assert_detections_close({name: found[name]}, {name: expected[name]})
 
 
 def test_a_causal_model_remembers_each_phase_from_its_first_frame(video):

@@ -36,7 +36,8 @@ class Stmn(hyperparams.Config):
 
     Attributes:
         variant: way to compute the memory: `paper`, or `released` as in the authors' code.
-        channels: number of channels of the memory in one direction, half of `model.neck.width`.
+        channels: number of channels of the memory in one direction, half of those of the layer that
+            it replaces: `model.neck.width`, or 512 of `vgg16`.
         unit: recurrent unit: `stmm` (the paper's) or `conv_gru`, which it compares with.
         match_trans: whether MatchTrans moves the memory along with what it is of.
         reach: largest distance, in cells, at which MatchTrans looks for a cell, k.
@@ -102,6 +103,20 @@ def stmn_rfcn() -> configs.Experiment:
     task.validation_data.global_batch_size = 1
     trainer.train_steps = steps
     trainer.optimizer_config = configs.momentum(0.001, steps, warmup_steps=500)
+    return experiment
+
+
+@experiments.register("stmn_vgg16")
+def stmn_vgg16() -> configs.Experiment:
+    """STMN on Faster R-CNN with VGG-16, whose last convolution becomes the memory."""
+    experiment = stmn_rfcn()
+    still = detectors.faster_rcnn_vgg16()
+    task = experiment.task
+    task.model = still.task.model
+    task.model.image_size = [368, 608]
+    task.temporal.stmn.channels = 256
+    task.losses.weight_decay = 0.0005
+    task.freeze = ["conv1", "conv2"]
     return experiment
 
 

@@ -8,7 +8,8 @@ The sections of the paper, in its order:
     3.3  MatchTrans: `layers.match_trans`
     4    training on sequences: `data.ordered_clips`; sliding windows: `stream`
 
-The memory works on the map that boxes are cropped from; the first stage has another one.
+The memory works on the map that boxes are cropped from. The first stage has another one, but for
+VGG-16, where it sees the memory, too: the paper takes its proposals from elsewhere.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,8 @@ from context_rcnn.detectors.two_stage import TwoStageDetector
 from context_rcnn.layers.linear_squash import Variant
 from context_rcnn.layers.stmm import Start, Stmm, Unit
 
-LEVEL = "5"
-"""The map of the boxes."""
+LEVEL, FIRST_STAGE = "5", "4"
+"""The map of the boxes, and that of the first stage."""
 DIRECTIONS = ("both", "forward")
 
 
@@ -154,11 +155,14 @@ def cells_inside(
 def build_stmn(
     model: configs.FasterRcnn, config: Stmn, *, weight_decay: float = 0.0
 ) -> TwoStageDetector:
-    """A detector whose neck has a memory in the place of its 3x3 convolution."""
-    if model.neck.width != 2 * config.channels:
+    """A detector with a memory in the place of its neck's 3x3 convolution, or of VGG-16's last."""
+    replaced = ("task.model.neck.width", model.neck.width)
+    if model.backbone.kind == "vgg16":
+        replaced = ("the width of conv5/3", round(512 * model.backbone.depth_multiplier))
+    if replaced[1] != 2 * config.channels:
         raise ValueError(
             f"task.temporal.stmn.channels is {config.channels}, of one direction: it must be half "
-            f"of task.model.neck.width, which is {model.neck.width}"
+            f"of {replaced[0]}, which is {replaced[1]}"
         )
     try:
         port = SpatialTemporalMemory(

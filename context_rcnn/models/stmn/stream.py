@@ -16,7 +16,12 @@ import tensorflow as tf
 
 from context_rcnn.configs.temporal.stmn import Stmn
 from context_rcnn.detectors.two_stage import Proposals, Seen, TwoStageDetector
-from context_rcnn.models.stmn.memory import LEVEL, SpatialTemporalMemory, cells_inside
+from context_rcnn.models.stmn.memory import (
+    FIRST_STAGE,
+    LEVEL,
+    SpatialTemporalMemory,
+    cells_inside,
+)
 from context_rcnn.models.stmn.predictions import best_boxes, scored_boxes
 from context_rcnn.models.streaming import (
     NO_FRAME,
@@ -225,6 +230,8 @@ class WindowStream(StmnStream):
         if self._detector.neck is not None:
             maps = self._detector.neck(maps, training=False)
         proposals = Proposals(boxes, tf.ones_like(boxes[..., 0]), frames["valid"])
+        if FIRST_STAGE in maps:  # it sees the memory, too
+            proposals, _ = self._detector.propose(maps, frames["shapes"], False)
         seen = Seen(maps, frames["shapes"], proposals, {})
         return scored_boxes(self._detector, seen, self._rounds)
 

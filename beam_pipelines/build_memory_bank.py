@@ -145,13 +145,14 @@ class WriteBankShard(beam.DoFn):
             bank_writer.staged(options.output_dir, name, files_of(options.output_dir)) as file,
         ):
             writer = ShardWriter(file, options.info, shard)
-            folders = {}
+            opened: dict[str, Bank] = {}
             for camera in sorted(by_camera):
-                for part in by_camera[camera]:
-                    folder = part.part.folder
-                    if folder not in folders:
-                        folders[folder] = fetched.enter_context(at_hand(folder))
-                banks = [Bank.open(folders[part.part.folder]) for part in by_camera[camera]]
+                folders = [part.part.folder for part in by_camera[camera]]
+                for folder in folders:
+                    if folder not in opened:
+                        local = fetched.enter_context(at_hand(folder))
+                        opened[folder] = Bank.open(local, cache_bytes=0)
+                banks = [opened[folder] for folder in folders]
                 entries, dropped, twice = merged_camera(banks, camera)
                 failures += [_in_two_pieces(image, camera).to_json() for image in twice]
                 entries, left_out = curate(entries, options.cameras)
@@ -208,17 +209,23 @@ class Finish(beam.DoFn):
 
 
 class BuildMemoryBank(beam.PTransform):
-    """Parts to a finished bank."""
+    """Parts to a finished bank.
 
-    def __init__(self, options: BuildOptions):
+    Args:
+        options: Rules for the boxes that the extractor returns.
+        extract: Kind of the step that makes the parts.
+    """
+
+    def __init__(self, options: BuildOptions, extract: type[ExtractPart] = ExtractPart):
         super().__init__()
         self._options = options
+        self._extract = extract
 
     def expand(self, parts: beam.PCollection[Part]) -> beam.PCollection[str]:
         extracted = (
             parts
             | "SpreadParts" >> beam.Reshuffle()
-            | "ExtractPart" >> beam.ParDo(ExtractPart(self._options))
+            | "ExtractPart" >> beam.ParDo(self._extract(self._options))
         )
         shards = (
             parts.pipeline
@@ -295,27 +302,43 @@ def build_memory_bank(
         num_shards,
         batch_size,
     )
-    files = files_of(output_dir)
     found: list[Failure] = []
     pieces: Sequence[Piece] = examples_files(source) if isinstance(source, str) else []
-    bank_writer.recover(output_dir, files)
-    if files.size(FileSystems.join(output_dir, FILE_NAME)) is not None and not overwrite:
-        made_by = read_manifest(output_dir, files).info.extractor_hash
-        if made_by != info.extractor_hash:
-            raise ValueError(
-                f"{output_dir} holds a bank made by extractor {made_by}, {extractor} is "
-                f"{info.extractor_hash}: give another --output_dir, or --overwrite to replace it"
-            )
+    prepare_folder(options, overwrite)
     if isinstance(source, ArchiveOptions):
         pieces, archive = plan_archive(source, images or ImageOptions(), output_dir)
         _LOG.info("cameras found:\n%s", format_cameras_found(archive.records))
         found = archive.failures
     save_reader_failures(output_dir, found)
-    parts = [Part(piece, _part_folder(piece, options)) for piece in pieces]
-    _LOG.info("%d pieces, extractor %s", len(parts), info.extractor_hash)
+    parts = make_parts(pieces, options)
     with beam.Pipeline(options=pipeline_options) as pipeline:
         _ = pipeline | "Parts" >> beam.Create(parts) | "Build" >> BuildMemoryBank(options)
-    return read_manifest(output_dir, files)
+    return read_manifest(output_dir, files_of(output_dir))
+
+
+def prepare_folder(options: BuildOptions, overwrite: bool) -> None:
+    """Finishes an interrupted rewrite; a ValueError where the folder has another extractor's bank.
+
+    Args:
+        options: Rules of the build.
+        overwrite: Accept it, to replace it.
+    """
+    folder, files = options.output_dir, files_of(options.output_dir)
+    bank_writer.recover(folder, files)
+    if files.size(FileSystems.join(folder, FILE_NAME)) is None or overwrite:
+        return
+    made_by, ours = read_manifest(folder, files).info.extractor_hash, options.info.extractor_hash
+    if made_by != ours:
+        raise ValueError(
+            f"{folder} holds a bank made by extractor {made_by}, {options.extractor} is {ours}: "
+            "give another --output_dir, or --overwrite to replace it"
+        )
+
+
+def make_parts(pieces: Sequence[Piece], options: BuildOptions) -> list[Part]:
+    """Pieces with the folders of what is extracted from them."""
+    _LOG.info("%d pieces, extractor %s", len(pieces), options.info.extractor_hash)
+    return [Part(piece, _part_folder(piece, options)) for piece in pieces]
 
 
 def _failures_of(part: Part) -> list[str]:

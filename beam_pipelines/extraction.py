@@ -37,7 +37,8 @@ from context_rcnn.runners.engine.state import FAILURES
 STAGE = "extract"
 NO_LABELLED_BOX = "not_positive_by_label"
 _LOG = logging.getLogger(__name__)
-_LOADING = threading.Lock()
+LOADING = threading.Lock()
+"""Held while a model is loaded, so that the threads of a process share it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +99,8 @@ class ExtractPart(beam.DoFn):
     are given the same part do not meet, and that the folder can be on any storage.
     """
 
+    needs_dates = True
+
     def __init__(self, options: BuildOptions):
         self._options = options
 
@@ -119,28 +122,47 @@ class ExtractPart(beam.DoFn):
 
     def _extract(self, part: Part, folder: str) -> list[Failure]:
         """Writes the part to a local folder; returns what could not be used."""
-        options = self._options
         failures: list[Failure] = []
+        with BankWriter(folder, _part_info(self._options), num_shards=1) as writer:
+            for camera, entries, dropped in self.extracted(part.piece, failures):
+                writer.add(camera, entries, dropped)
+        return failures
+
+    def extracted(
+        self, piece: Piece, failures: list[Failure]
+    ) -> Iterator[tuple[str, Entries, Counter]]:
+        """The cameras of a piece, each with its entries and the counts of what was left out."""
+        options = self._options
         collected: dict[str, list[Entries]] = defaultdict(list)
         dropped: dict[str, Counter] = defaultdict(Counter)
-        progress = Progress(part.piece.title, _LOG)
-        photographs = _usable(part.piece, failures)
-        while batch := list(itertools.islice(photographs, options.batch_size)):
-            for photograph, found in zip(batch, _run(options.extractor, batch), strict=True):
+        for photograph, found in self.outputs(piece, failures):
+            entries, left_out = _entries(photograph, found, options)
+            dropped[photograph.camera].update(left_out)
+            collected[photograph.camera] += entries
+        for camera in sorted(dropped):
+            parts = collected.pop(camera)
+            yield camera, concatenate(parts) if parts else _nothing(options), dropped[camera]
+
+    def outputs(
+        self, piece: Piece, failures: list[Failure]
+    ) -> Iterator[tuple[Photograph, Outputs]]:
+        """The images of a piece, each with what the extractor says of it."""
+        progress = Progress(piece.title, _LOG)
+        photographs = _usable(piece, failures, self.needs_dates)
+        while batch := list(itertools.islice(photographs, self._options.batch_size)):
+            for photograph, found in zip(batch, self.run(batch), strict=True):
                 if isinstance(found, FileError):
                     failures.append(_failure(photograph, found.reason, found.detail))
-                    continue
-                entries, left_out = _entries(photograph, found, options)
-                dropped[photograph.camera].update(left_out)
-                collected[photograph.camera] += entries
+                else:
+                    yield photograph, found
             progress.step(len(batch))
             count("images", len(batch))
-        with BankWriter(folder, _part_info(options), num_shards=1) as writer:
-            for camera in sorted(dropped):
-                entries = collected.pop(camera)
-                whole = concatenate(entries) if entries else _nothing(options)
-                writer.add(camera, whole, dropped[camera])
-        return failures
+
+    def run(self, batch: list[Photograph]) -> list[Outputs | FileError]:
+        """What the extractor says of each image, or why it says nothing."""
+        with LOADING:  # one for all threads
+            module = _load(self._options.extractor)
+        return _run(module, batch)
 
 
 def _entries(
@@ -155,7 +177,9 @@ def _entries(
     return ([] if entries is None else [entries]), dropped
 
 
-def _usable(piece: Piece, failures: list[Failure]) -> Iterator[Photograph]:
+def _usable(
+    piece: Piece, failures: list[Failure], needs_dates: bool = True
+) -> Iterator[Photograph]:
     """Images that were not seen before; what is to be said of the others goes to `failures`."""
     seen: set[tuple[str, str]] = set()
     for photograph in piece.read():
@@ -168,18 +192,15 @@ def _usable(piece: Piece, failures: list[Failure]) -> Iterator[Photograph]:
             failures.append(_failure(photograph, Reason.DUPLICATE_IMAGE, detail))
             continue
         seen.add(name)
-        if photograph.seconds is None:
+        if needs_dates and photograph.seconds is None:
             detail = "stored without a date: only a window of any time sees it"
             failures.append(_failure(photograph, Reason.UNDATED, detail, lost="date"))
         yield photograph
 
 
-def _run(extractor: str, batch: list[Photograph]) -> list[Outputs | FileError]:
+def _run(module: Any, batch: list[Photograph]) -> list[Outputs | FileError]:
     """Outputs of each image, or why there are none."""
     import tensorflow as tf
-
-    with _LOADING:  # one for all threads
-        module = _load(extractor)
 
     def extract(encoded: list[bytes]) -> Outputs:
         return {name: out.numpy() for name, out in module.extract(tf.constant(encoded)).items()}

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Protocol
 
+import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from beam_pipelines import shards
@@ -37,6 +38,8 @@ class Photograph:
         seconds: Wall-clock seconds since 1970, None if unknown.
         labelled: Whether somebody says that an object is there.
         encoded: The image file.
+        boxes, classes: Labelled boxes [n, 4], as fractions of the image, and their classes [n];
+            None for photographs of an archive.
     """
 
     image_id: str
@@ -44,6 +47,8 @@ class Photograph:
     seconds: int | None
     labelled: bool
     encoded: bytes
+    boxes: np.ndarray | None = None
+    classes: np.ndarray | None = None
 
 
 class Piece(Protocol):
@@ -97,6 +102,8 @@ class ExamplesFile:
                         seconds=int(row["seconds"]) if row["has_seconds"] else None,
                         labelled=int(row["label_state"]) in _LABELLED,
                         encoded=row["image_bytes"],
+                        boxes=row["boxes"],
+                        classes=row["classes"],
                     )
                     number += 1
             except (tf.errors.OpError, UnicodeDecodeError) as error:

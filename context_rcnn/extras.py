@@ -59,7 +59,7 @@ EXTRAS = {
         },
         windows=False,
     ),
-    "beam": Extra("examples, remember, bank copy", {"apache_beam": "apache-beam"}),
+    "beam": Extra("examples, remember, features, bank copy", {"apache_beam": "apache-beam"}),
     "camtrapdp": Extra(
         "`frictionless validate` for Camtrap DP packages", {"frictionless": "frictionless"}
     ),

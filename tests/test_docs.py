@@ -15,7 +15,11 @@ from beam_pipelines.running import make_pipeline_options
 from context_rcnn import cli, model_main_tf2
 
 ROOT = pathlib.Path(__file__).parents[1]
-BEAM_VERBS = {"examples": "create_examples", "remember": "build_memory_bank"}
+BEAM_VERBS = {
+    "examples": "create_examples",
+    "remember": "build_memory_bank",
+    "features": "store_features",
+}
 
 
 def documented():

@@ -5,7 +5,7 @@
     report   report                    a page to show
     data     simulate, validate, examples
     train    train, convert, extractor, explain, export
-    bank     remember, bank ...        memory banks
+    bank     remember, bank ..., features   memory banks, and stores to learn on
     demo, doctor
 
 Each verb is one call into the rooms below, which are imported when the verb runs. The verbs of

@@ -1,4 +1,4 @@
-"""`context-rcnn remember` and `bank ...`: memory banks, from building to deleting."""
+"""`context-rcnn remember`, `bank ...` and `features`: memory banks, and stores to learn on."""
 
 import argparse
 import difflib
@@ -12,6 +12,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Adds the verbs of this file."""
     _add_remember(verbs)
     _add_bank(verbs)
+    _add_features(verbs)
 
 
 def _add_bank(verbs: argparse._SubParsersAction) -> None:
@@ -409,6 +410,21 @@ def _add_remember(verbs: argparse._SubParsersAction) -> None:
         add_help=False,
         help="build or update memory banks, with Beam (`context-rcnn remember --help`)",
     ).set_defaults(run=_remember, passes_flags_on=True)
+
+
+def _add_features(verbs: argparse._SubParsersAction) -> None:
+    verbs.add_parser(
+        "features",
+        add_help=False,
+        help="store what a frozen detector sees, to learn a memory on, with Beam "
+        "(`context-rcnn features --help`)",
+    ).set_defaults(run=_features, passes_flags_on=True)
+
+
+def _features(args: argparse.Namespace, rest: list[str]) -> int:
+    from beam_pipelines import store_features
+
+    return store_features.main(rest)
 
 
 def _remember(args: argparse.Namespace, rest: list[str]) -> int:

@@ -45,6 +45,11 @@ class DetectionTask(config_definitions.TaskConfig):
         temporal: what the detector remembers.
         clip: frames that the detector sees together.
         memory: memory bank that training and evaluation join with the keyframes.
+        learn_on: what stands for an image in training and evaluation: `images`, or `features`,
+            what a detector that is frozen up to its box features once saw of it. Only the memory
+            and the predictor then learn; checkpoints still hold the whole detector.
+        features: folder of the store of images to learn on, from `context-rcnn features`; for
+            `learn_on: features`.
         label_map: file with the classes, as in the Object Detection API; if empty,
             `label_map.pbtxt` beside the data.
         init_checkpoint: checkpoint to start from, or a folder with one.
@@ -65,6 +70,8 @@ class DetectionTask(config_definitions.TaskConfig):
     temporal: Temporal = dataclasses.field(default_factory=Temporal)
     clip: Clip = dataclasses.field(default_factory=Clip)
     memory: Memory = dataclasses.field(default_factory=Memory)
+    learn_on: str = "images"
+    features: str = ""
     label_map: str = ""
     init_checkpoint: str = ""
     init_checkpoint_modules: str = "backbone"

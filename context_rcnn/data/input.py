@@ -2,7 +2,8 @@
 
 A batch is of clips: `frames` images each, one by default. Rows of images lie clip after clip:
 
-    image        uint8   [clips * frames, height, width, 3], padded at the bottom and right
+    image        uint8   [clips * frames, height, width, 3], padded at the bottom and right; or
+                 what is stored of it, float32 [clips * frames, boxes, columns]
     image_shape  float32 [clips * frames, 2], height and width of what is not padding
     key          int64   [clips * frames], a hash of the image id; `image_key` computes the same
     valid        bool    [clips * frames], whether it teaches (training) or counts (evaluation)
@@ -43,6 +44,7 @@ class ImageInput:
         max_boxes: Largest number of groundtruth boxes per image.
         num_classes: Classes of boxes go from 1 to this; None does not look.
         join: Adds the keyframe's memory, mirrored if the image is: (example, flip) -> dict.
+        stored: Makes what stands in place of pixels: (example, boxes, shape, flip) -> tensor.
     """
 
     image_size: tuple[int, int]
@@ -50,6 +52,7 @@ class ImageInput:
     max_boxes: int = 100
     num_classes: int | None = None
     join: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]] | None = None
+    stored: Callable[..., tf.Tensor] | None = None
 
     def __call__(
         self, records: tf.Tensor, clip_valid: tf.Tensor, keyframe: int, flip: tf.Tensor
@@ -70,15 +73,14 @@ class ImageInput:
 
     def image(self, example: dict[str, tf.Tensor], flip: tf.Tensor) -> dict[str, tf.Tensor]:
         """One frame and its labels."""
-        image = tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)
-        image.set_shape([None, None, 3])
-        image, shape = resize(image, self.image_size, self.keep_aspect_ratio)
         boxes = example["boxes"]
-        image, boxes = tf.cond(
-            flip,
-            lambda: (flip_image(image, shape), flip_boxes(boxes)),
-            lambda: (image, boxes),
-        )
+        boxes = tf.cond(flip, lambda: flip_boxes(boxes), lambda: boxes)
+        if self.stored:
+            original = tf.stack([example["height"], example["width"]])
+            shape = fitted(original, self.image_size, self.keep_aspect_ratio)
+            image = self.stored(example, boxes, shape, flip)
+        else:
+            image, shape = self.pixels(example, flip)
         boxes = boxes * tf.tile(shape, [2])
         count = tf.shape(boxes)[0]
         message = ["max_boxes is too small for this image:", example["image_id"], count]
@@ -94,13 +96,21 @@ class ImageInput:
         has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
         boxes = tf.where(has_area[:, tf.newaxis], boxes, 0.0)
         return {
-            "image": tf.ensure_shape(image, [*self.image_size, 3]),
+            "image": image,
             "image_shape": tf.ensure_shape(shape, [2]),
             "key": image_key(example["image_id"]),
             "boxes": tf.ensure_shape(tf.pad(boxes, [*padding, [0, 0]]), [self.max_boxes, 4]),
             "classes": tf.ensure_shape(tf.pad(example["classes"], padding), [self.max_boxes]),
             "box_valid": tf.ensure_shape(tf.pad(has_area, padding), [self.max_boxes]),
         }
+
+    def pixels(self, example: dict[str, tf.Tensor], flip: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The resized image, and its height and width without padding."""
+        image = tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)
+        image.set_shape([None, None, 3])
+        image, shape = resize(image, self.image_size, self.keep_aspect_ratio)
+        image = tf.cond(flip, lambda: flip_image(image, shape), lambda: image)
+        return tf.ensure_shape(image, [*self.image_size, 3]), shape
 
 
 def image_key(image_id: tf.Tensor) -> tf.Tensor:
@@ -112,15 +122,21 @@ def resize(
     image: tf.Tensor, size: Sequence[int], keep_aspect_ratio: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns the image as uint8 [*size, 3], and the height and width that are not padding."""
-    shape = tf.constant(size)
-    if keep_aspect_ratio:
-        original = tf.cast(tf.shape(image)[:2], tf.float32)
-        scale = tf.reduce_min(tf.cast(shape, tf.float32) / original)
-        shape = tf.clip_by_value(tf.cast(tf.round(original * scale), tf.int32), 1, shape)
-    image = tf.image.resize(image, shape, antialias=True)
+    shape = fitted(tf.shape(image)[:2], size, keep_aspect_ratio)
+    image = tf.image.resize(image, tf.cast(shape, tf.int32), antialias=True)
     image = tf.cast(tf.clip_by_value(tf.round(image), 0.0, 255.0), tf.uint8)
     image = tf.image.pad_to_bounding_box(image, 0, 0, *size)
-    return image, tf.cast(shape, tf.float32)
+    return image, shape
+
+
+def fitted(original: tf.Tensor, size: Sequence[int], keep_aspect_ratio: bool) -> tf.Tensor:
+    """Height and width, float32, to which an image of this height and width is resized."""
+    shape = tf.constant(size)
+    if keep_aspect_ratio:
+        original = tf.cast(original, tf.float32)
+        scale = tf.reduce_min(tf.cast(shape, tf.float32) / original)
+        shape = tf.clip_by_value(tf.cast(tf.round(original * scale), tf.int32), 1, shape)
+    return tf.cast(shape, tf.float32)
 
 
 def flip_image(image: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:

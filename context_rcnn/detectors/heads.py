@@ -112,6 +112,11 @@ class BoxPredictor(tf_keras.layers.Layer):
         """The last layers, of scores and of offsets."""
         return self._classes, self._boxes
 
+    @property
+    def pools(self) -> bool:
+        """Whether it averages features over space before all else."""
+        return not self._hidden
+
     def call(self, features: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns logits [batch, boxes, 1 + classes], and offsets, see `Answer`."""
         x = flat_dense(features, self._hidden) if self._hidden else pool_boxes(features)

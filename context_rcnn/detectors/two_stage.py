@@ -8,7 +8,7 @@ import tf_keras
 from official.vision.modeling.layers import roi_generator
 from official.vision.ops import box_ops
 
-from context_rcnn.detectors import suppression, targets
+from context_rcnn.detectors import stored, suppression, targets
 from context_rcnn.detectors.anchors import flatten_anchors
 from context_rcnn.detectors.backbones import normalize_images
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor
@@ -54,6 +54,8 @@ class Answer(NamedTuple):
 class IdentityPort(tf_keras.layers.Layer):
     """The port of a detector without memory: what comes in goes out."""
 
+    per_channel = True
+
     def call(
         self, features, *, images=None, shapes=None, proposals=None, memory=None, training=None
     ):
@@ -80,7 +82,11 @@ class TwoStageDetector(tf_keras.Model):
     `memory` is the dict of tensors that the caller passes in. A port 2 that remembers the boxes of
     the images at hand says in `remembered_boxes` of how many (None for all); in training it gets as
     many of the best proposals besides those to learn from: these are drawn by their labels, and
-    would tell it what it cannot know later.
+    would tell it what it cannot know later. A port 2 that works on pooled features, and adds the
+    same to all places of a channel, says so by `per_channel`: it can learn on stored images.
+
+    In place of images, everything here takes stored ones (`stored`). They have no maps: port 1 and
+    both stages up to the box features are left out, and `rpn` is empty.
 
     Args:
         backbone: images [batch, height, width, 3] to a dict of maps by level.
@@ -116,7 +122,8 @@ class TwoStageDetector(tf_keras.Model):
         memory_on_crops: bool = False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # Keras would round stored images, which are no pixels, under a policy of mixed precision.
+        super().__init__(autocast=False, **kwargs)
         self.backbone = backbone
         self.decoder = decoder
         self.neck = neck
@@ -125,7 +132,7 @@ class TwoStageDetector(tf_keras.Model):
         self.box_predictor = box_predictor
         self.map_memory = map_memory or IdentityPort(name="map_memory")
         self.box_memory = box_memory or IdentityPort(name="box_memory")
-        self._memory_on_crops = memory_on_crops
+        self.memory_on_crops = memory_on_crops
         self._proposer = proposer
         self._detection = dict(detection)
         # Kept in a tuple of plain arrays, so that Keras does not take the anchors for weights.
@@ -144,7 +151,8 @@ class TwoStageDetector(tf_keras.Model):
         """Detects objects, or learns to.
 
         Args:
-            images: RGB in 0..255, [batch, height, width, 3], padded at the bottom and right.
+            images: RGB in 0..255, [batch, height, width, 3], padded at the bottom and right; or
+                stored images.
             image_shape: [batch, 2], height and width of the part that is not padding.
             groundtruth: `boxes` [batch, gt, 4] in pixels, `classes` [batch, gt] from 1,
                 `valid` [batch, gt]; in training, the proposals to learn from are drawn with it.
@@ -178,6 +186,8 @@ class TwoStageDetector(tf_keras.Model):
             training: whether to use batch statistics.
             port: is called in place of port 1.
         """
+        if stored.is_stored(images):
+            return self._look_at_stored(images, shapes)
         maps = self.backbone(normalize_images(images), training=training)
         if self.decoder:
             maps = self.decoder(maps, training=training)
@@ -243,8 +253,11 @@ class TwoStageDetector(tf_keras.Model):
         def recall(features):
             return port(features, proposals=seen.proposals, memory=memory, training=training)
 
+        if "stored_features" in seen.maps:
+            known, at = seen.maps["stored_features"], seen.maps["stored_boxes"]
+            return recall(stored.crop(known, at, seen.proposals.boxes))
         crops = self.box_head.crop(seen.maps, seen.proposals.boxes)
-        if self._memory_on_crops:
+        if self.memory_on_crops:
             return self.box_head(recall(crops), training=training)
         return recall(self.box_head(crops, training=training))
 
@@ -269,15 +282,22 @@ class TwoStageDetector(tf_keras.Model):
             offsets, logits, anchors, tf.cast(shapes, tf.float32), training=training
         )
         boxes, scores = tf.stop_gradient(boxes), tf.stop_gradient(scores)
-        side = boxes[..., 2:] - boxes[..., :2]
-        valid = tf.reduce_all(side > 0.0, axis=-1) & (scores > 0.0)
         rpn = {
             "objectness": tf.concat([_flatten(logits[k], 1) for k in sorted(logits)], axis=1)[
                 ..., 0
             ],
             "box_offsets": tf.concat([_flatten(offsets[k], 4) for k in sorted(offsets)], axis=1),
         }
-        return Proposals(boxes, scores, valid), rpn
+        return _with_validity(boxes, scores), rpn
+
+    def _look_at_stored(self, images: tf.Tensor, shapes: tf.Tensor) -> Seen:
+        """The first half, of stored images."""
+        features, boxes, scores = stored.split(images)
+        count = self.proposal_count
+        proposals = _with_validity(boxes[:, :count], scores[:, :count])
+        features = tf.cast(features, self.box_head.compute_dtype)
+        maps = {"stored_features": features, "stored_boxes": boxes}
+        return Seen(maps, shapes, proposals, {})
 
     def sample(
         self, proposals: Proposals, groundtruth: Mapping[str, tf.Tensor]
@@ -383,6 +403,12 @@ def find_origin(answer: Answer) -> tf.Tensor:
     scores = tf.where(answer.proposals.valid[:, None], scores, -2.0)
     off = tf.abs(scores - found["detection_scores"][..., None])
     return tf.argmin(off, axis=-1, output_type=tf.int32)
+
+
+def _with_validity(boxes: tf.Tensor, scores: tf.Tensor) -> Proposals:
+    """Boxes of the first stage; those without area or score are padding."""
+    side = boxes[..., 2:] - boxes[..., :2]
+    return Proposals(boxes, scores, tf.reduce_all(side > 0.0, axis=-1) & (scores > 0.0))
 
 
 def _beside(drawn: Proposals, best: Proposals) -> Proposals:

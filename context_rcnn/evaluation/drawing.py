@@ -50,11 +50,14 @@ def pictures(
     threshold: float,
     width: int = 320,
 ) -> list[Pillow.Image]:
-    """Returns the images with these keys, captioned, with groundtruth and detections drawn."""
+    """Returns the images with these keys, captioned, with groundtruth and detections drawn.
+
+    Of examples that are labels alone there are none.
+    """
     wanted, found = set(keys), {}
     for example in input_lib.read_examples(files, None).as_numpy_iterator():
         key = int(input_lib.image_key(tf.constant(example["image_id"])))
-        if key not in wanted or key in found:
+        if key not in wanted or key in found or not example["image_bytes"]:
             continue
         picture = Pillow.open(io.BytesIO(example["image_bytes"])).convert("RGB")
         picture = picture.resize((width, max(1, round(width * picture.height / picture.width))))

@@ -14,6 +14,7 @@ From storing to using:
     files            the file operations that writing needs
     writer           writing banks, completely or not at all, and recovering them
     store            reading, in place where the file allows it
+    stored_images    stores of images: banks of all that a detector sees, to learn a memory on
     maintenance      verify, merge, prune, delete and inspect a bank
     window           the part of a camera's bank that belongs to a keyframe
     join             windows as tensors, in tf.data

@@ -48,7 +48,7 @@ class Entries:
         features: np.ndarray,
         scores: np.ndarray | None = None,
         ranks: Sequence[int] | None = None,
-        classes: Sequence[int] | None = None,
+        classes: Sequence[int] | np.ndarray | None = None,
     ) -> "Entries":
         """Entries in the order given; `in_time_order` brings them in theirs.
 

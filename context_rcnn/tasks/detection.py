@@ -19,6 +19,7 @@ from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
 from context_rcnn.memory_bank.join import MemoryJoin
 from context_rcnn.models import temporal as temporal_models
 from context_rcnn.models.streaming import Stream
+from context_rcnn.tasks import features as task_features
 from context_rcnn.tasks import inputs as task_inputs
 from context_rcnn.tasks.evaluator import Evaluator, StreamRunner, normalised
 from context_rcnn.tasks.task import Task
@@ -63,6 +64,7 @@ class DetectionTask(Task):
         self._stream: Stream | None = None
         self._stream_runner: StreamRunner | None = None
         self._losses: tuple[str, ...] = LOSSES
+        self._features = task_features.Features(params)
         self.class_names = dict(class_names) if class_names else self._read_label_map()
         temporal = temporal_models.make(params.temporal, params.memory)
         join = self.memory_join() if bank is None and temporal.uses_bank else None
@@ -81,7 +83,7 @@ class DetectionTask(Task):
     def of_run(cls, params: configs.DetectionTask, model_dir: str) -> "DetectionTask":
         """Its classes are those of the run's own label map where the data's is gone, and all that
         the model has to know of its bank is in the settings; the bank may be gone, too."""
-        params = params.replace(memory={"bank": ""})
+        params = params.replace(memory={"bank": ""}, learn_on=task_features.IMAGES)
         classes = os.path.join(model_dir, label_map.FILE_NAME)
         known = params.label_map and tf.io.gfile.exists(params.label_map)
         if tf.io.gfile.exists(classes) and not known:
@@ -143,6 +145,7 @@ class DetectionTask(Task):
         fields = {
             "task.model.backbone.freeze_batch_norm": params.model.backbone.freeze_batch_norm,
             "task.freeze": params.freeze,
+            "task.learn_on: features": self._features.used,
         }
         freezing_fields = [name for name, value in fields.items() if value]
         if freezing_fields and not params.init_checkpoint:
@@ -153,7 +156,8 @@ class DetectionTask(Task):
         config = params.model.replace(num_classes=max(self.class_names))
         decay = params.losses.weight_decay
         model = temporal_models.build(self.temporal, config, weight_decay=decay)
-        freezing.freeze(model, params.freeze, "task.freeze")
+        frozen = [*params.freeze, *self._features.frozen_parts(model)]
+        freezing.freeze(model, frozen, "task.freeze")
         self._losses = LOSSES
         if not freezing.first_stage_learns(model):
             self._losses = SECOND_STAGE_LOSSES
@@ -164,9 +168,12 @@ class DetectionTask(Task):
 
     def initialize(self, model: tf_keras.Model) -> None:
         """Loads `init_checkpoint`, where a run starts afresh."""
+        if self.task_config.init_checkpoint:
+            self._load_init_checkpoint(model)
+        self._features.check(model)
+
+    def _load_init_checkpoint(self, model: tf_keras.Model) -> None:
         params, field = self.task_config, "task.init_checkpoint"
-        if not params.init_checkpoint:
-            return
         path = checkpoints.find_checkpoint(params.init_checkpoint, field)
         if path.endswith(".h5"):
             self._load_h5(model, path, field)
@@ -265,6 +272,7 @@ class DetectionTask(Task):
             params.max_boxes,
             num_classes=max(self.class_names),
             join=self.memory_join(),
+            stored=self._features.stored_input(params),
         )
 
     def memory_join(self) -> MemoryJoin | None:
@@ -289,7 +297,7 @@ class DetectionTask(Task):
         images, size = batch_size * frames, tuple(params.model.image_size)
         spec = self.temporal.memory_spec(frames)
         return (
-            task_inputs.dummy_images(images, size)
+            self._features.dummy_images(images, size, params.train_data)
             | task_inputs.dummy_labels(images, size, params.train_data.max_boxes)
             | task_inputs.dummy_memory(spec, batch_size, params.memory.max_entries)
         )
@@ -297,7 +305,8 @@ class DetectionTask(Task):
     def dummy_evaluation_inputs(self, batch_size: int) -> dict[str, tf.Tensor]:
         if self.evaluation_window() is not None:
             return self.dummy_inputs(batch_size)
-        images = task_inputs.dummy_images(batch_size, tuple(self.task_config.model.image_size))
+        size = tuple(self.task_config.model.image_size)
+        images = self._features.dummy_images(batch_size, size, self.task_config.validation_data)
         none = tf.zeros([batch_size], tf.bool)
         frames = images | {"video": images["key"], "keyed": images["valid"], "ended": none}
         if "elsewhere" in self.stream().inputs:
@@ -444,6 +453,7 @@ class DetectionTask(Task):
 
     def start_evaluation(self, model: tf_keras.Model) -> None:
         """Where videos are evaluated frame by frame: nothing was seen yet."""
+        self._features.check(model)
         if self.evaluation_window() is not None:
             return
         if self._stream_runner is None:

@@ -173,6 +173,8 @@ class Evaluator:
         pictures = drawing.pictures(
             files, detections, self._class_names, keys=keys, threshold=params.draw_threshold
         )
+        if not pictures:
+            return
         with tf.io.gfile.GFile(os.path.join(folder, "contact_sheet.png"), "wb") as file:
             drawing.contact_sheet(pictures).save(file, "PNG")
         for i, picture in enumerate(pictures[:8]):

@@ -216,5 +216,5 @@ def test_doctor_is_content_with_the_core():
     assert done.stderr.endswith("=== 0\n"), done.stdout + done.stderr
     assert "/device:CPU:0 works" in done.stdout and "All is well." in done.stdout
     assert 'not installed; pip install "context-rcnn[train]"' in done.stdout
-    assert "examples, remember, bank copy: not installed" in done.stdout
+    assert "examples, remember, features, bank copy: not installed" in done.stdout
     assert "tf-models-official loads" not in done.stdout

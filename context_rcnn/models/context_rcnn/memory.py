@@ -53,6 +53,8 @@ class ContextMemory(tf_keras.layers.Layer):
         sync_batch_norm: whether replicas share batch statistics.
     """
 
+    per_channel = True
+
     def __init__(
         self,
         config: ContextRcnn,

@@ -56,6 +56,8 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         regularizer: regularizer of all kernels.
     """
 
+    per_channel = True
+
     def __init__(
         self,
         depth: int,

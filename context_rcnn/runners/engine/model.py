@@ -153,7 +153,7 @@ class MemorySettings:
 
 def run(
     call: Callable[..., Outputs],
-    encoded: Sequence[bytes],
+    encoded: Sequence[Any],
     batch_size: int,
     keys: np.ndarray | None = None,
     values: np.ndarray | None = None,
@@ -167,7 +167,7 @@ def run(
 
     Args:
         call: the method.
-        encoded: images, at most `batch_size`.
+        encoded: images, at most `batch_size`, in whatever form the method takes one.
         batch_size: rows of each call.
         keys, values, valid: tensors of a memory, with one row of `valid` per image.
     """

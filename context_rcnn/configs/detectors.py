@@ -39,6 +39,14 @@ def faster_rcnn_vgg16() -> configs.Experiment:
     return experiment
 
 
+@experiments.register("fast_rcnn_vgg16")
+def fast_rcnn_vgg16() -> configs.Experiment:
+    """Fast R-CNN on VGG-16, with 300 proposals of another detector an image."""
+    experiment = faster_rcnn_vgg16()
+    experiment.task.model.proposals.source = "given"
+    return experiment
+
+
 @experiments.register("rfcn_tiny")
 def rfcn_tiny() -> configs.Experiment:
     """A toy R-FCN with the neck of STMN, for simulated cameras and videos."""

@@ -89,6 +89,8 @@ class Proposals(hyperparams.Config):
         pre_nms: number of best boxes per level that go into suppression.
         nms_iou: IoU with a better box at which a box is suppressed.
         count: number of proposals per image, in training and in inference.
+        source: `first_stage`, or `given` with the images by another detector
+            (`context-rcnn examples --proposals_json`); there is then no first stage.
         anchor_samples: number of anchors per image that train the first stage.
         anchor_positive_fraction: largest share of positive anchors among them.
         positive_iou: lowest IoU with an object at which an anchor is positive.
@@ -99,6 +101,7 @@ class Proposals(hyperparams.Config):
     pre_nms: int = 6000
     nms_iou: float = 0.7
     count: int = 300
+    source: str = "first_stage"
     anchor_samples: int = 256
     anchor_positive_fraction: float = 0.5
     positive_iou: float = 0.7

@@ -16,6 +16,7 @@ from context_rcnn.data.readers.megadetector import (
     check_overlap,
     read_megadetector,
 )
+from context_rcnn.data.readers.proposals import add_proposals, read_proposals
 from context_rcnn.data.records import Archive, ImageRecord, LabelState
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS, assign_sequences
 from context_rcnn.data.splits import TRAIN, Splits, hash_splits, read_splits
@@ -44,6 +45,7 @@ class ArchiveOptions(_Sources):
         megadetector_json: MegaDetector results that give boxes to image-level labels.
         min_megadetector_score: Confidence that makes an animal certain.
         megadetector_splits: Splits that get such boxes; evaluation keeps to human ones.
+        proposals_json: Files with proposals of another detector, in COCO's results format.
         splits_file: Cameras by split; without it cameras are split by hash.
         val_fraction: Share of cameras for validation when split by hash.
         seed: Seed of the hash.
@@ -56,6 +58,7 @@ class ArchiveOptions(_Sources):
     megadetector_json: str | None = None
     min_megadetector_score: float = DEFAULT_MIN_SCORE
     megadetector_splits: tuple[str, ...] = (TRAIN,)
+    proposals_json: tuple[str, ...] = ()
     splits_file: str | None = None
     val_fraction: float = 0.2
     seed: int = 0
@@ -134,6 +137,9 @@ def read_archive(options: ArchiveOptions) -> SplitArchive:
     if options.megadetector_json:
         json = options.megadetector_json
         by_split = _add_detector_boxes(json, options, by_split, failures, notes)
+    if options.proposals_json:
+        proposals = read_proposals(options.proposals_json)
+        by_split = add_proposals(by_split, proposals, failures, notes)
     if options.label_map:
         label_map = read_label_map(options.label_map)
         by_split = {

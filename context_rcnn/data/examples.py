@@ -52,6 +52,10 @@ OBJECT_OCCLUDED = "image/object/visibility/occluded"
 OBJECT_SPEED = "image/object/visibility/speed"
 OLD_OBJECT_SCORE = "image/object/class/score"  # as generate_detection_data wrote it
 
+# Boxes of another detector, for a second stage that finds none itself.
+PROPOSAL_BOX = "image/proposals/bbox"
+PROPOSAL_SCORE = "image/proposals/score"
+
 EMPTY_TEXT, EMPTY_LABEL = "empty", 0
 NO_SECONDS = -1
 """Stands for an unknown time after parsing; real ones are later than 2000."""
@@ -59,6 +63,7 @@ NO_SECONDS = -1
 _ABSENT = -1
 _UNSEEN = Visibility("", False)
 _BOX_EDGES = (BOX_YMIN, BOX_XMIN, BOX_YMAX, BOX_XMAX)  # in the order of box tensors
+_PROPOSAL_EDGES = tuple(f"{PROPOSAL_BOX}/{edge}" for edge in ("ymin", "xmin", "ymax", "xmax"))
 
 
 def encode_example(prepared: PreparedImage, label_map: Mapping[str, int]) -> bytes:
@@ -93,6 +98,11 @@ def encode_example(prepared: PreparedImage, label_map: Mapping[str, int]) -> byt
     }
     for key, edge in zip(_BOX_EDGES, prepared.boxes.T, strict=True):
         features[key] = _floats(edge)
+    if prepared.proposals is not None:
+        for key, values in zip(
+            [*_PROPOSAL_EDGES, PROPOSAL_SCORE], prepared.proposals.T, strict=True
+        ):
+            features[key] = _floats(values)
     if record.seconds is not None:
         features[DATE_CAPTURED] = _texts(format_timestamp(record.seconds))
         features[UNIX_SECONDS] = _ints(record.seconds)
@@ -127,6 +137,8 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         `classes`: [n] int64 ids from 1.
         `areas`: [n] float32 pixels; half of the box where missing.
         `scores`: [n] float32, 1 for human boxes.
+        `proposals`, `proposal_scores`: [m, 4] like `boxes`, and [m] float32, boxes of another
+            detector.
         `tracks`: [n] strings, which object of its video each is, "" where unknown.
         `looks`: [n] strings, how each object appears, "" where unknown.
         `shows`: [n] int64, whether it shows what tells it from its look-alikes, -1 where unknown.
@@ -158,6 +170,8 @@ def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         "label_state": _label_state(parsed, boxes),
         "boxes": boxes,
         "classes": parsed[OBJECT_LABEL],
+        "proposals": tf.stack([parsed[key] for key in _PROPOSAL_EDGES], axis=-1),
+        "proposal_scores": parsed[PROPOSAL_SCORE],
         "areas": _first_given([parsed[OBJECT_AREA]], half_boxes),
         "scores": _first_given([parsed[OBJECT_SCORE], parsed[OLD_OBJECT_SCORE]], ones),
         "tracks": _first_given([parsed[OBJECT_TRACK]], no_texts),
@@ -189,6 +203,7 @@ def _parsing_spec() -> dict[str, tf.io.FixedLenFeature | tf.io.RaggedFeature]:
         OBJECT_SHOWS: tf.io.RaggedFeature(tf.int64),
         **{key: tf.io.RaggedFeature(tf.string) for key in (OBJECT_TRACK, OBJECT_LOOK)},
         **{key: many_floats for key in _BOX_EDGES},
+        **{key: many_floats for key in (*_PROPOSAL_EDGES, PROPOSAL_SCORE)},
         **{key: many_floats for key in (OBJECT_AREA, OBJECT_SCORE, OLD_OBJECT_SCORE)},
         **{key: many_floats for key in (OBJECT_BLUR, OBJECT_OCCLUDED, OBJECT_SPEED)},
     }

@@ -43,6 +43,14 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         help="splits that get MegaDetector boxes (default: train only)",
     )
 
+    labels.add_argument(
+        "--proposals_json",
+        nargs="+",
+        metavar="FILE",
+        default=default["proposals_json"],
+        help="proposals of another detector in COCO's results format, kept beside the labels",
+    )
+
     splits = parser.add_argument_group("splits, always by camera")
     splits.add_argument(
         "--splits_file", metavar="FILE", help='file with {"train": [cameras], "val": [...]}'
@@ -108,9 +116,8 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
 def archive_options(args: argparse.Namespace) -> ArchiveOptions:
     """Options of parsed flags; raises ValueError if they contradict each other."""
     options = _pick(ArchiveOptions, args)
-    return ArchiveOptions(
-        **{**options, "megadetector_splits": tuple(options["megadetector_splits"])}
-    )
+    lists = ("megadetector_splits", "proposals_json")
+    return ArchiveOptions(**{**options, **{name: tuple(options[name]) for name in lists}})
 
 
 def image_options(args: argparse.Namespace) -> ImageOptions:

@@ -10,6 +10,8 @@ A batch is of clips: `frames` images each, one by default. Rows of images lie cl
     boxes        float32 [clips * frames, max_boxes, 4], y1 x1 y2 x2 in pixels of `image`
     classes      int64   [clips * frames, max_boxes], from 1
     box_valid    bool    [clips * frames, max_boxes]
+    proposals, proposal_scores, proposal_valid
+                         the same of another detector's boxes, where the model wants them
     clip_valid   bool    [clips, frames], False where the burst has no such frame: `clips`
     clip_frames  int32   [clips, frames], places in the video, where whole videos are read: `videos`
 and, where a memory bank is joined, what `memory_bank.join` adds for the clip's keyframe
@@ -27,6 +29,7 @@ import tensorflow as tf
 from context_rcnn.data import examples
 from context_rcnn.data.clips import STILL
 from context_rcnn.data.frames import FrameSampler
+from context_rcnn.data.proposals import best_proposals
 from context_rcnn.data.records import LabelState
 
 # Only images whose every object has a box, or that are known to be empty, say what is background.
@@ -43,6 +46,7 @@ class ImageInput:
         keep_aspect_ratio: Fit and pad rather than stretch.
         max_boxes: Largest number of groundtruth boxes per image.
         num_classes: Classes of boxes go from 1 to this; None does not look.
+        proposals: Number of proposals of another detector per image; 0 for none.
         join: Adds the keyframe's memory, mirrored if the image is: (example, flip) -> dict.
         stored: Makes what stands in place of pixels: (example, boxes, shape, flip) -> tensor.
     """
@@ -51,6 +55,7 @@ class ImageInput:
     keep_aspect_ratio: bool = False
     max_boxes: int = 100
     num_classes: int | None = None
+    proposals: int = 0
     join: Callable[[dict[str, tf.Tensor], tf.Tensor], dict[str, tf.Tensor]] | None = None
     stored: Callable[..., tf.Tensor] | None = None
 
@@ -95,7 +100,8 @@ class ImageInput:
         # A box without area, as old records sometimes hold, teaches nothing; nor does NaN.
         has_area = tf.reduce_all(boxes[:, 2:] > boxes[:, :2], axis=1)
         boxes = tf.where(has_area[:, tf.newaxis], boxes, 0.0)
-        return {
+        given = self._given(example, shape, flip) if self.proposals else {}
+        return given | {
             "image": image,
             "image_shape": tf.ensure_shape(shape, [2]),
             "key": image_key(example["image_id"]),
@@ -111,6 +117,19 @@ class ImageInput:
         image, shape = resize(image, self.image_size, self.keep_aspect_ratio)
         image = tf.cond(flip, lambda: flip_image(image, shape), lambda: image)
         return tf.ensure_shape(image, [*self.image_size, 3]), shape
+
+    def _given(
+        self, example: dict[str, tf.Tensor], shape: tf.Tensor, flip: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """The proposals of one frame."""
+        boxes, scores = example["proposals"], example["proposal_scores"]
+        message = ["as many proposals as scores:", example["image_id"], tf.size(scores)]
+        with tf.control_dependencies(
+            [tf.debugging.Assert(tf.shape(boxes)[0] == tf.size(scores), message)]
+        ):
+            boxes = tf.cond(flip, lambda: flip_boxes(boxes), lambda: boxes)
+        given = best_proposals(boxes[None], scores[None], shape[None], self.proposals)
+        return {name: value[0] for name, value in given.items()}
 
 
 def image_key(image_id: tf.Tensor) -> tf.Tensor:

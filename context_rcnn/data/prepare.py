@@ -12,7 +12,7 @@ from context_rcnn.data.boxes import normalise
 from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.images import CheckedImage, ImageOptions, check_image, read_file
 from context_rcnn.data.paths import FileError
-from context_rcnn.data.records import ImageRecord, LabelState
+from context_rcnn.data.records import Box, ImageRecord, LabelState
 
 STAGE = "image"
 
@@ -26,12 +26,14 @@ class PreparedImage:
         image: The checked JPEG.
         boxes: [n, 4] float32 (ymin, xmin, ymax, xmax), upright, in 0..1.
         areas: [n] float32, annotated areas in pixels of the JPEG.
+        proposals: [m, 5] float32 (ymin, xmin, ymax, xmax, score), as `boxes`; None without any.
     """
 
     record: ImageRecord
     image: CheckedImage
     boxes: np.ndarray
     areas: np.ndarray
+    proposals: np.ndarray | None = None
 
 
 def prepare(
@@ -48,7 +50,9 @@ def prepare(
     except FileError as error:
         return None, [failure_of(record, STAGE, error.reason, error.detail)]
     record, boxes, failures = _upright_boxes(record, image)
-    return PreparedImage(record, image, boxes, _areas(record, image, boxes)), failures
+    proposals, more = _upright_proposals(record, image)
+    areas = _areas(record, image, boxes)
+    return PreparedImage(record, image, boxes, areas, proposals), failures + more
 
 
 def failure_of(
@@ -101,6 +105,30 @@ def _upright_boxes(
         if not kept
     ]
     return keep_boxes(record, inside), clipped[inside], failures
+
+
+def _upright_proposals(
+    record: ImageRecord, image: CheckedImage
+) -> tuple[np.ndarray | None, list[Failure]]:
+    """Proposals inside the image, clipped."""
+    if record.proposals is None:
+        return None, []
+    given = np.frombuffer(record.proposals, np.float32).reshape(-1, 5)
+    stated = (record.width, record.height) if record.width and record.height else None
+    boxes = [Box(*edges, label="") for edges in given[:, :4].tolist()]
+    try:
+        edges = normalise(boxes, stated, image.file_size, image.orientation)
+    except ValueError as error:
+        failure = failure_of(record, STAGE, Reason.SIZE_MISMATCH, str(error), "annotation")
+        return np.zeros([0, 5], np.float32), [failure]
+    clipped = np.clip(edges, 0, 1).astype(np.float32)
+    inside = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+    failures = []
+    if not inside.all():
+        detail = f"{(~inside).sum()} of {len(inside)} proposals lie outside"
+        reason = Reason.BOX_OUTSIDE_IMAGE
+        failures = [failure_of(record, STAGE, reason, detail, "annotation")]
+    return np.concatenate([clipped, given[:, 4:]], axis=1)[inside], failures
 
 
 def _areas(record: ImageRecord, image: CheckedImage, boxes: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What a reader knows about an image before its pixels are opened."""
 
+import base64
 import dataclasses
 import enum
 from collections import Counter
@@ -83,6 +84,8 @@ class ImageRecord:
         class_names: Image-level class names, sorted; never contains the empty class.
         boxes: Annotated boxes.
         width, height: Image size the boxes refer to, if the source states it.
+        proposals: Boxes of another detector to choose from, float32 x1, y1, x2, y2, score each, in
+            pixels; None where there were no files of them.
     """
 
     image_id: str
@@ -97,10 +100,15 @@ class ImageRecord:
     boxes: tuple[Box, ...] = ()
     width: int | None = None
     height: int | None = None
+    proposals: bytes | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; see `from_dict`."""
-        return _shallow(self) | {"boxes": [_plain_box(box) for box in self.boxes]}
+        plain = _shallow(self) | {"boxes": [_plain_box(box) for box in self.boxes]}
+        proposals = plain.pop("proposals")
+        if proposals is not None:
+            plain["proposals"] = base64.b64encode(proposals).decode("ascii")
+        return plain
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "ImageRecord":
@@ -108,6 +116,7 @@ class ImageRecord:
             "label_state": LabelState(fields["label_state"]),
             "class_names": tuple(fields["class_names"]),
             "boxes": tuple(_box(box) for box in fields["boxes"]),
+            "proposals": base64.b64decode(fields["proposals"]) if "proposals" in fields else None,
         }
         return cls(**{**fields, **typed})
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
+import tensorflow as tf
 import tf_keras
 from official.vision.modeling.heads import dense_prediction_heads
 from official.vision.modeling.layers import roi_generator
@@ -145,6 +146,7 @@ def _slim_c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
     )
 
 
+SOURCES = ("first_stage", "given")
 KINDS = {
     "c4": _c4,
     "dc5": _dc5,
@@ -187,6 +189,7 @@ def build_faster_rcnn(
             f"model.backbone.kind {kind} pools scores at its boxes, not features: a memory of "
             "boxes has nothing to hold. Choose a memory of maps, or another kind"
         )
+    given = config.proposals.source == "given"
     samples, positive_fraction = hard_examples.candidates(config.boxes)
     if swaps_convolution:
         swap_out(parts.neck)
@@ -196,15 +199,8 @@ def build_faster_rcnn(
         backbone=parts.trunk,
         decoder=parts.decoder,
         neck=parts.neck,
-        rpn_head=_rpn_head(config, parts, regularizer),
-        anchors=make_anchors(
-            config.image_size,
-            levels=parts.levels,
-            sizes=[config.anchors.size / 2 ** (parts.levels[-1] - n) for n in parts.levels],
-            scales=config.anchors.scales,
-            aspect_ratios=config.anchors.aspect_ratios,
-            centre=parts.anchor_centre,
-        ),
+        rpn_head=None if given else _rpn_head(config, parts, regularizer),
+        anchors={} if given else _anchors(config, parts),
         proposer=_proposer(config.proposals),
         box_head=parts.box_head,
         box_predictor=parts.predictor
@@ -235,6 +231,11 @@ def build_faster_rcnn(
 
 def _check_fit(config: configs.FasterRcnn) -> None:
     """Raises a ValueError for settings that this kind of detector would pass over in silence."""
+    if config.proposals.source not in SOURCES:
+        raise ValueError(
+            f"model.proposals.source must be one of {', '.join(SOURCES)}, got "
+            f"{config.proposals.source!r}"
+        )
     kind, default = config.backbone.kind, configs.FasterRcnn()
     for kinds, path in _ONLY_FOR:
         group, name = path.split(".")
@@ -262,6 +263,17 @@ def _backbone_options(config: configs.Backbone, regularizer: Regularizer) -> dic
         "norm_epsilon": config.norm_epsilon,
         "regularizer": regularizer,
     }
+
+
+def _anchors(config: configs.FasterRcnn, parts: Parts) -> dict[str, tf.Tensor]:
+    return make_anchors(
+        config.image_size,
+        levels=parts.levels,
+        sizes=[config.anchors.size / 2 ** (parts.levels[-1] - n) for n in parts.levels],
+        scales=config.anchors.scales,
+        aspect_ratios=config.anchors.aspect_ratios,
+        centre=parts.anchor_centre,
+    )
 
 
 def _rpn_head(

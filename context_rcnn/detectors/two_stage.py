@@ -39,7 +39,7 @@ class Seen(NamedTuple):
     maps: Tensors  # by level, behind port 1 and the neck
     shapes: tf.Tensor  # [batch, 2], height and width of what is not padding
     proposals: Proposals
-    rpn: Tensors  # `objectness` and `box_offsets` of all anchors
+    rpn: Tensors  # `objectness` and `box_offsets` of all anchors; {} without a first stage
 
 
 class Answer(NamedTuple):
@@ -92,9 +92,9 @@ class TwoStageDetector(tf_keras.Model):
         backbone: images [batch, height, width, 3] to a dict of maps by level.
         decoder: a pyramid on those maps, or None.
         neck: layers before port 1 and behind it, or None.
-        rpn_head: maps to objectness and offsets by level.
-        anchors: [rows, columns, anchors * 4] by level.
-        proposer: decodes, suppresses and keeps the best proposals.
+        rpn_head: maps to objectness and offsets by level; None if proposals are given.
+        anchors: [rows, columns, anchors * 4] by level; none if proposals are given.
+        proposer: decodes, suppresses and keeps the best proposals; not used if they are given.
         box_head: crops and second-stage features.
         box_predictor: scores, and offsets of each class or of all.
         detection: arguments of `suppression.best_detections`.
@@ -110,7 +110,7 @@ class TwoStageDetector(tf_keras.Model):
         backbone: tf_keras.Model,
         decoder: tf_keras.Model | None,
         neck: Neck | None = None,
-        rpn_head: tf_keras.layers.Layer,
+        rpn_head: tf_keras.layers.Layer | None,
         anchors: Mapping[str, tf.Tensor],
         proposer: roi_generator.MultilevelROIGenerator,
         box_head: BoxHead,
@@ -147,6 +147,7 @@ class TwoStageDetector(tf_keras.Model):
         groundtruth: Mapping[str, tf.Tensor] | None = None,
         memory: Memory = None,
         training: bool | None = None,
+        given: Proposals | None = None,
     ) -> dict[str, Any]:
         """Detects objects, or learns to.
 
@@ -158,14 +159,17 @@ class TwoStageDetector(tf_keras.Model):
                 `valid` [batch, gt]; in training, the proposals to learn from are drawn with it.
             memory: tensors for the ports.
             training: whether to use batch statistics.
+            given: proposals of another detector, for one without a first stage.
 
         Returns:
             `rpn`, `class_logits` and `box_offsets`; with groundtruth `targets`, what else the
             losses need; without, the detections (see `detect`).
         """
         if groundtruth is not None:
-            return self.learn(images, image_shape, groundtruth, memory, training)
-        seen = self.look(images, image_shape, memory, training)
+            # A detector that learns in a way of its own need not know of given proposals.
+            more = {} if given is None else {"given": given}
+            return self.learn(images, image_shape, groundtruth, memory, training, **more)
+        seen = self.look(images, image_shape, memory, training, given=given)
         answer = self.answer(seen, memory, training)
         raw = {"class_logits": answer.logits, "box_offsets": answer.offsets}
         return {"rpn": seen.rpn} | raw | answer.detections
@@ -177,6 +181,7 @@ class TwoStageDetector(tf_keras.Model):
         memory: Memory = None,
         training: bool | None = None,
         port: Port | None = None,
+        given: Proposals | None = None,
     ) -> Seen:
         """The first half: maps, port 1, first stage.
 
@@ -185,9 +190,15 @@ class TwoStageDetector(tf_keras.Model):
             memory: tensors for port 1.
             training: whether to use batch statistics.
             port: is called in place of port 1.
+            given: proposals of another detector, for one without a first stage.
         """
         if stored.is_stored(images):
             return self._look_at_stored(images, shapes)
+        if (given is None) == (self.rpn_head is None):
+            raise ValueError(
+                "a detector whose model.proposals.source is given needs proposals with its images, "
+                "and no other takes them"
+            )
         maps = self.backbone(normalize_images(images), training=training)
         if self.decoder:
             maps = self.decoder(maps, training=training)
@@ -197,6 +208,8 @@ class TwoStageDetector(tf_keras.Model):
         maps = recall(maps, images=images, shapes=shapes, memory=memory, training=training)
         if self.neck:
             maps = self.neck(maps, training=training)
+        if given is not None:
+            return Seen(maps, shapes, given, {})
         proposals, rpn = self.propose(maps, shapes, training)
         return Seen(maps, shapes, proposals, rpn)
 
@@ -225,9 +238,10 @@ class TwoStageDetector(tf_keras.Model):
         groundtruth: Mapping[str, tf.Tensor],
         memory: Memory = None,
         training: bool | None = None,
+        given: Proposals | None = None,
     ) -> dict[str, Any]:
         """The pass on proposals that are drawn by their labels; see `call`."""
-        seen = self.look(images, shapes, memory, training)
+        seen = self.look(images, shapes, memory, training, given=given)
         drawn, drawn_targets = self.sample(seen.proposals, groundtruth)
         best = seen.proposals.best(getattr(self.box_memory, "remembered_boxes", 0))
         both = seen._replace(proposals=_beside(drawn, best))

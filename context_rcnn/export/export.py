@@ -85,6 +85,11 @@ def serve(
         "exported models are asked about single images or frame by frame: it cannot be exported"
     )
     memory = temporal.describe()["memory"]
+    if _given(trained) and (memory or input_type == "tf_example"):
+        raise ValueError(
+            "this detector takes proposals with its images: it can be exported neither with a "
+            "memory bank nor with --input_type=tf_example"
+        )
     flags = (side_input_shapes, side_input_types, side_input_names)
     side_inputs = _side_inputs(memory, input_type, use_side_inputs, flags)
     frozen, made_by, extract = None, None, None
@@ -163,11 +168,18 @@ def _describe(
         "version": context_rcnn.__version__,
         "hash": fingerprint(model, makes_detections),
         "input_type": input_type,
+        "proposals": _given(trained),
         **makes_detections,
         **task.temporal.describe(),
         "extractor": extractor,
         "stream": _describe_stream(stream),
     }
+
+
+def _given(trained: Trained) -> int:
+    """Proposals that are given with an image; 0 for a detector that finds its own."""
+    proposals = trained.config.task.model.proposals
+    return proposals.count if proposals.source == "given" else 0
 
 
 def _describe_stream(stream: Stream | None) -> dict[str, Any] | None:

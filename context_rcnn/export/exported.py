@@ -69,6 +69,20 @@ class ExportedModel:
         """Detections without a memory."""
         return _detections(self._call("detect", _images(encoded)))
 
+    def detect_with_proposals(
+        self, encoded: Sequence[bytes], proposals: np.ndarray, scores: np.ndarray
+    ) -> Arrays:
+        """Detections among boxes of another detector, for a model without a first stage.
+
+        Args:
+            encoded: n images.
+            proposals: [n, boxes, 4], y1 x1 y2 x2 as fractions of the image; those without area are
+                padding. The model looks at the best, as many as it was trained with.
+            scores: [n, boxes].
+        """
+        given = (tf.convert_to_tensor(part, tf.float32) for part in (proposals, scores))
+        return _detections(self._call("detect_with_proposals", _images(encoded), *given))
+
     def detect_with_context(
         self,
         encoded: Sequence[bytes],
@@ -195,6 +209,13 @@ class ExportedModel:
     def _function(self, name: str) -> Any:
         function = getattr(self._module, name, None)
         if function is None:
+            if self.description.get("proposals"):
+                raise ValueError(
+                    f"this model has no {name}: it finds no boxes itself, so ask "
+                    "detect_with_proposals, with boxes of another detector"
+                )
+            if name == "detect_with_proposals":
+                raise ValueError("this model finds its boxes itself: ask detect")
             if name in ("extract", "step", "initial_state") and self.has_memory:
                 raise ValueError(
                     f"this model was exported without its extractor and has no {name}: export it "

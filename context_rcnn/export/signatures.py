@@ -6,6 +6,8 @@ as many as one likes and of any size, unless said otherwise.
     serving_default        the Object Detection API's inputs (of the chosen type) and outputs; a
                            memory may be given or not. The loaded model itself can be called, too
     detect                 images alone: the single-frame model
+    detect_with_proposals  and boxes of another detector, in place of `detect`, for a model that
+                           finds none itself
     detect_with_context    and a memory, as entries of a bank
     project                entries of a bank to keys and values, to be kept for a camera
     detect_with_projected  images, and a memory that was projected before
@@ -27,7 +29,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from context_rcnn.detectors.two_stage import Answer, TwoStageDetector
+from context_rcnn.data.proposals import best_proposals
+from context_rcnn.detectors.two_stage import Answer, Proposals, TwoStageDetector
 from context_rcnn.export import detection_api
 from context_rcnn.export.extractor import decode_image, prepare_images
 from context_rcnn.export.steps import Steps
@@ -35,6 +38,10 @@ from context_rcnn.models.streaming import Stream
 from context_rcnn.models.temporal import TemporalModel
 
 ENCODED = tf.TensorSpec([None], tf.string, "encoded_images")
+PROPOSALS = (
+    tf.TensorSpec([None, None, 4], tf.float32, "proposals"),
+    tf.TensorSpec([None, None], tf.float32, "proposal_scores"),
+)
 ATTENDED = 50
 """Entries that an explained detection names."""
 STATE = "state_"
@@ -84,8 +91,12 @@ class ServedDetector(tf.Module):
             tf.TensorSpec([None, *description["image_size"], 3], tf.uint8, "images"),
             tf.TensorSpec([None, 2], tf.float32, "image_shapes"),
         )
-        self._serve("detect", self._detect, ENCODED)
-        self._serve("detect_prepared", self._detect_prepared, *prepared)
+        self._given = description["proposals"]
+        if self._given:
+            self._serve("detect_with_proposals", self._detect_with_proposals, ENCODED, *PROPOSALS)
+        else:
+            self._serve("detect", self._detect, ENCODED)
+            self._serve("detect_prepared", self._detect_prepared, *prepared)
         if memory:
             self._serve_memory(memory["blocks"], memory["depth"], prepared)
         if extractor is not None:
@@ -186,6 +197,14 @@ class ServedDetector(tf.Module):
         def call_with_examples(input_tensor):
             return call(*detection_api.parse_examples(input_tensor, self._entry_size))
 
+        def call_with_proposals(input_tensor, proposals, proposal_scores):
+            images, shapes = self._prepare(input_tensor, decode)
+            given = self._proposals(proposals, proposal_scores, shapes)
+            answer = self._run(images, shapes, {}, given)
+            return detection_api.api_detections(self._model, answer, shapes)
+
+        if self._given:
+            return _function(call_with_proposals, spec, *PROPOSALS)
         if input_type == "tf_example":
             return _function(call_with_examples, spec)
         if not side_inputs:
@@ -209,6 +228,17 @@ class ServedDetector(tf.Module):
 
     def _detect_prepared(self, images: tf.Tensor, image_shapes: tf.Tensor) -> Tensors:
         return self._detections(images, image_shapes, {})
+
+    def _detect_with_proposals(
+        self, encoded_images: tf.Tensor, proposals: tf.Tensor, proposal_scores: tf.Tensor
+    ) -> Tensors:
+        images, shapes = self._prepare(encoded_images)
+        given = self._proposals(proposals, proposal_scores, shapes)
+        return _normalised(self._run(images, shapes, {}, given).detections, shapes)
+
+    def _proposals(self, boxes: tf.Tensor, scores: tf.Tensor, shapes: tf.Tensor) -> Proposals:
+        best = best_proposals(boxes, scores, shapes, self._given)
+        return Proposals(*(best[f"proposal{part}"] for part in ("s", "_scores", "_valid")))
 
     def _detect_with_context(
         self, encoded_images: tf.Tensor, context_features: tf.Tensor, valid_context_size: tf.Tensor
@@ -291,9 +321,15 @@ class ServedDetector(tf.Module):
         return _normalised(self._run(images, shapes, memory).detections, shapes)
 
     @tf.function(autograph=False)
-    def _run(self, images: tf.Tensor, shapes: tf.Tensor, memory: Tensors) -> Answer:
+    def _run(
+        self,
+        images: tf.Tensor,
+        shapes: tf.Tensor,
+        memory: Tensors,
+        given: Proposals | None = None,
+    ) -> Answer:
         """Detections with boxes in pixels, and what they came from."""
-        seen = self._model.look(images, shapes, memory, training=False)
+        seen = self._model.look(images, shapes, memory, training=False, given=given)
         return self._model.answer(seen, memory, training=False)
 
 

@@ -19,7 +19,7 @@ from context_rcnn.data.clips import ClipOptions
 from context_rcnn.data.frames import FrameSampler
 from context_rcnn.detectors import checkpoints, freezing
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
-from context_rcnn.detectors.two_stage import TwoStageDetector
+from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
 from context_rcnn.models.streaming import Extract, Stream
 
 M = TypeVar("M", bound="TemporalModel")
@@ -240,7 +240,11 @@ def build(
         for name, spec in temporal.memory_spec(1).items()
     }
     shape = tf.constant([[height, width]], tf.float32)
-    detector(tf.zeros([1, height, width, 3]), shape, memory=memory)
+    given = None
+    if model.proposals.source == "given":
+        count = model.proposals.count
+        given = Proposals(tf.zeros([1, count, 4]), tf.zeros([1, count]), tf.zeros([1, count]) > 0)
+    detector(tf.zeros([1, height, width, 3]), shape, memory=memory, given=given)
     if model.backbone.freeze_batch_norm:
         freezing.freeze_batch_norms(detector)
     return detector

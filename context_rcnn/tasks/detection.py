@@ -153,6 +153,11 @@ class DetectionTask(Task):
                 f"{freezing_fields[0]} freezes what was learned before, but there is no "
                 "task.init_checkpoint: set one, or do not freeze"
             )
+        if self._given and self.evaluation_window() is None:
+            raise ValueError(
+                f"task.model.proposals.source is given, but task.temporal.type "
+                f"{params.temporal.type} is evaluated frame by frame, by frames without proposals"
+            )
         config = params.model.replace(num_classes=max(self.class_names))
         decay = params.losses.weight_decay
         model = temporal_models.build(self.temporal, config, weight_decay=decay)
@@ -271,9 +276,16 @@ class DetectionTask(Task):
             model.keep_aspect_ratio,
             params.max_boxes,
             num_classes=max(self.class_names),
+            proposals=self._given,
             join=self.memory_join(),
             stored=self._features.stored_input(params),
         )
+
+    @property
+    def _given(self) -> int:
+        """Proposals of another detector that come with an image; 0 where there is a first stage."""
+        proposals = self.task_config.model.proposals
+        return proposals.count if proposals.source == "given" else 0
 
     def memory_join(self) -> MemoryJoin | None:
         """What joins keyframes with the memory bank of the settings, if there is one."""
@@ -298,6 +310,7 @@ class DetectionTask(Task):
         spec = self.temporal.memory_spec(frames)
         return (
             self._features.dummy_images(images, size, params.train_data)
+            | task_inputs.dummy_proposals(images, size, self._given)
             | task_inputs.dummy_labels(images, size, params.train_data.max_boxes)
             | task_inputs.dummy_memory(spec, batch_size, params.memory.max_entries)
         )
@@ -406,6 +419,7 @@ class DetectionTask(Task):
                 groundtruth=groundtruth,
                 memory=self.memory_of(inputs, frames.frames),
                 training=True,
+                given=task_inputs.given_proposals(inputs),
             )
             teaches = labels["valid"][:, None]
             outputs["targets"] = outputs["targets"]._replace(
@@ -474,7 +488,8 @@ class DetectionTask(Task):
         if window is None:
             raise ValueError("start_evaluation comes first, where videos go frame by frame")
         memory = self.memory_of(inputs, window.frames)
-        outputs = detect(inputs["image"], inputs["image_shape"], memory=memory)
+        given = task_inputs.given_proposals(inputs)
+        outputs = detect(inputs["image"], inputs["image_shape"], memory=memory, given=given)
         return normalised(outputs, inputs["key"], inputs["valid"], inputs["image_shape"])
 
     def aggregate_logs(self, state=None, step_outputs=None):

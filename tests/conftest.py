@@ -2,6 +2,8 @@
 
 import errno
 import os
+import pathlib
+import shutil
 
 import pytest
 from hypothesis import settings
@@ -56,3 +58,28 @@ def pytest_collection_modifyitems(items):
     """
     places = {file: place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get("/".join(item.path.parts[-2:]), len(places)))
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory):
+    """Makes a folder that all workers read: `once(name, make)` calls `make(folder)` and returns it.
+
+    A worker that comes later takes what another has made. Nothing waits: of two that begin at the
+    same time, both make it, and the first to end is the one that is kept.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+
+    def folder(name, make):
+        shared = pathlib.Path(root, f"once_{name}")
+        if not shared.exists():
+            draft = tmp_path_factory.mktemp(name)
+            make(draft)
+            try:
+                draft.rename(shared)
+            except OSError:  # another worker was first
+                shutil.rmtree(draft)
+        return shared
+
+    return folder

@@ -77,9 +77,14 @@ class ServedDetector(tf.Module):
     ):
         super().__init__(name="served_detector")
         self.description = tf.Variable(json.dumps(description), trainable=False)
-        # Weights are saved, but not layers, which Keras would trace once more, one by one.
+        # Weights are saved, but not layers, which Keras would trace once more, one by one. Nor is
+        # `run`, which only the functions here call, as they contain it.
         self._untracked = types.SimpleNamespace(
-            model=model, extractor=extractor, temporal=temporal, functions={}
+            model=model,
+            extractor=extractor,
+            temporal=temporal,
+            functions={},
+            run=tf.function(self._look_and_answer, autograph=False),
         )
         self._weights = [*model.variables]
         if extractor is not None:
@@ -320,13 +325,22 @@ class ServedDetector(tf.Module):
     def _detections(self, images: tf.Tensor, shapes: tf.Tensor, memory: Tensors) -> Tensors:
         return _normalised(self._run(images, shapes, memory).detections, shapes)
 
-    @tf.function(autograph=False)
     def _run(
         self,
         images: tf.Tensor,
         shapes: tf.Tensor,
         memory: Tensors,
         given: Proposals | None = None,
+    ) -> Answer:
+        """One graph for all functions that give it the same kind of memory."""
+        return self._untracked.run(images, shapes, memory, given)
+
+    def _look_and_answer(
+        self,
+        images: tf.Tensor,
+        shapes: tf.Tensor,
+        memory: Tensors,
+        given: Proposals | None,
     ) -> Answer:
         """Detections with boxes in pixels, and what they came from."""
         seen = self._model.look(images, shapes, memory, training=False, given=given)

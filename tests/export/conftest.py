@@ -1,6 +1,8 @@
 """A tiny Context R-CNN as a training run leaves it, its extractor, and its export."""
 
+import functools
 import io
+import json
 import types
 
 import numpy as np
@@ -108,23 +110,30 @@ def run(make_run, frozen):
 
 
 @pytest.fixture(scope="session")
-def export(run, frozen, tmp_path_factory):
+def export(run, frozen, once):
     """Folder and description of its export."""
     from context_rcnn.export.export import export_run
 
-    folder = str(tmp_path_factory.mktemp("export"))
-    description = export_run(
-        run.folder, folder, extractor=frozen.folder, input_type="encoded_image_string_tensor"
-    )
-    return types.SimpleNamespace(folder=folder, description=description)
+    def make(folder):
+        options = {"extractor": frozen.folder, "input_type": "encoded_image_string_tensor"}
+        export_run(run.folder, str(folder), **options)
+
+    folder = once("export", make)
+    description = json.loads((folder / "model.json").read_text())
+    return types.SimpleNamespace(folder=str(folder), description=description)
+
+
+@functools.cache
+def _load(folder):
+    from context_rcnn.export.exported import ExportedModel
+
+    return ExportedModel(folder)
 
 
 @pytest.fixture(scope="session")
 def loaded(export):
     """The exported model on NumPy arrays."""
-    from context_rcnn.export.exported import ExportedModel
-
-    return ExportedModel(export.folder)
+    return _load(export.folder)
 
 
 @pytest.fixture(scope="session")

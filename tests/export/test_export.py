@@ -79,7 +79,7 @@ FRESH = """
 import json, sys
 import numpy as np, tensorflow as tf
 
-folder, inputs = sys.argv[1:]
+folder, extractor, inputs = sys.argv[1:]
 inputs = dict(np.load(inputs))
 images = tf.constant([inputs.pop(f"image{i}").tobytes() for i in range(3)])
 model = tf.saved_model.load(folder)
@@ -98,6 +98,8 @@ keep("project", projected)
 keep("detect_with_projected", model.detect_with_projected(
     images, projected["context_keys"], projected["context_values"], np.arange(5) < size[:, None]))
 keep("extract", model.extract(images))
+extractor = tf.saved_model.load(extractor)
+keep("extractor", extractor.extract(images))
 state = model.initial_state(2)
 for i, image in enumerate(inputs["frames"]):
     found, state = model.step(
@@ -113,7 +115,7 @@ np.savez(inputs["output"].item(), **outputs)
 
 
 @pytest.fixture(scope="module")
-def fresh(export, photographs, entries, tmp_path_factory):
+def fresh(export, frozen, photographs, entries, tmp_path_factory):
     """What a process without any code of ours gets from the SavedModel, by function and output."""
     folder = tmp_path_factory.mktemp("fresh")
     np.savez(
@@ -125,8 +127,9 @@ def fresh(export, photographs, entries, tmp_path_factory):
         output=str(folder / "outputs.npz"),
         **{f"image{i}": np.frombuffer(image, np.uint8) for i, image in enumerate(photographs)},
     )
+    models = f"{export.folder}/saved_model", frozen.folder
     result = subprocess.run(
-        [sys.executable, "-c", FRESH, f"{export.folder}/saved_model", folder / "inputs.npz"],
+        [sys.executable, "-c", FRESH, *models, folder / "inputs.npz"],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -163,10 +166,12 @@ def test_a_fresh_process_projects_and_detects_with_what_it_projected(
 
 
 def test_a_fresh_process_extracts_what_the_extractor_extracts(fresh, frozen, photographs):
+    """The model's part of that name, and the extractor that was saved alone."""
     for name, expected in frozen.extractor.extract(tf.constant(photographs)).items():
-        np.testing.assert_allclose(
-            fresh[f"extract/{name}"], expected, rtol=1e-4, atol=1e-4, err_msg=name
-        )
+        for function in ("extract", "extractor"):
+            np.testing.assert_allclose(
+                fresh[f"{function}/{name}"], expected, rtol=1e-4, atol=1e-4, err_msg=name
+            )
 
 
 def test_a_fresh_process_steps_like_the_stream(fresh, run, frozen, photographs):

@@ -11,8 +11,8 @@ import pytest
 import tensorflow as tf
 
 from context_rcnn import cli
+from context_rcnn.export import exported as exported_lib
 from context_rcnn.export.export import export_run
-from context_rcnn.export.exported import ExportedModel
 from context_rcnn.export.extractor import prepare_images
 from context_rcnn.models.streaming import Frame
 from context_rcnn.models.temporal import make
@@ -26,7 +26,7 @@ FRAMES = [(0, 1), (1, 2), (2, None), (None, None)]
 ENDED = [(False, False), (False, False), (False, True), (True, False)]
 
 
-@pytest.fixture(scope="module", params=["offline", "online"])
+@pytest.fixture(scope="module", params=["offline", pytest.param("online", marks=pytest.mark.slow)])
 def video_run(request, make_run):
     mega = {
         "depth": 16,
@@ -50,17 +50,19 @@ def video_run(request, make_run):
     return make_run({"type": "mega", "mega": mega}, model=model)
 
 
-# Of what does not depend on the order of the frames.
-offline_is_fast = pytest.mark.parametrize(
-    "video_run", ["offline", pytest.param("online", marks=pytest.mark.slow)], indirect=True
-)
-
-
 @pytest.fixture(scope="module")
 def exported(video_run, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("video"))
     description = export_run(video_run.folder, folder)
-    return types.SimpleNamespace(folder=folder, description=description)
+    model = exported_lib.ExportedModel(folder)
+    return types.SimpleNamespace(folder=folder, description=description, model=model)
+
+
+@pytest.fixture(autouse=True)
+def load_once(monkeypatch, exported):
+    """Loading a model takes seconds; the commands get the one that is loaded."""
+    models = {exported.folder: exported.model}
+    monkeypatch.setattr(exported_lib, "ExportedModel", models.__getitem__)
 
 
 def images_of(photographs, row):
@@ -93,7 +95,7 @@ def expected(video_run, photographs):
 
 
 def test_an_exported_model_finds_what_the_trained_one_finds(exported, expected, photographs):
-    model = ExportedModel(exported.folder)
+    model = exported.model
     state, seen = model.initial_state(2), set()
     for (encoded, valid, ended), wanted in zip(steps(photographs), expected, strict=True):
         elsewhere = encoded if needs_elsewhere(exported.description) else None
@@ -140,7 +142,7 @@ np.savez(inputs["output"].item(), **outputs)
 """
 
 
-@offline_is_fast
+@pytest.mark.slow  # that a fresh process gets what the model finds, test_export holds
 def test_a_process_with_tensorflow_alone_steps_through_videos(
     exported, expected, photographs, tmp_path
 ):
@@ -180,14 +182,14 @@ def test_a_description_says_what_a_stream_needs(exported, video_run):
 
 
 def test_single_images_can_be_asked_about_too(exported, video_run, photographs):
-    found = ExportedModel(exported.folder).detect(photographs[:1])
+    found = exported.model.detect(photographs[:1])
     images, shapes = prepare_images(tf.constant(photographs[:1]), SIZE, True)
     wanted = video_run.model(images, shapes, training=False)
     np.testing.assert_allclose(found["scores"], wanted["detection_scores"], rtol=1e-5, atol=1e-4)
 
 
 def test_what_is_missing_or_too_much_is_said(exported, photographs):
-    model = ExportedModel(exported.folder)
+    model = exported.model
     state = model.initial_state(1)
     needed = needs_elsewhere(exported.description)
     words = "needs elsewhere" if needed else "does not take elsewhere"
@@ -237,7 +239,6 @@ def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tm
                 np.testing.assert_allclose(kept, scores, atol=6e-4)  # of three digits
 
 
-@offline_is_fast
 def test_single_images_are_refused_where_videos_are_meant(exported, photographs, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(photographs[0])

@@ -1,8 +1,7 @@
-"""The frozen extractor: what it gives, alone in a fresh process, and what its hash stands for."""
+"""The frozen extractor: what it gives, and what its hash stands for.
 
-import json
-import subprocess
-import sys
+`test_export.py` asks it in a fresh process, as a file of its own and as part of a model.
+"""
 
 import numpy as np
 import pytest
@@ -51,11 +50,16 @@ def model():
     return build()
 
 
+@pytest.fixture(scope="module")
+def made(model):
+    """The extractor of each source."""
+    return {source: make(model, source) for source in extractor_lib.SOURCES}
+
+
 @pytest.mark.parametrize("source", extractor_lib.SOURCES)
-def test_features_are_those_of_the_boxes_they_come_with(model, photographs, source):
+def test_features_are_those_of_the_boxes_they_come_with(model, made, photographs, source):
     """Cropping the boxes that come out by hand gives the features that come out."""
-    extractor = make(model, source)
-    outputs = extractor.extract(tf.constant(photographs))
+    outputs = made[source].extract(tf.constant(photographs))
     for i, encoded in enumerate(photographs):
         image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
         image, shape = input_lib.resize(image, SIZE, True)
@@ -73,9 +77,8 @@ def test_features_are_those_of_the_boxes_they_come_with(model, photographs, sour
         assert (np.diff(outputs["scores"][i].numpy()) <= 1e-6).all(), "best first"
 
 
-def test_detections_are_those_of_the_detector(model, photographs):
-    extractor = make(model)
-    outputs = extractor.extract(tf.constant(photographs))
+def test_detections_are_those_of_the_detector(model, made, photographs):
+    outputs = made["detections"].extract(tf.constant(photographs))
     image, shape = input_lib.resize(
         tf.io.decode_image(photographs[0], channels=3, expand_animations=False), SIZE, True
     )
@@ -87,8 +90,8 @@ def test_detections_are_those_of_the_detector(model, photographs):
 
 
 @pytest.mark.parametrize("source", extractor_lib.SOURCES)
-def test_fewer_boxes_are_the_best_ones(model, photographs, source):
-    many, few = make(model, source, max_boxes=5), make(model, source, max_boxes=2)
+def test_fewer_boxes_are_the_best_ones(model, made, photographs, source):
+    many, few = made[source], make(model, source, max_boxes=2)
     many, few = (e.extract(tf.constant(photographs)) for e in (many, few))
     for name, value in few.items():
         np.testing.assert_allclose(value, many[name][:, :2], rtol=1e-4, atol=1e-4)
@@ -135,8 +138,8 @@ def test_a_training_run_is_frozen_with_its_best_checkpoint(tmp_path, photographs
         extractor_lib.export_extractor(str(tmp_path / "nowhere"), str(tmp_path / "x"))
 
 
-def test_a_batch_gives_what_its_images_give_alone(model, photographs):
-    extractor = make(model)
+def test_a_batch_gives_what_its_images_give_alone(made, photographs):
+    extractor = made["detections"]
     together = extractor.extract(tf.constant(photographs))
     for i, encoded in enumerate(photographs):
         alone = extractor.extract(tf.constant([encoded]))
@@ -144,44 +147,10 @@ def test_a_batch_gives_what_its_images_give_alone(model, photographs):
             np.testing.assert_allclose(together[name][i], alone[name][0], rtol=1e-4, atol=1e-4)
 
 
-FRESH = """
-import sys, json
-import tensorflow as tf
-assert "context_rcnn" not in sys.modules and "official" not in sys.modules
-extractor = tf.saved_model.load(sys.argv[1])
-images = [open(path, "rb").read() for path in sys.argv[2:]]
-outputs = extractor.extract(tf.constant(images))
-print("RESULT" + json.dumps({k: v.numpy().tolist() for k, v in outputs.items()}))
-"""
-
-
-def test_it_runs_in_a_fresh_process_with_tensorflow_alone(model, photographs, tmp_path):
-    extractor = make(model)
-    extractor_lib.save_extractor(extractor, str(tmp_path / "saved"))
-    paths = []
-    for i, encoded in enumerate(photographs):
-        paths.append(tmp_path / f"{i}.jpg")
-        paths[-1].write_bytes(encoded)
-    result = subprocess.run(
-        [sys.executable, "-c", FRESH, str(tmp_path / "saved"), *map(str, paths)],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr[-2000:]
-    found = json.loads(result.stdout.split("RESULT")[1])
-    expected = extractor.extract(tf.constant(photographs))
-    for name, value in expected.items():
-        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-4, err_msg=name)
-    _, description = extractor_lib.load_extractor(str(tmp_path / "saved"))
-    assert description["hash"] == extractor.description["hash"]
-
-
-def test_the_hash_changes_with_a_weight_and_with_the_preprocessing(model):
-    first = make(model).description["hash"]
-    assert make(model).description["hash"] == first
+def test_the_hash_changes_with_a_weight_and_with_the_preprocessing(model, made):
+    first = made["detections"].description["hash"]
     assert make(model, keep_aspect_ratio=False).description["hash"] != first
-    assert make(model, source="proposals").description["hash"] != first
+    assert made["proposals"].description["hash"] != first
     other = build()
     assert make(other).description["hash"] == first
     other.variables[-1].assign_add(tf.fill(other.variables[-1].shape, 1e-6))
@@ -204,9 +173,9 @@ def test_a_run_that_looks_at_whole_windows_is_no_extractor(make_run, tmp_path, k
     assert not (tmp_path / "extractor").exists()
 
 
-def test_an_extractor_keeps_what_the_map_port_does(model, photographs):
+def test_an_extractor_keeps_what_the_map_port_does(model, made, photographs):
     """Its features are cropped from the maps behind port 1."""
-    before = make(model, "detections").extract(tf.constant(photographs))["features"].numpy()
+    before = made["detections"].extract(tf.constant(photographs))["features"].numpy()
     port, model.map_memory = (
         model.map_memory,
         lambda maps, **_: {level: value * 0.5 for level, value in maps.items()},

@@ -169,7 +169,7 @@ def test_camtrap_options_are_checked(bad):
         CamtrapOptions(**bad)
 
 
-def test_memory_stays_flat_over_20000_images(tmp_path, header):
+def test_memory_stays_flat_over_8000_images(tmp_path, header):
     """What grows is the table of bursts: 24 bytes for each, and the sorting of it."""
     table = tmp_path / "deployments.csv"
     table.write_text("deploymentID,latitude,longitude\ncam,1,2\n")
@@ -198,5 +198,5 @@ def test_memory_stays_flat_over_20000_images(tmp_path, header):
         assert summary.images == images
         return highest
 
-    small, large = peak(1_000), peak(20_000)
-    assert large - small < 19_000 * 40, f"{small} bytes for 1,000 images, {large} for 20,000"
+    small, large = peak(1_000), peak(8_000)
+    assert large - small < 7_000 * 40, f"{small} bytes for 1,000 images, {large} for 8,000"

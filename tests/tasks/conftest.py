@@ -13,41 +13,45 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def examples_dir(tmp_path_factory):
+def examples_dir(once):
     """TFRecords of four simulated cameras: three to train on, one to evaluate on."""
-    from beam_pipelines import create_examples
-    from context_rcnn.simulation.camera_traps import simulate_camera_traps
 
-    folder = tmp_path_factory.mktemp("archive")
-    simulate_camera_traps(folder / "sim", cameras=4, days=6, seed=2)
-    create_examples.main(
-        [
-            f"--input_json={folder}/sim/camera_traps.json",
-            f"--image_root={folder}/sim/images",
-            f"--splits_file={folder}/sim/splits.json",
-            f"--output_dir={folder}/examples",
-            "--num_shards=2",
-        ]
-    )
-    return folder / "examples"
+    def make(folder):
+        from beam_pipelines import create_examples
+        from context_rcnn.simulation.camera_traps import simulate_camera_traps
+
+        simulate_camera_traps(folder / "sim", cameras=4, days=6, seed=2)
+        create_examples.main(
+            [
+                f"--input_json={folder}/sim/camera_traps.json",
+                f"--image_root={folder}/sim/images",
+                f"--splits_file={folder}/sim/splits.json",
+                f"--output_dir={folder}/examples",
+                "--num_shards=2",
+            ]
+        )
+
+    return once("archive", make) / "examples"
 
 
 @pytest.fixture(scope="session")
-def video_examples(tmp_path_factory):
+def video_examples(once):
     """TFRecords of eight simulated videos."""
-    from beam_pipelines import create_examples
-    from context_rcnn.simulation import simulate_videos
 
-    folder = tmp_path_factory.mktemp("videos")
-    simulate_videos(folder / "vid", videos=8, frames=6, seed=1)
-    create_examples.main(
-        [
-            f"--imagenet_vid_root={folder}/vid",
-            f"--output_dir={folder}/examples",
-            "--num_shards=2",
-        ]
-    )
-    return folder / "examples"
+    def make(folder):
+        from beam_pipelines import create_examples
+        from context_rcnn.simulation import simulate_videos
+
+        simulate_videos(folder / "vid", videos=8, frames=6, seed=1)
+        create_examples.main(
+            [
+                f"--imagenet_vid_root={folder}/vid",
+                f"--output_dir={folder}/examples",
+                "--num_shards=2",
+            ]
+        )
+
+    return once("videos", make) / "examples"
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,7 @@ def test_steps_on_one_batch_lower_every_loss(config, batch, jit_compile):
     assert mean(late, "total_loss") < 0.6 * mean(early, "total_loss")
 
 
+@pytest.mark.slow  # that it compiles, tests/tpu holds of a detector with a memory
 def test_the_whole_training_step_compiles(config, batch):
     """Not only forward and backward: the update of the weights as well."""
     task = DetectionTask(config.task)

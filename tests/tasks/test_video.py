@@ -31,6 +31,7 @@ def video_settings(settings, video_examples, tmp_path_factory):
         "mega": {
             "depth": 16,
             "heads": 2,
+            "local_modules": 2,
             "local_frames": 3,
             "memory_frames": 2,
             "global_frames": 2,
@@ -83,7 +84,7 @@ def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run
             videos.setdefault(example["camera"].numpy(), []).append(example)
     assert len(videos) >= 2
     stream = trained.task.stream()
-    step = tf.function(stream.step)
+    step = tf.function(stream.step, autograph=False)
     evaluated = detections_of(video_run)
     truth = json.loads((video_run / "evaluation" / "step-2" / "groundtruth_coco.json").read_text())
     ids = {image["file_name"]: image["id"] for image in truth["images"]}

@@ -61,6 +61,7 @@ def test_small_detectors_that_remember_compile(capsys, temporal):
     assert capsys.readouterr().out.count("compiled and ran once") == 2
 
 
+@pytest.mark.slow
 def test_a_small_detector_of_videos_compiles(capsys):
     override = {
         "task": {
@@ -70,7 +71,7 @@ def test_a_small_detector_of_videos_compiles(capsys):
                 "proposals": {"filters": 8, "pre_nms": 30, "count": 6},
                 "boxes": {"hidden": [8]},
             },
-            "temporal": {"mega": {"depth": 8, "heads": 2, "local_frames": 3, "memory_frames": 2}},
+            "temporal": {"mega": {"depth": 8, "heads": 2, "local_modules": 2, "local_frames": 3}},
         }
     }
     argv = ["--experiment=mega_tiny", f"--params_override={json.dumps(override)}"]

@@ -54,9 +54,9 @@ def link_files(
     rows: list[dict] = []
     parts: list[Columns] = []
     numbers: dict[str, int] = {}
-    for file in detections:
-        read = fields.load_json_list(file)
-        parts.append(_read_detections(read, frames, groundtruth, file, numbers))
+    for path in detections:
+        read = fields.load_json_list(path)
+        parts.append(_read_detections(read, frames, groundtruth, path, numbers))
         rows += read
     columns = [np.concatenate(part) for part in zip(*parts, strict=True)]
     left, counts = _processed(rows, columns, options or SeqNmsOptions())

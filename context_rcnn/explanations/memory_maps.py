@@ -77,6 +77,8 @@ def write_memory_maps(
                 line["place"] *= settings.stride
                 file.write(json.dumps(line) + "\n")
                 written += 1
+    if not written:
+        raise ValueError(f"no video of several frames in {', '.join(files)}")
     return written
 
 
@@ -92,20 +94,20 @@ def _spread(files: Sequence[str], count: int) -> list[tf.Tensor]:
 def _lines(
     frames: Sequence[Mapping[str, tf.Tensor]], maps: Mapping[str, np.ndarray], scale: np.ndarray
 ) -> list[dict[str, Any]]:
-    lines, seen = [], []
+    lines: list[dict[str, Any]] = []
+    seen: list[dict[str, Box]] = []
     for t, frame in enumerate(frames):
         boxes, tracks = frame["boxes"].numpy(), [_text(track) for track in frame["tracks"].numpy()]
-        objects = [
-            {"box": [round(float(edge), 5) for edge in box], "track": track}
-            for box, track in zip(boxes, tracks, strict=True)
-        ]
-        seen.append({one["track"]: one["box"] for one in objects if one["track"]})
+        edges = [[round(float(edge), 5) for edge in box] for box in boxes]
+        seen.append({track: box for track, box in zip(tracks, edges, strict=True) if track})
         lines.append(
             {
                 "video": _text(frame["seq_id"].numpy()) or _text(frame["image_id"].numpy()),
                 "image_id": _text(frame["image_id"].numpy()),
                 "place": t,
-                "objects": objects,
+                "objects": [
+                    {"box": box, "track": track} for box, track in zip(edges, tracks, strict=True)
+                ],
                 "maps": {name: np.round(part[t], 4).tolist() for name, part in maps.items()},
                 "trails": _trails(seen, {name: part[t] for name, part in maps.items()}, scale),
             }
@@ -155,7 +157,7 @@ def trail_length(
     rows, columns = (np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width
     centres = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
 
-    def inside(box: Box, places: np.ndarray = centres) -> np.ndarray:
+    def inside(box: Box, places: np.ndarray = centres) -> Any:
         edges = np.asarray(box)
         return ((places >= edges[:2]) & (places < edges[2:])).all(axis=-1)
 

@@ -176,7 +176,6 @@ def _number(row: Any, name: str, where: str) -> float:
 
 def _numbers(row: Any, name: str, size: int, where: str) -> list[float]:
     values = _get(row, name, list, where)
-    found = {i: value for i, value in enumerate(values)}
     if len(values) != size:
         raise ValueError(f"{where}: {name!r} is {values!r:.80}, expected {size} numbers")
-    return [_number(found, i, where) for i in range(size)]
+    return [_number({name: value}, name, where) for value in values]

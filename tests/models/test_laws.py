@@ -115,6 +115,14 @@ STREAMS["stmn, forward"] = ("stmn", {"directions": "forward"})
 STREAMS["mega, online"] = ("mega", {"variant": "released", "online": True})
 
 
+# What another kind of the same memory nearly holds is held by the slow tests.
+SLOW = {"stmn, centre"}
+of_streams = pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in STREAMS],
+)
+
+
 @pytest.fixture(scope="module")
 def streams(built):
     """The stream of each memory that has one, and its compiled step."""
@@ -217,7 +225,7 @@ def test_settings_are_never_written_to(built, name):
     assert memory.settings.as_dict() == before
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@of_streams
 def test_later_frames_do_not_change_earlier_detections(streams, video, kind):
     found, _ = run(streams(kind), video)
     later = video.copy()
@@ -234,7 +242,7 @@ def test_later_frames_do_not_change_earlier_detections(streams, video, kind):
     assert numbers == [NO_FRAME] * latency + list(range(LENGTH))
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@of_streams
 def test_the_state_never_grows(streams, video, kind):
     stream, _ = streams(kind)
     fresh = stream.initial_state(1)
@@ -244,7 +252,7 @@ def test_the_state_never_grows(streams, video, kind):
     }
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@of_streams
 def test_a_run_in_pieces_is_the_whole_run(streams, video, kind, tmp_path):
     """The state is saved to a file and read back between any two frames."""
 
@@ -259,7 +267,7 @@ def test_a_run_in_pieces_is_the_whole_run(streams, video, kind, tmp_path):
     assert_same_bits(end, last)
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@of_streams
 def test_rows_know_nothing_of_each_other(streams, video, kind):
     """A row beside it in which videos rest and begin anew changes nothing, nor one before it."""
     stream, step = streams(kind)
@@ -277,7 +285,7 @@ def test_rows_know_nothing_of_each_other(streams, video, kind):
     assert_same_steps(again, alone)
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@of_streams
 def test_a_row_without_a_frame_rests(streams, video, kind):
     one = streams(kind)
     _, state = run(one, video[:2], steps=slice(0, 2))
@@ -290,7 +298,7 @@ def test_a_row_without_a_frame_rests(streams, video, kind):
     assert_same_bits(after, state)
 
 
-@pytest.mark.parametrize("kind", STREAMS)
+@of_streams
 def test_a_step_compiles(streams, video, kind):
     stream, step = streams(kind)
     compiled = tf.function(stream.step, jit_compile=True, autograph=False)

@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
             file=sys.stderr,
         )
         sys.exit(130)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         if os.environ.get("CONTEXT_RCNN_TRACEBACK"):
             raise
         sys.exit(f"error: {error}\n(CONTEXT_RCNN_TRACEBACK=1 shows where it comes from)")

@@ -34,6 +34,7 @@ from context_rcnn.data.records import LabelState
 
 # Only images whose every object has a box, or that are known to be empty, say what is background.
 TEACHING_STATES = (LabelState.EMPTY, LabelState.BOXES)
+SUFFIX = ".tfrecord"  # of the files that `context-rcnn examples` writes
 EVALUATION_LOT = 0  # what is drawn to be evaluated is always the same
 
 
@@ -172,17 +173,32 @@ def flip_boxes(boxes: tf.Tensor) -> tf.Tensor:
 
 
 def find_files(input_path: str, field: str = "input_path") -> list[str]:
-    """Returns the files that comma-separated patterns match, sorted; a ValueError where none."""
+    """Returns the files that comma-separated patterns match, sorted; a ValueError where none.
+
+    A pattern of the Object Detection API's, `train-?????-of-?????`, also matches our names, which
+    have `.tfrecord` behind.
+    """
     files: list[str] = []
     for pattern in filter(None, (part.strip() for part in input_path.split(","))):
         # A name that exists is taken as it is, whatever brackets there are in it.
         matches = [pattern] if tf.io.gfile.exists(pattern) else tf.io.gfile.glob(pattern)
+        matches = matches or tf.io.gfile.glob(f"{pattern}{SUFFIX}")
         if not matches:
-            raise ValueError(f"{field}: no file matches {pattern!r}")
+            raise ValueError(f"{field}: no file matches {pattern!r}{_near(pattern)}")
         files += matches
     if not files:
         raise ValueError(f"{field}: set it to the TFRecord files of examples")
     return sorted(set(files))
+
+
+def _near(pattern: str) -> str:
+    """What there is in the folder of a pattern that matches nothing."""
+    folder = os.path.dirname(pattern)
+    there = sorted(tf.io.gfile.glob(os.path.join(folder, f"*{SUFFIX}")))
+    if not there:
+        return f"; {folder or 'the current folder'} has no files that end in {SUFFIX}"
+    more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+    return f"; {folder or 'the current folder'} has {os.path.basename(there[0])}{more}"
 
 
 def count_images(files: Sequence[str]) -> str:

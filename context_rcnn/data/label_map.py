@@ -31,10 +31,13 @@ def read_label_map(path: str | Path) -> dict[str, int]:
     """Class ids by name.
 
     Raises:
-        ValueError: With file and line, if the text is not a label map, an id is not a positive
-            whole number, or an id or a name occurs twice.
+        ValueError: With file and line, if there is no label map, an id is not a positive whole
+            number, or an id or a name occurs twice.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: there is no such label map") from None
     try:
         return parse_label_map(text)
     except ValueError as error:

@@ -130,7 +130,13 @@ class DetectionTask(Task):
                     "set task.train_data.input_path or task.validation_data.input_path, or "
                     "task.label_map"
                 )
-            path = os.path.join(os.path.dirname(data.split(",")[0].strip()), label_map.FILE_NAME)
+            name = "train_data" if params.train_data.input_path else "validation_data"
+            first = input_lib.find_files(data, f"task.{name}.input_path")[0]
+            path = os.path.join(os.path.dirname(first), label_map.FILE_NAME)
+            if not tf.io.gfile.exists(path):
+                raise ValueError(
+                    f"task.label_map is not set, and there is no {path} beside the examples"
+                )
         names = {number: name for name, number in label_map.read_label_map(path).items()}
         if params.model.num_classes not in (0, max(names)):
             raise ValueError(

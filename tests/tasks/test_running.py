@@ -241,6 +241,31 @@ def test_bad_settings_end_in_one_line_not_in_a_traceback(tmp_path):
         run_main(f"--config_file={bad}", f"--model_dir={tmp_path}")
 
 
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [
+        ("{}/nope-*", r"task.train_data.input_path: no file matches .*has train-00000-of-\S+"),
+        ("{}/elsewhere/train-*", "no file matches .*no files that end in .tfrecord"),
+        ("{}/alone/x.tfrecord", "label_map is not set, and there is no .*alone/label_map.pbtxt"),
+    ],
+)
+def test_missing_files_end_in_one_line_not_in_a_traceback(examples_dir, tmp_path, pattern, message):
+    (tmp_path / "alone").mkdir()
+    (tmp_path / "alone/x.tfrecord").touch()
+    folder = tmp_path if "alone" in pattern else examples_dir
+    overrides = f"task.train_data.input_path={pattern.format(folder)}"
+    with pytest.raises(SystemExit, match=f"^error: .*{message}"):
+        flags = ["--experiment=faster_rcnn_tiny", f"--model_dir={tmp_path}/run", "--mode=train"]
+        run_main(*flags, f"--params_override={overrides}")
+
+
+def test_patterns_of_the_detection_api_match_our_files(examples_dir):
+    from context_rcnn.data.input import find_files
+
+    files = find_files(f"{examples_dir}/train-?????-of-?????")
+    assert files and files == find_files(f"{examples_dir}/train-*")
+
+
 TWO_DEVICES = """
 import sys
 import context_rcnn

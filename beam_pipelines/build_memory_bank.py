@@ -363,7 +363,7 @@ def _part_folder(piece: Piece, options: BuildOptions) -> str:
 def build_parser() -> argparse.ArgumentParser:
     """The flags of the command."""
     parser = argparse.ArgumentParser(
-        prog="build_memory_bank",
+        prog="context-rcnn remember",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -36,6 +36,7 @@ from context_rcnn.data.failures import Failure, to_jsonl
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.label_map import format_label_map
 from context_rcnn.data.prepare import prepare
+from context_rcnn.data.splits import lopsided
 from context_rcnn.data.summary import Summary, format_cameras_found
 
 _LOG = logging.getLogger("beam_pipelines.create_examples")
@@ -166,6 +167,7 @@ class Finish(beam.DoFn):
             LABEL_MAP: format_label_map(archive.label_map),
             SPLITS: archive.splits.to_json(),
         }
+        self._splits, self._val_fraction = archive.splits, options["archive"]["val_fraction"]
         self._facts = {
             "format_version": FORMAT_VERSION,
             "images_listed": archive.images_listed,
@@ -181,6 +183,8 @@ class Finish(beam.DoFn):
         failures = [*reader_failures, *map(Failure.from_json, failure_lines)]
         shards.remove_leftovers(self._output_dir, [result.shard for result in results])
         manifest = self._facts | count_shards(results, failures, reader_failures)
+        images = {name: facts["total"]["images"] for name, facts in manifest["splits"].items()}
+        manifest["warnings"] = lopsided(self._splits, images, self._val_fraction)
         texts = self._texts | {
             FAILURES: to_jsonl(failures),
             MANIFEST: json.dumps(manifest, indent=1, sort_keys=True) + "\n",
@@ -257,7 +261,7 @@ def create_examples(
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="create_examples",
+        prog="context-rcnn examples",
         description=__doc__,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

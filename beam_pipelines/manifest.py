@@ -7,7 +7,8 @@ from apache_beam.io.filesystems import FileSystems
 from beam_pipelines.shards import ShardResult
 from context_rcnn.data import label_map
 from context_rcnn.data.failures import Failure
-from context_rcnn.data.summary import Summary, format_camera_table, format_counts
+from context_rcnn.data.splits import VAL
+from context_rcnn.data.summary import Summary, format_camera_table, format_counts, format_notes
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -62,7 +63,7 @@ def format_manifest(manifest: dict[str, Any], output_dir: str) -> str:
         format_camera_table(manifest["cameras"]),
         f"images by split\n{format_counts(splits)}",
         f"failures\n{format_counts(manifest['failures'])}",
-        f"notes\n{format_counts(manifest['notes'])}",
+        f"notes\n{format_notes(manifest['notes'])}",
         f"{written} of {listed} images are in {len(manifest['shards'])} shards; "
         f"{manifest['images_lost']} are not. Every failure is named in "
         f"{FileSystems.join(output_dir, FAILURES)}",
@@ -72,14 +73,21 @@ def format_manifest(manifest: dict[str, Any], output_dir: str) -> str:
     elif not total["boxes"]:
         sections.append(
             "WARNING: no image has boxes. These examples can feed a memory bank or a detector, "
-            "but not train one."
+            "but not train one: that takes --input_json with boxes."
         )
-    if written:
+    sections += [f"WARNING: {warning}" for warning in manifest.get("warnings", ())]
+    if total["boxes"]:
+        val = f",task.validation_data.input_path='{output_dir}/val-*'" if splits.get(VAL) else ""
         sections.append(
             "next: train a detector with\n"
             "  python -m context_rcnn.model_main_tf2 --experiment=faster_rcnn_c4 \\\n"
             "    --model_dir=runs/first --params_override="
-            f"task.train_data.input_path='{output_dir}/train-*',"
-            f"task.validation_data.input_path='{output_dir}/val-*'"
+            f"task.train_data.input_path='{output_dir}/train-*'{val}"
+        )
+    elif written:
+        sections.append(
+            "next: fill a memory with\n"
+            f"  context-rcnn remember --examples={output_dir} --extractor=EXTRACTOR "
+            "--output_dir=bank"
         )
     return "\n\n".join(sections)

@@ -10,6 +10,7 @@ from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.label_map import make_label_map, read_label_map
 from context_rcnn.data.prepare import failure_of, keep_boxes
 from context_rcnn.data.readers import LAYOUTS, Layout
+from context_rcnn.data.readers.image_folder import read_image_folder
 from context_rcnn.data.readers.megadetector import (
     DEFAULT_MIN_SCORE,
     box_image_labels,
@@ -78,6 +79,11 @@ class ArchiveOptions(_Sources):
         for other in LAYOUTS:
             if other.root and other.root not in layout.settings and getattr(self, other.root):
                 raise ValueError(f"{other.root} goes with {other.flag} only")
+        if self.megadetector_json and layout.read is read_image_folder:
+            raise ValueError(
+                f"megadetector_json gives boxes to images that are labelled with a class, and "
+                f"{layout.flag} has no labels; give them as COCO Camera Traps JSON (input_json)"
+            )
         if self.camera_regex and self.camera_csv:
             raise ValueError("give camera_regex or camera_csv, not both")
         if not Path(self.root).is_dir():

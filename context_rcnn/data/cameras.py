@@ -1,10 +1,10 @@
 """Which camera took an image, judged by its path."""
 
-import csv
 import re
 from pathlib import Path
 
 from context_rcnn.data.paths import FileError, normalise_file_name
+from context_rcnn.data.tables import Table
 
 OVERFLOW_FOLDER = re.compile(r"DCIM|\d{3,}(?:RECNX|EK\d+|_BTCF|MEDIA|DSCIM|CANON)", re.IGNORECASE)
 """Folders a camera opens by itself, mostly after 9,999 images: 100RECNX, 101EK113, 102_BTCF, ..."""
@@ -68,22 +68,19 @@ def _compile(pattern: str) -> re.Pattern:
 
 def _read_csv(path: Path) -> dict[str, str]:
     cameras: dict[str, str] = {}
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        columns = table.fieldnames or []
-        key = next((name for name in ("file", "folder") if name in columns), None)
-        if key is None or "camera" not in columns:
-            raise ValueError(
-                f"{path}: needs the columns 'camera' and 'file' or 'folder', found {columns}"
-            )
-        for row in table:
-            where = f"{path}, line {table.line_num}"
-            if not row[key] or not row["camera"]:
-                raise ValueError(f"{where}: '{key}' and 'camera' must not be empty")
-            try:
-                place = normalise_file_name(row[key])
-            except FileError as error:
-                raise ValueError(f"{where}: {error}") from error
-            if cameras.setdefault(place, row["camera"]) != row["camera"]:
-                raise ValueError(f"{where}: {place!r} has two cameras")
+    table = Table(path)
+    key = next((name for name in ("file", "folder") if name in table.columns), None)
+    if key is None or "camera" not in table.columns:
+        raise ValueError(
+            f"{path}: needs the columns 'camera' and 'file' or 'folder', found {table.columns}"
+        )
+    for where, row in table.rows():
+        if not row[key] or not row["camera"]:
+            raise ValueError(f"{where}: '{key}' and 'camera' must not be empty")
+        try:
+            place = normalise_file_name(row[key])
+        except FileError as error:
+            raise ValueError(f"{where}: {error}") from error
+        if cameras.setdefault(place, row["camera"]) != row["camera"]:
+            raise ValueError(f"{where}: {place!r} has two cameras")
     return cameras

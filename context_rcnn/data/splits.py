@@ -9,6 +9,7 @@ from pathlib import Path
 from context_rcnn.data.fields import identifier, kind, load_json_object
 
 TRAIN, VAL = "train", "val"
+_BY_HASH = "hash of the camera"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +87,30 @@ def hash_splits(cameras: Iterable[str], val_fraction: float, seed: int) -> Split
     elif len(in_order) == 1:
         count = 0
     splits = {TRAIN: in_order[count:]} | ({VAL: in_order[:count]} if count else {})
-    return Splits(splits, source=f"hash of the camera, val_fraction={val_fraction}, seed={seed}")
+    return Splits(splits, source=f"{_BY_HASH}, val_fraction={val_fraction}, seed={seed}")
+
+
+def lopsided(splits: Splits, images: Mapping[str, int], val_fraction: float) -> list[str]:
+    """What to say about splits by hash that are far from what was asked for; mostly nothing.
+
+    Args:
+        splits: the splits.
+        images: number of usable images by split.
+        val_fraction: share of the cameras that was asked for.
+    """
+    total = sum(images.values())
+    if not splits.source.startswith(_BY_HASH) or not total or not val_fraction:
+        return []
+    share = images.get(VAL, 0) / total
+    if abs(share - val_fraction) <= val_fraction / 2:
+        return []
+    counts = ", ".join(f"{name} {count}" for name, count in sorted(images.items()))
+    cameras = sum(map(len, splits.cameras.values()))
+    return [
+        f"the split by cameras is lopsided ({counts}; {val_fraction:.0%} for {VAL} was asked for, "
+        f"{cameras} cameras are few or unequal): choose cameras with --splits_file, or another "
+        "--seed"
+    ]
 
 
 def _camera_names(members: object, where: str) -> list[str]:

@@ -144,6 +144,11 @@ def format_cameras_found(records: Mapping[str, Iterable[ImageRecord]]) -> str:
     return console.table(rows)
 
 
+def format_notes(notes: dict[str, int]) -> str:
+    """Notes as words."""
+    return format_counts({name.replace("_", " "): count for name, count in notes.items()})
+
+
 def format_counts(counts: dict[str, int]) -> str:
     """Aligned lines "name  count", or "none"."""
     return console.table([name, str(count)] for name, count in counts.items()) or "none"

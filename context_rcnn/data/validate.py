@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from context_rcnn.data import console
 from context_rcnn.data.archive import ArchiveOptions, read_archive
 from context_rcnn.data.failures import Failure
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.prepare import prepare
 from context_rcnn.data.records import ImageRecord
-from context_rcnn.data.summary import Summary, format_camera_table, format_counts
+from context_rcnn.data.splits import lopsided
+from context_rcnn.data.summary import Summary, format_camera_table, format_counts, format_notes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,7 @@ class ValidationReport:
         notes: Counts of what was noticed but cost nothing.
         splits: Images that can be used, by split.
         label_map: Class ids by name.
+        warnings: What to look at.
     """
 
     summary: Summary
@@ -34,6 +37,7 @@ class ValidationReport:
     notes: dict[str, int]
     splits: dict[str, int]
     label_map: dict[str, int]
+    warnings: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def images_lost(self) -> int:
@@ -47,7 +51,9 @@ class ValidationReport:
             "splits": self.splits,
             "notes": self.notes,
             "label_map": self.label_map,
+            "warnings": self.warnings,
             **self.summary.to_dict(),
+            "failed": [dataclasses.asdict(failure) for failure in self.failures],
         }
 
     def to_json(self) -> str:
@@ -62,10 +68,23 @@ class ValidationReport:
             f"splits\n{format_counts(self.splits)}",
             f"failures\n{format_counts(facts['failures'])}",
             f"image changes\n{format_counts(facts['image_changes'])}",
-            f"notes\n{format_counts(self.notes)}",
+            f"notes\n{format_notes(self.notes)}",
+            *self._named(),
+            *(f"WARNING: {warning}" for warning in self.warnings),
             f"{usable}; {self.images_lost} cannot.",
         ]
         return "\n\n".join(sections) + "\n"
+
+    def _named(self) -> list[str]:
+        """A section with each file that cannot be used, and each folder that cannot be listed."""
+        lost = sorted((f for f in self.failures if f.lost in ("image", "folder")), key=_by_file)
+        if not lost:
+            return []
+        lines = (
+            f"  {console.shown(f.file or f.image_id)}: {f.reason}: {console.shown(f.detail)}"
+            for f in lost
+        )
+        return ["cannot be used\n" + "\n".join(lines)]
 
 
 def validate_archive(
@@ -115,7 +134,12 @@ def validate_archive(
         dict(sorted(archive.notes.items())),
         usable,
         archive.label_map,
+        lopsided(archive.splits, usable, archive_options.val_fraction),
     )
+
+
+def _by_file(failure: Failure) -> tuple[str, str]:
+    return failure.file, failure.image_id
 
 
 def _ordered_map(function: Callable, jobs: list, workers: int) -> Iterator:

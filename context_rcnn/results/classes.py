@@ -1,12 +1,12 @@
 """What a class is to other people's formats: an animal, a human or a vehicle, and which taxon."""
 
-import csv
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
 
 from context_rcnn.data import fields
+from context_rcnn.data.tables import Table
 
 Kind = Literal["animal", "human", "vehicle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -152,18 +152,14 @@ def read_taxa(path: str | Path) -> dict[str, str]:
         ValueError: With file and line, if a column or a value is missing or a class occurs twice.
     """
     taxa: dict[str, str] = {}
-    with Path(path).open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        if not {"class", "taxon"} <= set(table.fieldnames or ()):
+    table = Table(path)
+    if not {"class", "taxon"} <= set(table.columns):
+        raise ValueError(f"{path}: needs the columns 'class' and 'taxon', found {table.columns}")
+    for where, row in table.rows():
+        name, taxon = fields.text(row["class"]), fields.text(row["taxon"])
+        if name is None or taxon is None or name in taxa:
             raise ValueError(
-                f"{path}: needs the columns 'class' and 'taxon', found {table.fieldnames}"
+                f"{where}: 'class' and 'taxon' must not be empty, and a class may occur once"
             )
-        for row in table:
-            name, taxon = fields.text(row["class"]), fields.text(row["taxon"])
-            if name is None or taxon is None or name in taxa:
-                raise ValueError(
-                    f"{path}, line {table.line_num}: 'class' and 'taxon' must not be empty, "
-                    "and a class may occur once"
-                )
-            taxa[name] = taxon
+        taxa[name] = taxon
     return taxa

@@ -1,6 +1,5 @@
 """Where cameras stood and when: Camtrap DP's deployments, from a table that people fill in."""
 
-import csv
 import dataclasses
 import datetime
 import json
@@ -8,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from context_rcnn.data import fields
+from context_rcnn.data.tables import Table
 from context_rcnn.results.clock import CameraClock, iso
 from context_rcnn.results.order import CameraSpan
 
@@ -157,20 +157,14 @@ def read_deployments(
 
 def _rows(path: Path) -> Iterator[dict[str, str]]:
     """Rows with the place they stand at as `where`."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        columns = table.fieldnames or []
-        needed = ("deploymentID", "latitude", "longitude")
-        if lost := [column for column in needed if column not in columns]:
-            raise ValueError(
-                f"{path}: the columns {', '.join(lost)} are missing; the first line is {columns}. "
-                "Columns are separated by commas"
-            )
-        for row in table:
-            where = f"{path}, line {table.line_num}"
-            if None in row or None in row.values():
-                raise ValueError(f"{where}: not as many values as there are columns")
-            yield {name: value.strip() for name, value in row.items()} | {"where": where}
+    table = Table(path)
+    needed = ("deploymentID", "latitude", "longitude")
+    if lost := [column for column in needed if column not in table.columns]:
+        raise ValueError(
+            f"{path}: the columns {', '.join(lost)} are missing; the first line is {table.columns}"
+        )
+    for where, row in table.rows():
+        yield row | {"where": where}
 
 
 def _rows_of_cameras(

@@ -36,6 +36,8 @@ COLUMNS = (
     "failure",
 )
 SCORE_DIGITS = 5
+MARK = "\N{ZERO WIDTH NO-BREAK SPACE}"
+"""The byte-order mark, without which Excel takes UTF-8 for something else."""
 # What spreadsheets run, plain and full-width; the apostrophe itself, so that it can be undone.
 _RUNS = tuple("=+-@\t\r\n＝＋－＠'")  # noqa: RUF001
 
@@ -45,6 +47,7 @@ class TableWriter:
 
     def __init__(self, file: TextIO, classes: Classes):
         self._classes = classes
+        file.write(MARK)
         self._table = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         self._table.writerow(COLUMNS)
 
@@ -96,7 +99,7 @@ def read_table(path: str | Path, label_map: dict[int, str]) -> Iterator[ImageRes
         ValueError: Naming the file, if its columns are not those written here.
     """
     ids = {name: i for i, name in label_map.items()}
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
         rows = csv.DictReader(file)
         if tuple(rows.fieldnames or ()) != COLUMNS:
             raise ValueError(f"{path}: needs the columns {', '.join(COLUMNS)}")

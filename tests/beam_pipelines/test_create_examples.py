@@ -299,7 +299,9 @@ def test_a_bare_folder_is_written_without_labels(tmp_path, capsys):
         "b/z.png",
     ]
     assert {record["image/width"][0] for record in records} == {32}
-    assert "WARNING: no image has boxes" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "WARNING: no image has boxes" in out and "next: train" not in out
+    assert f"context-rcnn remember --examples={output_dir}" in out
 
 
 def test_no_usable_image_is_a_failed_run_that_says_so(tmp_path, capsys):

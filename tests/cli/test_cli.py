@@ -77,9 +77,19 @@ def test_validate_names_what_is_damaged(capsys, tmp_path):
     (tmp_path / "cam").mkdir()
     Image.new("RGB", (40, 30)).save(tmp_path / "cam" / "good.jpg")
     (tmp_path / "cam" / "bad.jpg").write_bytes(b"\xff\xd8\xff no")
-    status, out, _ = run(capsys, "validate", f"--input_folder={tmp_path}")
+    (tmp_path / "cam" / ".hidden").write_bytes(b"")
+    status, out, _ = run(
+        capsys, "validate", f"--input_folder={tmp_path}", f"--json={tmp_path}/report.txt"
+    )
     assert status == 0
     assert "1 of 2 images can be used; 1 cannot" in out and "unreadable" in out
+    assert "  cam/bad.jpg: unreadable: not an image file" in out
+    assert "WARNING: the split by cameras is lopsided (train 1;" in out
+    failed = json.loads((tmp_path / "report.txt").read_text())["failed"]
+    assert {f["file"]: f["reason"] for f in failed} == {
+        "cam/bad.jpg": "unreadable",
+        "cam/.hidden": "hidden",
+    }
 
 
 def test_an_archive_without_a_usable_image_is_a_failure(capsys, tmp_path):

@@ -183,6 +183,23 @@ def test_megadetector_boxes_are_for_training_only(archive, tmp_path):
     assert read.notes["megadetector_boxed"] == 1
 
 
+def test_detections_without_labels_are_refused_or_counted(archive, tmp_path):
+    with pytest.raises(ValueError, match="input_folder has no labels"):
+        ArchiveOptions(input_folder=str(tmp_path), megadetector_json="md.json")
+    images = [{"file": f"A/{i}.jpg", "detections": [DETECTION]} for i in range(5)]
+    results = tmp_path / "md.json"
+    results.write_text(json.dumps({"detection_categories": {"1": "animal"}, "images": images}))
+    read = read_archive(archive(megadetector_json=str(results), megadetector_splits=("train",)))
+    unlabelled = sum(
+        record.label_state == LabelState.UNLABELLED and record.camera == "A"
+        for record in read.records["train"]
+    )
+    assert read.notes["megadetector_found_but_no_label"] == unlabelled == 1
+
+
+DETECTION = {"category": "1", "conf": 0.95, "bbox": [0.1, 0.1, 0.5, 0.5]}
+
+
 def test_detections_for_a_split_that_is_not_there_are_an_error(archive):
     with pytest.raises(ValueError, match="no split is named test; there are train, val"):
         read_archive(archive(megadetector_json="any.json", megadetector_splits=("test",)))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from context_rcnn.data.splits import Splits, hash_splits, read_splits
+from context_rcnn.data.splits import Splits, hash_splits, lopsided, read_splits
 
 CAMERAS = [f"camera {i}" for i in range(400)]
 
@@ -74,3 +74,25 @@ def test_one_camera_is_for_training_and_no_fraction_gives_no_validation():
     assert set(hash_splits(CAMERAS, 0.0, 0).cameras) == {"train"}
     with pytest.raises(ValueError, match="val_fraction"):
         hash_splits(CAMERAS, 1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("images", "fraction", "warned"),
+    [
+        ({"train": 80, "val": 20}, 0.2, False),
+        ({"train": 70, "val": 30}, 0.2, False),
+        ({"train": 60, "val": 26}, 0.2, True),
+        ({"train": 60}, 0.2, True),
+        ({"train": 95, "val": 5}, 0.2, True),
+        ({"train": 60}, 0.0, False),
+        ({}, 0.2, False),
+    ],
+)
+def test_a_lopsided_split_is_said_with_its_counts(images, fraction, warned):
+    splits = hash_splits(["a", "b", "c"], fraction, 0)
+    said = lopsided(splits, images, fraction)
+    assert bool(said) == warned
+    if warned:
+        assert f"train {images['train']}" in said[0] and "3 cameras" in said[0]
+    chosen = Splits({"train": ["a"], "val": ["b"]}, "a file")
+    assert not lopsided(chosen, images, fraction), "somebody chose them"

@@ -483,7 +483,7 @@ def test_mistakes_in_deployments_are_named(write, change, message):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        ("deploymentID;latitude;longitude\nloc_33;1;2\n", "latitude, longitude are missing"),
+        ("deploymentID|latitude|longitude\nloc_33;1;2\n", "latitude, longitude are missing"),
         ("deploymentID,latitude,longitude\nloc_33,1\n", "line 2: not as many values"),
         (
             "deploymentID,locationID,latitude,longitude\nd,loc_33,1,2\nd,loc_33,1,2\n",

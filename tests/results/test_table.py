@@ -22,7 +22,7 @@ def write(make_journal, tmp_path):
 
 
 def test_a_row_a_detection_and_a_row_an_image_without(write, small_run):
-    with write(small_run).open(newline="", encoding="utf-8") as file:
+    with write(small_run).open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS
     assert [(row["file"], row["result"], row["class"], row["kind"]) for row in rows] == [
@@ -67,7 +67,7 @@ def test_no_cell_starts_like_a_formula(write, start):
     name = f"{start}HYPERLINK(1).jpg"
     image = ImageResult(name, name, camera=f"{start}cam", burst=f"{start}b", width=1, height=1)
     path = write([image])
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         row = list(csv.DictReader(file))[0]
     for cell in (row["file"], row["image_id"], row["camera"], row["burst"]):
         assert cell.startswith("'")
@@ -103,3 +103,7 @@ def test_other_tables_are_refused(tmp_path):
     (tmp_path / "other.csv").write_text("file,species\n")
     with pytest.raises(ValueError, match="other.csv: needs the columns"):
         list(read_table(tmp_path / "other.csv", {}))
+
+
+def test_excel_is_told_that_it_is_utf_8(write, small_run):
+    assert write(small_run).read_bytes().startswith(b"\xef\xbb\xbf")

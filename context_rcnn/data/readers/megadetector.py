@@ -102,6 +102,8 @@ def _box_one(
     record: ImageRecord, results: MegaDetectorResults, min_score: float, counts: Counter
 ) -> ImageRecord:
     if record.label_state != LabelState.IMAGE_LEVEL:
+        if record.label_state == LabelState.UNLABELLED and results.animals.get(record.file_name):
+            counts["found_but_no_label"] += 1
         return record
     if len(record.class_names) != 1:
         counts["several_classes"] += 1

@@ -21,7 +21,7 @@ from context_rcnn.evaluation.repeat_detections import (
     find_repeat_detections,
 )
 from context_rcnn.results.atomic import Transaction
-from context_rcnn.results.table import as_text
+from context_rcnn.results.table import MARK, as_text
 from context_rcnn.runners.folder.table import DETECTED, ImageTable
 from context_rcnn.runners.folder.words import BACKGROUND
 
@@ -150,7 +150,9 @@ def write_table(
 ) -> None:
     """A CSV file of suspicious places; the last column says whether they are suspects."""
     with Transaction() as files:
-        rows = csv.writer(files.open(path), lineterminator="\n")
+        file = files.open(path)
+        file.write(MARK)
+        rows = csv.writer(file, lineterminator="\n")
         rows.writerow(COLUMNS)
         for place, verdict in zip(places, verdicts, strict=True):
             y1, x1, y2, x2 = place.box

@@ -23,11 +23,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from context_rcnn.data.images import ImageOptions, check_image, read_file
 from context_rcnn.data.paths import FileError
+from context_rcnn.data.tables import Table
 from context_rcnn.data.timestamps import format_timestamp
 from context_rcnn.data.walk import OWN_FOLDER
 from context_rcnn.evaluation.repeat_detections import overlap
 from context_rcnn.results.atomic import Transaction
-from context_rcnn.results.table import as_text, from_text
+from context_rcnn.results.table import MARK, as_text, from_text
 from context_rcnn.runners.folder.repeats import Place
 from context_rcnn.runners.folder.words import BACKGROUND, NEW, REAL
 
@@ -118,7 +119,9 @@ def show(
         _draw(place, name, root, options).save(folder / picture, "JPEG", quality=88)
         shown.append(Shown(picture, place.camera, name, place.box, place.images, place.best_file))
     with Transaction() as files:
-        table = csv.writer(files.open(folder / TABLE), lineterminator="\n")
+        file = files.open(folder / TABLE)
+        file.write(MARK)
+        table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
         for known in shown:
             names = (as_text(known.camera), as_text(known.class_name))
@@ -129,15 +132,16 @@ def _read(folder: Path) -> list[Shown]:
     path = folder / TABLE
     if not path.exists():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        if tuple(table.fieldnames or ()) != COLUMNS:
-            raise ValueError(
-                f"{path}: the columns are {table.fieldnames}, expected {', '.join(COLUMNS)}; "
-                f"delete the folder {folder} to review again"
-            )
+    again = f"delete the folder {folder} to review again"
+    table = Table(path)
+    if tuple(table.columns) != COLUMNS:
+        raise ValueError(
+            f"{path}: the columns are {table.columns}, expected {', '.join(COLUMNS)}; {again}"
+        )
+    shown = []
+    for where, row in table.rows():
         try:
-            return [
+            shown.append(
                 Shown(
                     os.path.basename(row["picture"]),
                     from_text(row["camera"]),
@@ -151,13 +155,10 @@ def _read(folder: Path) -> list[Shown]:
                     int(row["images"]),
                     from_text(row["file"]),
                 )
-                for row in table
-            ]
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path}, line {table.line_num}: {error}; delete the folder {folder} to review "
-                "again"
-            ) from error
+            )
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}; {again}") from error
+    return shown
 
 
 def _draw(place: Place, class_name: str, root: str, options: ImageOptions) -> Image.Image:

@@ -86,7 +86,8 @@ def test_other_images_are_left_alone(read, state):
     boxes = (Box(1, 2, 3, 4, "deer"),) if state is LabelState.BOXES else ()
     record = ImageRecord("a", "a.jpg", "A", label_state=state, boxes=boxes)
     results = read({"file": "a.jpg", "detections": [detection()]})
-    assert box_image_labels([record], results) == ([record], {})
+    counted = {"found_but_no_label": 1} if state is LabelState.UNLABELLED else {}
+    assert box_image_labels([record], results) == ([record], counted)
 
 
 def test_the_animal_category_is_found_by_name_and_paths_are_normalised(read):

@@ -123,7 +123,7 @@ def test_all_formats_say_it_and_pass_their_validators(
     detect(photos, outputs=outputs, results=results)
     total = 20 + len(hostile)
 
-    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len({row["file"] for row in rows}) == total
     assert sum(row["result"] == "failure" for row in rows) == 7
@@ -307,7 +307,7 @@ def test_videos_among_photographs_are_results_of_the_same_file(
     assert found["north/clip.avi"]["frames_processed"] == [0, 2, 4]
     assert found["south/broken.mp4"]["failure"] and len(found) == 22
     assert summary.images == 20 + 3 + 1 and summary.failed == 1
-    with (tmp_path / "table.csv").open(newline="", encoding="utf-8") as file:
+    with (tmp_path / "table.csv").open(newline="", encoding="utf-8-sig") as file:
         cameras = {row["file"]: row["camera"] for row in csv.DictReader(file)}
     assert cameras["north/clip.avi/000001000.jpg"] == "north"
     assert cameras["south/broken.mp4"] == "south"

@@ -53,7 +53,7 @@ def suspects(tmp_path):
 
 
 def table(tmp_path):
-    with (tmp_path / "repeats.csv").open(newline="") as file:
+    with (tmp_path / "repeats.csv").open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -110,7 +110,7 @@ def test_a_review_negates_only_what_a_person_left_there(run, tmp_path):
     assert "4 are new, and still to be reviewed" in said
     pictures = sorted((tmp_path / PICTURES).glob("*.jpg"))
     assert len(pictures) == 4
-    with (tmp_path / PICTURES / "places.csv").open() as file:
+    with (tmp_path / PICTURES / "places.csv").open(encoding="utf-8-sig") as file:
         shown = {row["picture"]: (row["camera"], row["class"]) for row in csv.DictReader(file)}
     assert set(shown) == {path.name for path in pictures}
     real = next(p for p in pictures if shown[p.name] == ("a", "bobcat"))

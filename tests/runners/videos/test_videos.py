@@ -135,7 +135,7 @@ def test_all_formats_have_every_frame(clips, detect, fakes, tmp_path):
     from pycocotools.coco import COCO
 
     _, summary, said = detect(clips)
-    rows = list(csv.DictReader((tmp_path / "results.csv").open(newline="", encoding="utf-8")))
+    rows = list(csv.DictReader((tmp_path / "results.csv").open(newline="", encoding="utf-8-sig")))
     assert len({row["file"] for row in rows}) == 26 and len(rows) == 52
     assert {row["burst"] for row in rows} >= {"gate/a.avi", "val/ILSVRC2015_val_00000000"}
     assert "gate/a.avi/000000300.jpg" in {row["file"] for row in rows}
@@ -151,7 +151,7 @@ def test_all_formats_have_every_frame(clips, detect, fakes, tmp_path):
 def test_what_is_written_is_read_again(clips, detect, tmp_path):
     detect(clips)
     results = read_megadetector_results(tmp_path / "results.json")
-    with (tmp_path / "results.csv").open(newline="", encoding="utf-8") as file:
+    with (tmp_path / "results.csv").open(newline="", encoding="utf-8-sig") as file:
         assert [i.file for i in results.images] == list(
             dict.fromkeys(row["file"] for row in csv.DictReader(file))
         )

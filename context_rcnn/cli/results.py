@@ -41,7 +41,7 @@ def _results(args: argparse.Namespace, rest: list[str]) -> int:
     from context_rcnn.results.join import find_journals, join_journals
     from context_rcnn.results.write import write_results
     from context_rcnn.runners.engine.progress import on_terminal
-    from context_rcnn.runners.engine.words import on_results
+    from context_rcnn.runners.engine.words import on_package, on_results
 
     others = (args.csv, args.coco, args.speciesnet, args.camtrap_dp)
     if not args.output and not any(others):
@@ -56,6 +56,8 @@ def _results(args: argparse.Namespace, rest: list[str]) -> int:
             journal = join_journals(journals, os.path.join(folder, "journal.jsonl"))
         summary = write_results(journal, wanted, how, progress=on_terminal())
     print(on_results(summary, how.typical_threshold, filter(None, (args.output, *others))))
+    for line in on_package(summary):
+        print(line)
     return 0 if summary.images > summary.failed else 1
 
 
@@ -167,10 +169,13 @@ def add_image_formats(parser: argparse.ArgumentParser) -> None:
 def options(args: argparse.Namespace):
     """How results are written; flags that a verb does not have are at their defaults."""
     from context_rcnn.results.classes import read_taxa
+    from context_rcnn.results.clock import CameraClock
     from context_rcnn.results.options import CamtrapOptions, Options
 
     how = {"min_score": args.threshold, "native_categories": args.native_categories}
     if "camtrap_dp" in args:
+        if args.timezone:
+            CameraClock(args.timezone)  # a wrong one is refused, whatever is written
         camtrap = CamtrapOptions(
             args.deployments,
             args.timezone,

@@ -42,6 +42,7 @@ PROPOSALS = (
     tf.TensorSpec([None, None, 4], tf.float32, "proposals"),
     tf.TensorSpec([None, None], tf.float32, "proposal_scores"),
 )
+_NOT_GIVEN = -1  # in place of `valid_context_size`
 ATTENDED = 50
 """Entries that an explained detection names."""
 STATE = "state_"
@@ -219,7 +220,7 @@ class ServedDetector(tf.Module):
             # Stands for a memory that is not given. One entry rather than none, because TensorFlow
             # Serving cannot pad what is empty when it makes one batch of several requests.
             nothing = tf.zeros([features.shape[0] or 1, 1, self._entry_size])
-            unknown = tf.fill([size.shape[0] or 1], -1)
+            unknown = tf.fill([size.shape[0] or 1], _NOT_GIVEN)
             call_with_memory.__defaults__ = (nothing, unknown)
         return _function(call_with_memory, spec, *side_inputs)
 
@@ -299,6 +300,11 @@ class ServedDetector(tf.Module):
         features = _with_rows("context_features", features, images)
         size = _with_rows("valid_context_size", size, images)
         filled = tf.reduce_any(features != 0.0, axis=[1, 2])
+        _check(
+            tf.reduce_all((size >= 0) | (size == _NOT_GIVEN)),
+            "valid_context_size is negative; it says how many entries count:",
+            size,
+        )
         _check(
             tf.reduce_all((size >= 0) | ~filled),
             "context_features was given without valid_context_size, which says how many count",

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from context_rcnn.data.failures import Failure
 from context_rcnn.results.atomic import Transaction
+from context_rcnn.results.camtrap_dp import STAGE as CAMTRAP_STAGE
 from context_rcnn.results.camtrap_dp import CamtrapDpWriter
 from context_rcnn.results.classes import Classes
 from context_rcnn.results.coco import CocoWriter
@@ -68,6 +69,7 @@ class Summary:
         suspect: number of other detections that are suspected background.
         counts: `superseded` lines of the journal, `below_min_score` detections, `boxes_clipped`.
         failures: number of reported failures, by stage and reason.
+        not_packaged: number of images that the Camtrap DP has no place for, by reason.
         unlisted: number of folders that could not be listed, so that something may be missing.
     """
 
@@ -78,6 +80,7 @@ class Summary:
     detections: Counter = dataclasses.field(default_factory=Counter)
     counts: Counter = dataclasses.field(default_factory=Counter)
     failures: Counter = dataclasses.field(default_factory=Counter)
+    not_packaged: Counter = dataclasses.field(default_factory=Counter)
     unlisted: int = 0
 
 
@@ -149,6 +152,8 @@ def _reporter(files: Transaction, outputs: Outputs, summary: Summary, journal: P
 
     def report(failure: Failure) -> None:
         summary.failures[f"{failure.stage}: {failure.reason}"] += 1
+        if failure.stage == CAMTRAP_STAGE and failure.lost == "image":
+            summary.not_packaged[failure.reason] += 1
         if failures is not None:
             failures.write(failure.to_json() + "\n")
 

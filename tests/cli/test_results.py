@@ -26,6 +26,14 @@ def categories(path):
     return json.loads(path.read_text())["detection_categories"]
 
 
+def test_an_unknown_time_zone_is_always_refused(capsys, tmp_path):
+    from context_rcnn import cli
+
+    flags = [str(tmp_path), "--timezone=Mars", f"--csv={tmp_path}/t.csv"]
+    assert cli.main(["results", *flags]) == 2
+    assert "timezone 'Mars' is not known" in capsys.readouterr().err
+
+
 def test_without_an_output_it_writes_results_json_where_the_command_is_given(
     journal, tmp_path, capsys
 ):

@@ -85,6 +85,8 @@ def test_half_a_memory_is_refused(serve, same_size, entries):
         model(pixels, entries[0][:2])
     with pytest.raises(tf.errors.InvalidArgumentError, match="without context_features"):
         model(pixels, valid_context_size=tf.constant([1, 1]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="valid_context_size is negative"):
+        model(pixels, entries[0][:2], tf.constant([3, -5]))
 
 
 def test_outputs_are_those_of_the_api(trained, same_size):

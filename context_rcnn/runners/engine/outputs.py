@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import tempfile
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def refuse_strangers(outputs: Outputs, ours: Collection[str], overwrite: bool) -
             f"{', '.join(strangers)}: exists already, and is not of this run. Choose another "
             "name, or use --overwrite to replace it when the results are ready"
         )
+
+
+def check_writable(outputs: Outputs) -> None:
+    """Finds out now, not after hours, whether the files can be written.
+
+    Raises:
+        ValueError: If the folder of one cannot be written to.
+    """
+    for path in files_of(outputs):
+        folder = os.path.dirname(path)
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ValueError(
+                f"{path} cannot be written ({error.strerror or error}): choose another place for "
+                "the results with -o FILE"
+            ) from error
 
 
 def write_all(

@@ -30,8 +30,14 @@ def begin_state(folder: str | Path, kind: str, signature: str, *, restart: bool 
         ValueError: If there is something that no run of this kind began. It is left as it is.
     """
     folder = check_state(folder, kind, signature)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / OWN_FOLDER).touch()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / OWN_FOLDER).touch()
+    except OSError as error:
+        raise ValueError(
+            f"{folder} cannot be written ({error.strerror or error}): choose another place for the "
+            "results with -o FILE, and for the state with --state_dir DIR"
+        ) from error
     if restart:
         inside = [path for path in folder.iterdir() if path.name != OWN_FOLDER]
         for path in sorted(inside, key=lambda path: (path.name == signature, path.name)):

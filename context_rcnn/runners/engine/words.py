@@ -2,7 +2,15 @@
 
 from collections.abc import Iterable
 
+from context_rcnn.data.failures import Reason
 from context_rcnn.results.write import Summary
+
+_WHY_NOT_PACKAGED = {
+    Reason.UNDATED: "have no date",
+    Reason.NO_CAMERA: "have no camera",
+    Reason.BAD_DATE: "were taken outside of every deployment of their camera",
+    Reason.BAD_FIELD: "have a name that the standard does not allow",
+}
 
 
 def on_results(summary: Summary, threshold: float, files: Iterable[object]) -> str:
@@ -20,6 +28,18 @@ def on_results(summary: Summary, threshold: float, files: Iterable[object]) -> s
     if reasons := by_reason(summary):
         lines.append(f"problems: {reasons}")
     return "\n".join([*lines, *written(files)])
+
+
+def on_package(summary: Summary) -> list[str]:
+    """What the Camtrap DP lacks, and why; nothing if it has every image."""
+    number = sum(summary.not_packaged.values())
+    if not number:
+        return []
+    reasons = ", ".join(
+        f"{_WHY_NOT_PACKAGED.get(reason, str(reason))} ({count:,})"
+        for reason, count in summary.not_packaged.most_common()
+    )
+    return [f"{number:,} images are NOT in the Camtrap DP package, because they {reasons}"]
 
 
 def found_and_empty(summary: Summary, threshold: float) -> str:

@@ -32,7 +32,7 @@ def tell_work(
             f"{images - new:,} images were detected before; their results stay if the memory of "
             "their camera stays"
         )
-    if max(new, to_remember) < _WORTH_MEASURING:
+    if max(new, to_remember) < _WORTH_MEASURING and not options.dry_run:
         return
     remembering, detecting = _seconds_an_image(options, model, settings, table, workers)
     seconds = remembering * to_remember + detecting * new

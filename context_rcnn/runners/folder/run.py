@@ -38,10 +38,15 @@ from context_rcnn.runners.engine.model import (
     check_takes_images,
     header_of,
 )
-from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
+from context_rcnn.runners.engine.outputs import (
+    check_writable,
+    files_of,
+    refuse_strangers,
+    write_all,
+)
 from context_rcnn.runners.engine.progress import bar as stage
 from context_rcnn.runners.engine.state import FAILURES, JOURNAL, begin_state, check_state
-from context_rcnn.runners.engine.words import on_results
+from context_rcnn.runners.engine.words import on_package, on_results
 from context_rcnn.runners.folder import explain as explaining
 from context_rcnn.runners.folder import repeats, review, words
 from context_rcnn.runners.folder.clips import CLIPS, detect_clips, find_clips, results_of
@@ -85,6 +90,8 @@ def detect_folder(
         with _state(options) as state, ImageTable(state / TABLE, header) as table:
             replace = options.overwrite or options.restart
             refuse_strangers(options.outputs, table.outputs(), replace)
+            if not options.dry_run:
+                check_writable(options.outputs)
             return _run(options, model, settings, namer, table, say)
     except sqlite3.Error as error:
         raise ValueError(
@@ -181,6 +188,8 @@ def _run(
         say(words.on_places(options, verdicts))
     if locked:
         say(locked)
+    for line in on_package(summary):
+        say(line)
     return dataclasses.replace(summary, unlisted=len(looked.passed.unlisted))
 
 

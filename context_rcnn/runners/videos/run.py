@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,12 @@ from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import check_model, grey_image
 from context_rcnn.runners.engine.files import not_listed
 from context_rcnn.runners.engine.model import header_of, video_stream
-from context_rcnn.runners.engine.outputs import files_of, refuse_strangers, write_all
+from context_rcnn.runners.engine.outputs import (
+    check_writable,
+    files_of,
+    refuse_strangers,
+    write_all,
+)
 from context_rcnn.runners.engine.progress import bar as stage
 from context_rcnn.runners.engine.state import FAILURES, JOURNAL
 from context_rcnn.runners.videos.find import Video, find_videos, measure
@@ -74,6 +80,8 @@ def detect_folder_of_videos(
     passed = PassedOver([*files_of(options.outputs), *state.outputs])
     videos = find_videos(options.root, passed, options.frames)
     refuse_strangers(options.outputs, state.outputs, options.overwrite or options.restart)
+    if not options.dry_run:
+        check_writable(options.outputs)
     measured = look_at(options, videos, state, "1/3 Look")
     say(on_videos(measured, options.root, None if options.dry_run else _MOST_VIDEOS))
     if len(measured) < len(videos):
@@ -83,6 +91,11 @@ def detect_folder_of_videos(
     if model.has_memory:
         say("the model's memory of cameras is not used: videos have none")
     if options.dry_run:
+        frames = sum(video.frames for video in measured)
+        seconds = frames * _seconds_a_frame(options, model)
+        say(
+            f"about {tqdm.format_interval(seconds)} (h:mm:ss) for {frames:,} frames on this machine"
+        )
         say("This was a dry run. Run the command without --dry_run to detect in the videos.")
         return None
 
@@ -117,6 +130,24 @@ def look_at(
     return measured
 
 
+def _seconds_a_frame(options: VideoOptions, model: VideoModel) -> float:
+    """Measured on a grey frame; the first call is slower and does not count."""
+    seconds = 0.0
+    for _ in range(2):
+        since = time.perf_counter()
+        _check(options, model)
+        seconds = time.perf_counter() - since
+    return seconds / options.batch_size
+
+
+def _check(options: VideoOptions, model: VideoModel) -> None:
+    """Runs the model once."""
+    if video_stream(model.description) is None:
+        check_model(model, None, options.batch_size)
+    else:
+        check_video_model(model, grey_image(), options.batch_size)
+
+
 def detect_new(
     options: VideoOptions,
     model: VideoModel,
@@ -134,10 +165,7 @@ def detect_new(
         name: name of the stage.
     """
     needs = video_stream(model.description)
-    if needs is None:
-        check_model(model, None, options.batch_size)
-    else:
-        check_video_model(model, grey_image(), options.batch_size)
+    _check(options, model)
     stop = threading.Event()
 
     def opened(video: Video) -> OpenVideo:

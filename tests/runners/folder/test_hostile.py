@@ -120,7 +120,12 @@ def test_all_formats_say_it_and_pass_their_validators(
         )
     }
     results = Options(camtrap=CamtrapOptions(deployments, "+01:00"))
-    detect(photos, outputs=outputs, results=results)
+    _, summary, said = detect(photos, outputs=outputs, results=results)
+    missing = sum(summary.not_packaged.values())
+    last = said.splitlines()[-1]
+    assert last.startswith(f"{missing} images are NOT in the Camtrap DP package, because they have")
+    with (tmp_path / "camtrap/media.csv").open(newline="", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) + missing == 20 + len(hostile)
     total = 20 + len(hostile)
 
     with (tmp_path / "table.csv").open(newline="", encoding="utf-8-sig") as file:

@@ -251,6 +251,7 @@ def test_what_is_missing_is_said_before_anything_takes_long(photos, detect, fake
 
 def test_a_dry_run_shows_cameras_and_time_and_stops(photos, detect, fakes, tmp_path):
     fakes.write_photos(photos, ["north"], count=90, first=10)
+    assert "seconds per image" in detect(photos / "south", dry_run=True, name="few")[2]
     _, summary, said = detect(photos, dry_run=True)
     assert summary is None and not (tmp_path / "results.json").exists()
     assert "110 images of 2 cameras" in said and "seconds per image" in said and "dry run" in said
@@ -275,6 +276,23 @@ def test_a_dry_run_writes_nothing(photos, detect, fakes, tmp_path, monkeypatch):
 
 def everything(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("what", ["state", "results"])
+def test_a_folder_that_cannot_be_written_says_what_to_give(photos, detect, monkeypatch, what):
+    import errno
+    import pathlib
+    import tempfile
+
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    if what == "state":
+        monkeypatch.setattr(pathlib.Path, "mkdir", refuse)
+    else:
+        monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(ValueError, match=r"Read-only file system\): choose another .* -o FILE"):
+        detect(photos)
 
 
 def test_a_state_in_use_is_said_to_be(photos, detect, tmp_path, fakes):

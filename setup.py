@@ -34,13 +34,14 @@ EXTRAS = {
         "and platform_machine != 'aarch64'",
     ],
     "beam": ["apache-beam>=2.60"],
+    "reid": ["scipy>=1.13", "scikit-learn>=1.4"],
     "camtrapdp": ["frictionless>=5.16"],
     "heic": ["pillow-heif>=0.22"],
     "gpu": ["tensorflow[and-cuda]>=2.20,<2.21"],
     "test": ["pytest>=8", "pytest-xdist>=3.8", "hypothesis>=6.100", "ruff>=0.6", "mypy>=2"],
 }
 EXTRAS["all"] = [
-    line for name in ("train", "beam", "camtrapdp", "heic", "test") for line in EXTRAS[name]
+    line for name in ("train", "beam", "reid", "camtrapdp", "heic", "test") for line in EXTRAS[name]
 ]
 
 HERE = pathlib.Path(__file__).parent

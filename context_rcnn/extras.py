@@ -60,6 +60,10 @@ EXTRAS = {
         windows=False,
     ),
     "beam": Extra("examples, remember, features, bank copy", {"apache_beam": "apache-beam"}),
+    "reid": Extra(
+        "simulate tracklets; the `.mat` files of MARS and iLIDS-VID; pictures of features",
+        {"scipy": "scipy", "sklearn": "scikit-learn"},
+    ),
     "camtrapdp": Extra(
         "`frictionless validate` for Camtrap DP packages", {"frictionless": "frictionless"}
     ),

@@ -149,14 +149,9 @@ def main(argv: list[str]) -> None:
 
 def first_damage(config) -> str | None:
     """The first thing that cannot be read in the run's input, or None."""
-    from context_rcnn.data import damage
-    from context_rcnn.data import input as input_lib
+    from context_rcnn.tasks.task import task_class
 
-    paths = (config.task.train_data.input_path, config.task.validation_data.input_path)
-    for path in filter(None, paths):
-        for problem in damage.find_damage(input_lib.find_files(path)):
-            return problem
-    return None
+    return next(iter(task_class(config.task).find_damage(config.task)), None)
 
 
 if __name__ == "__main__":

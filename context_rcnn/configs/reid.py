@@ -1,6 +1,7 @@
 """Settings of re-identification: who is who in tracklets, short videos of one person or animal."""
 
 import dataclasses
+from collections.abc import Sequence
 
 from official.core import config_definitions
 from official.modeling import hyperparams, optimization
@@ -123,7 +124,7 @@ class ReidTrainData(hyperparams.Config):
         erase_probability: probability that a rectangle of a clip is erased.
         erase_area: smallest and largest area of the rectangle, as shares of the image.
         erase_aspect: smallest ratio of its height to its width; the largest is the inverse.
-        shuffle_buffer_size: number of clips read ahead.
+        read_ahead: number of clips that are read ahead.
     """
 
     input_path: str = ""
@@ -136,7 +137,7 @@ class ReidTrainData(hyperparams.Config):
     erase_probability: float = 0.5
     erase_area: list[float] = dataclasses.field(default_factory=lambda: [0.02, 0.4])
     erase_aspect: float = 0.3
-    shuffle_buffer_size: int = 64
+    read_ahead: int = 64
 
     @property
     def global_batch_size(self) -> int:
@@ -174,7 +175,6 @@ class Ranking(hyperparams.Config):
         ranks: ranks at which a right answer counts.
         queries_in_gallery: whether queries are in the gallery too; `auto` follows the data set.
         re_rank: whether the gallery is ordered again by common neighbours (k-reciprocal encoding).
-        examples: number of queries on the contact sheet.
     """
 
     sampling: str = "restricted"
@@ -183,7 +183,6 @@ class Ranking(hyperparams.Config):
     ranks: list[int] = dataclasses.field(default_factory=lambda: [1, 5, 10, 20])
     queries_in_gallery: str = "auto"
     re_rank: bool = False
-    examples: int = 12
 
 
 @dataclasses.dataclass
@@ -213,26 +212,26 @@ class ReidTask(config_definitions.TaskConfig):
     init_checkpoint_modules: str = "backbone"
 
 
-MILESTONES = (70, 140, 210, 310, 410)  # epochs at which the release multiplies the rate by .3
+MILESTONES = (70, 140, 210, 310, 410)  # of 500 epochs: where the release multiplies the rate by .3
+LATE = (300, 400, 450)  # the same for a short training that starts from nothing
 WARMUP_EPOCHS = 10
 
 
 def adam(
-    learning_rate: float, steps_per_epoch: float, epochs: float = 500
+    learning_rate: float, steps_per_epoch: float, milestones: Sequence[int] = MILESTONES
 ) -> optimization.OptimizationConfig:
-    """Adam with the release's schedule: from a hundredth in ten epochs, and five drops to .3.
+    """Adam with the release's schedule of 500 epochs: ten from a hundredth, and drops to .3.
 
     The paper refers to the schedule of a training of 120 epochs, which would end learning early.
 
     Args:
         learning_rate: the highest rate.
         steps_per_epoch: steps in which every identity is seen once.
-        epochs: length of the training; the milestones keep their shares of it.
+        milestones: epochs at which the rate drops.
     """
-    scale = steps_per_epoch * epochs / 500
     # The library changes the rate after the step of a boundary, the release at it.
-    boundaries = [round(epoch * scale) - 1 for epoch in MILESTONES]
-    values = [learning_rate * 0.3**drops for drops in range(len(MILESTONES) + 1)]
+    boundaries = [round(epoch * steps_per_epoch) - 1 for epoch in milestones]
+    values = [learning_rate * 0.3**drops for drops in range(len(milestones) + 1)]
     return optimization.OptimizationConfig(
         {
             "optimizer": {"type": "adam", "adam": {"epsilon": 1e-8}},
@@ -243,7 +242,7 @@ def adam(
             "warmup": {
                 "type": "linear",
                 "linear": {
-                    "warmup_steps": round(WARMUP_EPOCHS * scale),
+                    "warmup_steps": round(WARMUP_EPOCHS * steps_per_epoch),
                     "warmup_learning_rate": learning_rate / 100,
                 },
             },
@@ -255,7 +254,7 @@ def adam(
 def psta() -> Experiment:
     """The paper's model on MARS: 625 identities, 78 steps an epoch, 500 epochs."""
     return Experiment(
-        task=ReidTask(),  # type: ignore[arg-type]  # an experiment of another task
+        task=ReidTask(),
         trainer=Trainer(
             train_steps=39_000,
             steps_per_loop=78,
@@ -289,6 +288,6 @@ def psta_tiny() -> Experiment:
         checkpoint_interval=steps // 4,
         validation_interval=steps,
         best_checkpoint_eval_metric="mAP",
-        optimizer_config=adam(1e-3, steps / 500),
+        optimizer_config=adam(1e-3, steps / 500, LATE),
     )
     return experiment

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Literal
 
-Lost = Literal["image", "annotation", "date", "folder", "nothing"]
+Lost = Literal["image", "annotation", "date", "folder", "tracklet", "nothing"]
 
 
 class Reason(str, enum.Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
@@ -52,6 +52,8 @@ class Reason(str, enum.Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
     # What a frozen extractor made of an image.
     UNDATED = "undated"
     NOT_FINITE = "not_finite"
+    # A tracklet.
+    NO_FRAMES = "no_frames"
     # The results of another detector.
     DETECTOR_FAILURE = "detector_failure"
     BAD_DETECTION = "bad_detection"

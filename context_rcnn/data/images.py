@@ -164,6 +164,18 @@ def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
     )
 
 
+def decode_rgb(data: bytes, options: ImageOptions) -> Image.Image:
+    """The upright RGB pixels of any supported image file; raises FileError."""
+    image = _open(data, options)
+    orientation = _orientation(image)
+    image, _ = _decode(image, data, options)
+    if image.mode != "RGB":
+        image = _to_rgb(image)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return ImageOps.exif_transpose(image) if orientation != 1 else image
+
+
 def read_clock(path: Path) -> int | None:
     """EXIF time of an image file as seconds; None if it has none or cannot be opened.
 

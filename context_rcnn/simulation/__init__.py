@@ -1,10 +1,11 @@
 """Synthetic cameras, written in the layouts of the public data sets.
 
 What lives here: the drawing of camera traps (`simulate_camera_traps`, COCO Camera Traps layout), of
-traffic cameras (`simulate_traffic`, CityCam layout) and of videos (`simulate_videos`, the layout of
-ImageNet VID) with NumPy and Pillow. The scenes are toys,
-but they contain what makes a memory useful: look-alikes that one frame cannot tell apart and other
-frames of the same camera can, still things that look like animals, habits, herds and timetables.
+traffic cameras (`simulate_traffic`, CityCam layout), of videos (`simulate_videos`, the layout of
+ImageNet VID) and of people (`simulate_tracklets`, the layout of MARS) with NumPy and Pillow; SciPy
+writes the matrices of MARS. The scenes are toys, but they contain what makes a memory useful:
+look-alikes that one frame cannot tell apart and other frames of the same camera can, still things
+that look like animals, habits, herds and timetables.
 
 What does not: reading those layouts. Files made here are read by the readers for the real data.
 
@@ -21,13 +22,22 @@ Modules, from the outside in:
   traffic        a set of traffic cameras: writes, counts
   traffic_flow   which vehicles are on the road, and when
   roads, vehicles   the road as the camera sees it; what drives there
+  people         tracklets of people, in the layout of MARS: plans, writes, counts
+  people_figures   how people are drawn, and what stands before them
   citycam, writers  XML and regions; folders, photographs, JSON
   settings, arguments  the settings with their help texts; fields, parsing, checks
   jobs, canvas   workers; small image operations
 """
 
 from context_rcnn.simulation.camera_traps import simulate_camera_traps
+from context_rcnn.simulation.people import simulate_tracklets
 from context_rcnn.simulation.traffic import simulate_traffic
 from context_rcnn.simulation.videos import open_film, simulate_videos
 
-__all__ = ["open_film", "simulate_camera_traps", "simulate_traffic", "simulate_videos"]
+__all__ = [
+    "open_film",
+    "simulate_camera_traps",
+    "simulate_tracklets",
+    "simulate_traffic",
+    "simulate_videos",
+]

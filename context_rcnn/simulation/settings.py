@@ -21,6 +21,7 @@ from context_rcnn.simulation.species import BY_NAME, WORLDS
 
 MAX_BURST = 10
 MAX_ROADS = 500
+MAX_PEOPLE = 9000  # numbers of four digits, with room for those who are nobody
 VIDEO_SPECIES = 10
 SCALES = ("flicker", "short", "long")
 
@@ -281,3 +282,36 @@ class VideoSettings:
     def lengths(self) -> tuple[int, int]:
         """The fewest and the most frames of a video."""
         return (self.frames, self.frames) if isinstance(self.frames, int) else self.frames
+
+
+@dataclass(frozen=True)
+class TrackletSettings:
+    """What `simulate_tracklets` simulates; each field has its help text."""
+
+    seed: int = setting(0, "seed of all random choices")
+    image_size: tuple[int, int] = setting((64, 128), "size of the frames, WIDTHxHEIGHT", image_size)
+    people: int = setting(300, "number of people to learn from")
+    test_people: int = setting(100, "number of people to find again")
+    cameras: int = setting(3, "number of cameras, each with its own light")
+    tracklets: int = setting(2, "number of tracklets of a person by a camera")
+    frames: int = setting(
+        30,
+        "average number of frames in a tracklet; the shortest has .4 of it, the longest 1.6 times "
+        "as many, and one in twenty tracklets is shorter than a clip",
+    )
+    distractors: int = setting(30, "number of tracklets of people who are not asked for")
+    junk: int = setting(15, "number of tracklets of no person")
+    occluded_fraction: float = setting(
+        0.7, "share of tracklets in which something stands before the person"
+    )
+
+    def __post_init__(self) -> None:
+        check_whole(self, 0, "seed", "distractors", "junk")
+        check_image_size(self.image_size, smallest=16)
+        check_whole(self, 1, "people", "test_people")
+        both = self.people + self.test_people
+        check("people", self.people, both <= MAX_PEOPLE, f"{MAX_PEOPLE} at most, with test_people")
+        check("cameras", self.cameras, self.cameras in range(2, 10), "in 2..9")
+        check("tracklets", self.tracklets, self.tracklets in range(1, 100), "in 1..99")
+        check("frames", self.frames, self.frames in range(3, 501), "in 3..500")
+        check_shares(self, "occluded_fraction")

@@ -1,11 +1,12 @@
-"""Puts simulated data on disk: output folders, photographs with EXIF times, JSON."""
+"""Puts simulated data on disk: output folders, photographs with EXIF times, JSON, matrices."""
 
 from __future__ import annotations
 
 import datetime
+import io
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,17 @@ def _marked_by(marker: Path) -> str | None:
 def write_json(path: Path, data: Any) -> None:
     """Writes JSON, the same bytes for the same data."""
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def write_matlab(path: Path, name: str, rows: Sequence[Sequence[int]]) -> None:
+    """Writes a matrix as a MATLAB 5 file, the same bytes for the same numbers; needs SciPy."""
+    import scipy.io
+
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {name: np.asarray(rows, np.float64)})
+    data = buffer.getvalue()
+    # The first 116 bytes are a text with the time of day.
+    path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + data[116:])
 
 
 def write_photo(

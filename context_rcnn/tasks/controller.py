@@ -83,11 +83,8 @@ class Controller(orbit.Controller):
             rate = (time.monotonic() - since) / (step - first)
         if not self._show_progress:
             return
-        parts = [
-            f"{name} {output[name]:.3f}"
-            for name in ("objectness", "proposal_boxes", "classes", "boxes")
-            if name in output
-        ]
+        others = ("training_loss", "learning_rate", "weight_penalty")
+        parts = [f"{name} {value:.3f}" for name, value in output.items() if name not in others]
         eta = int(rate * max(self._total_steps - step, 0))
         print(
             f"train  step {step}/{self._total_steps} ({100 * step // self._total_steps}%)  "

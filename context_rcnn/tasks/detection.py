@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -10,8 +10,8 @@ import tf_keras
 from official.core import task_factory
 
 from context_rcnn import configs
+from context_rcnn.data import damage, label_map, video_stream
 from context_rcnn.data import input as input_lib
-from context_rcnn.data import label_map, video_stream
 from context_rcnn.data.frames import FrameSampler
 from context_rcnn.detectors import checkpoints, freezing, hard_examples, losses, targets, vgg
 from context_rcnn.detectors.two_stage import by_class
@@ -100,6 +100,12 @@ class DetectionTask(Task):
         size = (temporal.describe()["memory"] or {}).get("entry_size") or COMPILED_ENTRIES
         bank = temporal_models.BankFacts("", size, temporal.extractor_hash)
         return cls(params, class_names=names, bank=bank)
+
+    @classmethod
+    def find_damage(cls, params: configs.DetectionTask) -> Iterator[str]:
+        paths = (params.train_data.input_path, params.validation_data.input_path)
+        for path in filter(None, paths):
+            yield from damage.find_damage(input_lib.find_files(path))
 
     def resolved_params(self) -> configs.DetectionTask:
         params = self.task_config.replace()

@@ -1,6 +1,7 @@
 """What the loop, the loader and the compile check ask of a task, whatever it learns."""
 
 import importlib
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -45,6 +46,11 @@ class Task(base_task.Task):
     def without_data(cls, params: config_definitions.TaskConfig, num_classes: int) -> "Task":
         """A task that reads nothing, to compile with: only shapes matter."""
         return cls(params)
+
+    @classmethod
+    def find_damage(cls, params: config_definitions.TaskConfig) -> Iterator[str]:
+        """What cannot be read in the inputs, one line each; asked for when a run has failed."""
+        return iter(())
 
     def resolved_params(self) -> config_definitions.TaskConfig:
         """The settings as a run keeps them: with what they took from the data."""

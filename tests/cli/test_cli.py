@@ -10,6 +10,7 @@ from context_rcnn import cli, extras
 from context_rcnn.simulation.arguments import shown
 from context_rcnn.simulation.settings import (
     CameraTrapSettings,
+    TrackletSettings,
     TrafficSettings,
     VideoSettings,
 )
@@ -62,11 +63,11 @@ def test_every_setting_of_a_simulation_has_a_flag(capsys, tmp_path):
              "flow_distances": [1, -1], "image_size": [96, 72]}  # fmt: skip
     assert {name: settings[name] for name in given} == given
     assert list((tmp_path / "a").rglob("000000_000001.flo"))
-    for kind in ("camera-traps", "traffic", "videos"):
+    for kind in ("camera-traps", "traffic", "videos", "tracklets"):
         _, text, _ = run(capsys, "simulate", kind, "--help")
         text = " ".join(text.split())
         settings = {"camera-traps": CameraTrapSettings, "traffic": TrafficSettings,
-                    "videos": VideoSettings}[kind]  # fmt: skip
+                    "videos": VideoSettings, "tracklets": TrackletSettings}[kind]  # fmt: skip
         for field in dataclasses.fields(settings):
             assert f"--{field.name}" in text and len(field.metadata["help"]) > 8
             if field.default is not False:

@@ -178,7 +178,9 @@ def multiply_adds(graph):
     return total / 1e9
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=() if row == "full" else pytest.mark.slow) for row in ROWS]
+)
 def test_a_row_of_table_1_has_the_papers_weights_and_products(row):
     changes, weights, cost, printed = ROWS[row]
     layer = psta.Aggregation(Psta(variant="released", **changes), NORM)
@@ -189,6 +191,7 @@ def test_a_row_of_table_1_has_the_papers_weights_and_products(row):
     assert abs(FRAMES_COST + multiply_adds(graph) - beta - printed) < 0.01 * printed
 
 
+@pytest.mark.slow
 def test_a_structure_of_one_stage_has_the_weights_of_one_stage():
     layer = psta.Aggregation(Psta(variant="released", structure="adjacent"), NORM)
     traced(layer, tf.TensorSpec([1, 8, 16, 8, 1024]))
@@ -227,6 +230,7 @@ def test_an_embedding_is_the_last_stage_behind_its_neck(model, clips):
     assert_close(model.embed(clips), expected, 1e-5)
 
 
+@pytest.mark.slow
 def test_the_whole_model_compiles_and_computes_the_same(model, clips):
     compiled = tf.function(model.embed, jit_compile=True)
     assert_close(compiled(clips), model.embed(clips))
@@ -292,6 +296,7 @@ def test_settings_that_do_not_fit_are_named(changes, message):
         psta.check_settings(Psta().replace(**changes))
 
 
+@pytest.mark.slow
 def test_any_power_of_two_of_frames_can_be_aggregated():
     for frames, stages in ((2, 1), (16, 4)):
         maps = maps_of([1, frames, 2, 1, 12])

@@ -8,7 +8,7 @@ import pytest
 
 import context_rcnn
 
-LISTING = ("memory_bank", "runners.engine", "runners.folder", "runners.videos")
+LISTING = ("memory_bank", "runners.engine", "runners.folder", "runners.reid", "runners.videos")
 
 
 @pytest.mark.parametrize("room", LISTING)

@@ -2,6 +2,7 @@
 
     detect   detect, watch, results    photographs through an exported model
     videos   videos, link              videos through an exported model
+    reid     reid ...                  who is who in tracklets
     report   report                    a page to show
     data     simulate, validate, examples
     train    train, convert, extractor, explain, export
@@ -9,8 +10,8 @@
     demo, doctor
 
 Each verb is one call into the rooms below, which are imported when the verb runs. The verbs of
-`detect`, `videos` and `report`, `simulate`, `validate`, `bank` and `doctor` need the core alone;
-`context_rcnn.extras` says what the others need.
+`detect`, `videos`, `reid` and `report`, `simulate`, `validate`, `bank` and `doctor` need the core
+alone; `context_rcnn.extras` says what the others need.
 """
 
 from context_rcnn.cli.parser import build_parser, main

@@ -194,10 +194,11 @@ def _explain(args: argparse.Namespace, rest: list[str]) -> int:
 def _add_export(verbs: argparse._SubParsersAction) -> None:
     export = verbs.add_parser(
         "export",
-        help="write a trained detector as a SavedModel, with its memory and extractor",
-        description="Writes the detector of a training run so that TensorFlow alone can run it "
+        help="write a trained model as a SavedModel, a detector with its memory and extractor",
+        description="Writes the model of a training run so that TensorFlow alone can run it "
         "(docs/serving.md). A detector with a long-term memory carries the extractor that fills "
-        "it, and works as a single-frame detector when it gets no memory.",
+        "it, and works as a single-frame detector when it gets no memory. A model of tracklets is "
+        "what `context-rcnn reid` needs.",
     )
     export.add_argument("--model_dir", required=True, help="folder of the training run")
     export.add_argument("--output_dir", required=True, help="folder to write")

@@ -25,11 +25,13 @@ from context_rcnn.data import label_map
 from context_rcnn.export import detection_api
 from context_rcnn.export.exported import DESCRIPTION, FORMAT, FORMAT_VERSION, SAVED_MODEL
 from context_rcnn.export.extractor import fingerprint, load_extractor
+from context_rcnn.export.reid import export_reid
 from context_rcnn.export.signatures import ServedDetector
 from context_rcnn.memory_bank import encoding
 from context_rcnn.models.streaming import Extract, Frame, Stream
 from context_rcnn.models.temporal import TemporalModel
 from context_rcnn.tasks.loading import Trained, load_run
+from context_rcnn.tasks.reid import ReidTask
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,7 +39,7 @@ _LOG = logging.getLogger(__name__)
 def export_run(
     model_dir: str, output_dir: str, *, checkpoint: str = "", **options: Any
 ) -> dict[str, Any]:
-    """Exports the detector of a training run; returns its description.
+    """Exports the model of a training run; returns its description.
 
     Args:
         model_dir: folder of the run.
@@ -45,7 +47,19 @@ def export_run(
         checkpoint: checkpoint to export; by default the best of the run, or else the latest.
         **options: of `serve`.
     """
-    return export_trained(load_run(model_dir, checkpoint), output_dir, **options)
+    trained = load_run(model_dir, checkpoint)
+    if isinstance(trained.task, ReidTask):
+        _refuse_options(options)
+        return export_reid(trained, output_dir)
+    return export_trained(trained, output_dir, **options)
+
+
+def _refuse_options(options: Mapping[str, Any]) -> None:
+    """Options of detectors, where they differ from their defaults."""
+    defaults = {"input_type": "image_tensor"}
+    given = [name for name, value in options.items() if value and value != defaults.get(name)]
+    if given:
+        raise ValueError(f"--{given[0]}: a model of re-identification has no such option")
 
 
 def export_trained(trained: Trained, output_dir: str, **options: Any) -> dict[str, Any]:

@@ -84,7 +84,13 @@ def test_every_shipped_file_loads_and_opens_with_its_command(path):
 
 
 # The experiments that rows are given after, by the folder of the rows.
-TABLES = {"table1": "context_rcnn", "simulation": "context_rcnn", "mega": "mega", "stmn": "stmn"}
+TABLES = {
+    "table1": "context_rcnn",
+    "simulation": "context_rcnn",
+    "mega": "mega",
+    "reid": "psta",
+    "stmn": "stmn",
+}
 
 
 @pytest.mark.parametrize("path", PARTS, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -92,7 +98,7 @@ def test_every_row_of_the_tables_fits_every_data_set(path):
     assert path.read_text().startswith("# ")
     name = TABLES[path.parent.name]
     wholes = sorted((ROOT / "configs").glob(f"*/{name}.yaml"))
-    assert len(wholes) == {"context_rcnn": 4, "mega": 2, "stmn": 2}[name]
+    assert len(wholes) == {"context_rcnn": 4, "mega": 2, "psta": 5, "stmn": 2}[name]
     for whole in wholes:
         plain = schema.load_experiment(config_files=[str(whole)])
         row = schema.load_experiment(config_files=[str(whole), str(path)])

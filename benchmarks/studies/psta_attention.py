@@ -1,0 +1,75 @@
+"""How much a trained PSTA attends to people and to what hides them, by the simulator's masks.
+
+    python -m benchmarks.studies.psta_attention --model_dir=runs/people/psta --archive=people \
+        --output=occluders.json
+
+Writes JSON: for spatial and temporal attention of the first stage, the mean over cells that show
+the person, what hides it, and neither; a cell belongs to what covers most of it.
+"""
+
+import argparse
+import json
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from context_rcnn.data.readers.tracklet_layouts import TrackletOptions, read_tracklets
+from context_rcnn.data.tracklet_images import ClipReader
+from context_rcnn.data.tracklet_sampling import restricted
+
+KINDS = {"background": 0, "person": 1, "occluder": 2}
+OCCLUDED = 0.1  # share of a clip's pixels that an occluder covers, at least
+
+
+def cells_of(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """What covers most of each cell, [rows, columns], of a mask [height, width]."""
+    shares = [
+        np.asarray(
+            Image.fromarray((mask == kind).astype(np.float32)).resize(
+                (columns, rows), Image.Resampling.BOX
+            )
+        )
+        for kind in sorted(KINDS.values())
+    ]
+    return np.argmax(shares, axis=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model_dir", required=True, help="folder of the run")
+    parser.add_argument("--archive", required=True, type=pathlib.Path, help="simulated tracklets")
+    parser.add_argument("--output", required=True, type=pathlib.Path, help="file to write")
+    args = parser.parse_args()
+
+    from context_rcnn.tasks.loading import load_run
+
+    trained = load_run(args.model_dir)
+    frames, height, width, _ = trained.model.clip_shape
+    reader = ClipReader(str(args.archive), (height, width))
+    tracklets = read_tracklets(TrackletOptions(str(args.archive), "mars"))
+    values: dict[str, dict[str, list[np.ndarray]]] = {}
+    clips = 0
+    for tracklet in [*tracklets.query, *tracklets.gallery]:
+        numbers = restricted(len(tracklet.frames), frames)
+        names = [tracklet.frames[i] for i in numbers]
+        masks = [np.asarray(Image.open(args.archive / "masks" / f"{n[:-4]}.png")) for n in names]
+        if np.mean([mask == KINDS["occluder"] for mask in masks]) < OCCLUDED:
+            continue
+        clips += 1
+        found = trained.model.attention_maps(reader.clip(tracklet, numbers)[None])
+        for kind, attention in found.items():
+            rows, columns = attention.shape[2:4]
+            cells = np.stack([cells_of(mask, rows, columns) for mask in masks])
+            for name, number in KINDS.items():
+                lists = values.setdefault(kind, {name: [] for name in KINDS})
+                lists[name].append(attention.numpy()[0][cells == number])
+    summary: dict = {
+        kind: {name: float(np.concatenate(parts).mean()) for name, parts in lists.items()}
+        for kind, lists in values.items()
+    }
+    args.output.write_text(json.dumps(summary | {"clips": clips}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

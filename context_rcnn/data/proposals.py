@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+PROPOSALS = ("proposals", "proposal_scores", "proposal_valid")
 LOWEST = tf.float32.min
 """Score of padding."""
 

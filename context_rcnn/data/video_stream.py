@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from context_rcnn.data import examples
 from context_rcnn.data.input import TEACHING_STATES, has_state, image_key
+from context_rcnn.data.proposals import PROPOSALS
 from context_rcnn.data.videos import read_videos
 
 
@@ -99,6 +100,7 @@ def _row_of_videos(files, to_image, row, all_rows, delay, anywhere, seed) -> tf.
                 "key": image_key(key["image_id"]),
                 "keyed": (t >= delay) & has_state(key, TEACHING_STATES),
             }
+            element |= {name: new[name] for name in PROPOSALS if name in new}
             if anywhere:
                 other = to_image(examples.parse_example(video[order[tf.minimum(t, count - 1)]]))
                 element |= {

@@ -166,9 +166,7 @@ class TwoStageDetector(tf_keras.Model):
             losses need; without, the detections (see `detect`).
         """
         if groundtruth is not None:
-            # A detector that learns in a way of its own need not know of given proposals.
-            more = {} if given is None else {"given": given}
-            return self.learn(images, image_shape, groundtruth, memory, training, **more)
+            return self.learn(images, image_shape, groundtruth, memory, training, given)
         seen = self.look(images, image_shape, memory, training, given=given)
         answer = self.answer(seen, memory, training)
         raw = {"class_logits": answer.logits, "box_offsets": answer.offsets}
@@ -284,6 +282,8 @@ class TwoStageDetector(tf_keras.Model):
         self, maps: Tensors, shapes: tf.Tensor, training: bool | None
     ) -> tuple[Proposals, Tensors]:
         """First stage. Returns proposals, and the raw objectness and offsets of all anchors."""
+        if self.rpn_head is None:
+            raise ValueError("this detector has no first stage: its proposals are given")
         logits, offsets = self.rpn_head(maps, training=training)
         logits = {level: tf.cast(value, tf.float32) for level, value in logits.items()}
         offsets = {level: tf.cast(value, tf.float32) for level, value in offsets.items()}

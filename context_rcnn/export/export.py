@@ -117,6 +117,11 @@ def serve(
             temporal.extractor_hash or "unknown",
         )
     stream = temporal.stream(trained.model, extract)
+    if stream is not None and "proposals" in stream.inputs:
+        raise ValueError(
+            "this detector takes proposals with each frame of a video: it can be trained and "
+            "evaluated, but not exported"
+        )
     return ServedDetector(
         trained.model,
         _describe(trained, input_type, made_by, stream),

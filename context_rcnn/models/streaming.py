@@ -13,6 +13,8 @@ from typing import NamedTuple, Protocol
 
 import tensorflow as tf
 
+from context_rcnn.detectors.two_stage import Proposals
+
 NO_ROW = -1
 NO_FRAME = -1
 
@@ -34,6 +36,7 @@ class Frame(NamedTuple):
     seconds: tf.Tensor | None = None  # int64 [rows], NO_SECONDS where unknown
     elsewhere: "Frame | None" = None  # one frame from anywhere in each video
     encoded: tf.Tensor | None = None  # string [rows], the image as it came, where there is one
+    proposals: Proposals | None = None  # of another detector, where this one finds none
 
 
 # From a frame to what the frozen extractor finds in it.
@@ -45,7 +48,7 @@ class Stream(Protocol):
 
     Attributes:
         latency: frames that a keyframe waits for those after it.
-        inputs: those of `ended`, `seconds` and `elsewhere` that it takes.
+        inputs: those of `ended`, `seconds`, `elsewhere` and `proposals` that it takes.
         seed: seed of the order of frames from elsewhere.
     """
 

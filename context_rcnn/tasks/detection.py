@@ -21,7 +21,7 @@ from context_rcnn.models import temporal as temporal_models
 from context_rcnn.models.streaming import Stream
 from context_rcnn.tasks import features as task_features
 from context_rcnn.tasks import inputs as task_inputs
-from context_rcnn.tasks.evaluator import Evaluator, StreamRunner, normalised
+from context_rcnn.tasks.evaluator import Evaluator, StreamRunner, given_proposals, normalised
 from context_rcnn.tasks.task import Task
 
 SECOND_STAGE_LOSSES = ("classes", "boxes")
@@ -165,11 +165,6 @@ class DetectionTask(Task):
                 f"{freezing_fields[0]} freezes what was learned before, but there is no "
                 "task.init_checkpoint: set one, or do not freeze"
             )
-        if self._given and self.evaluation_window() is None:
-            raise ValueError(
-                f"task.model.proposals.source is given, but task.temporal.type "
-                f"{params.temporal.type} is evaluated frame by frame, by frames without proposals"
-            )
         config = params.model.replace(num_classes=max(self.class_names))
         decay = params.losses.weight_decay
         model = temporal_models.build(self.temporal, config, weight_decay=decay)
@@ -181,6 +176,11 @@ class DetectionTask(Task):
         if self.evaluation_window() is None:
             self._stream = self._new_stream(model)
             self._stream_runner = None
+            if self._given and "proposals" not in self._stream.inputs:
+                raise ValueError(
+                    f"task.model.proposals.source is given, but the frames of task.temporal.type "
+                    f"{params.temporal.type} come without proposals"
+                )
         return model
 
     def initialize(self, model: tf_keras.Model) -> None:
@@ -332,6 +332,7 @@ class DetectionTask(Task):
             return self.dummy_inputs(batch_size)
         size = tuple(self.task_config.model.image_size)
         images = self._features.dummy_images(batch_size, size, self.task_config.validation_data)
+        images |= task_inputs.dummy_proposals(batch_size, size, self._given)
         none = tf.zeros([batch_size], tf.bool)
         frames = images | {"video": images["key"], "keyed": images["valid"], "ended": none}
         if "elsewhere" in self.stream().inputs:
@@ -431,7 +432,7 @@ class DetectionTask(Task):
                 groundtruth=groundtruth,
                 memory=self.memory_of(inputs, frames.frames),
                 training=True,
-                given=task_inputs.given_proposals(inputs),
+                given=given_proposals(inputs),
             )
             teaches = labels["valid"][:, None]
             outputs["targets"] = outputs["targets"]._replace(
@@ -500,7 +501,7 @@ class DetectionTask(Task):
         if window is None:
             raise ValueError("start_evaluation comes first, where videos go frame by frame")
         memory = self.memory_of(inputs, window.frames)
-        given = task_inputs.given_proposals(inputs)
+        given = given_proposals(inputs)
         outputs = detect(inputs["image"], inputs["image_shape"], memory=memory, given=given)
         return normalised(outputs, inputs["key"], inputs["valid"], inputs["image_shape"])
 

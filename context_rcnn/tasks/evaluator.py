@@ -9,12 +9,20 @@ from tqdm import tqdm
 
 from context_rcnn import configs
 from context_rcnn.data import input as input_lib
+from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.evaluation import coco, drawing, results
 from context_rcnn.evaluation.groundtruth import Image
 from context_rcnn.evaluation.post_processing import build_post_processing, with_ensemble
 from context_rcnn.models.streaming import Frame, Stream
 
 Collected = tuple[coco.Detections, tqdm]
+
+
+def given_proposals(inputs: Mapping[str, tf.Tensor]) -> Proposals | None:
+    """The proposals that came with a batch, if any did."""
+    if "proposals" not in inputs:
+        return None
+    return Proposals(inputs["proposals"], inputs["proposal_scores"], inputs["proposal_valid"])
 
 
 class StreamRunner:
@@ -67,6 +75,7 @@ class StreamRunner:
             inputs["valid"],
             ended=inputs["ended"],
             elsewhere=elsewhere,
+            proposals=given_proposals(inputs),
         )
         state = {name: tf.convert_to_tensor(part) for name, part in self._state.items()}
         outputs, state = self._step(frame, state)

@@ -1,6 +1,5 @@
 """Inputs of the detection task: what a batch of this model, data and bank is made of."""
 
-from collections.abc import Mapping
 from typing import cast
 
 import tensorflow as tf
@@ -9,7 +8,6 @@ from context_rcnn import configs
 from context_rcnn.data import input as input_lib
 from context_rcnn.data import video_stream
 from context_rcnn.data.proposals import best_proposals
-from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.memory_bank.encoding import Variant
 from context_rcnn.memory_bank.join import MemoryJoin
 from context_rcnn.memory_bank.window import Horizon, Policy, WindowOptions
@@ -132,13 +130,6 @@ def dummy_proposals(images: int, size: tuple[int, int], count: int) -> dict[str,
         tf.tile(tf.constant([[height, width]], tf.float32), [images, 1]),
         count,
     )
-
-
-def given_proposals(inputs: Mapping[str, tf.Tensor]) -> Proposals | None:
-    """The proposals that came with a batch, if any did."""
-    if "proposals" not in inputs:
-        return None
-    return Proposals(inputs["proposals"], inputs["proposal_scores"], inputs["proposal_valid"])
 
 
 def dummy_labels(images: int, size: tuple[int, int], most: int) -> dict[str, tf.Tensor]:

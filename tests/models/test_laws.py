@@ -49,13 +49,19 @@ TINY = {
 LENGTH = 5  # of the video
 
 
-def make(name, **more):
+# Of some memories other bases than the tiny one, where they are alike as well.
+BASES = [("context_rcnn", "dc5"), ("context_rcnn", "vgg16"), ("last_maps", "rfcn")]
+
+
+def make(name, base=None, **more):
     kind, settings, _ = TINY[name]
+    kind = base or kind
     chosen = configs.Temporal(type=name)
     chosen.override({name: {**settings, **more}})
     model = tiny_detector(kind)
-    if kind == "dc5":
-        model.boxes.hidden = [16]
+    model.boxes.hidden = [16] if kind in ("dc5", "vgg16") else []
+    if kind == "rfcn":  # with a single map, which has both halves
+        model.neck = configs.Neck(type="fgfa", width=8, dilation=2)
     if name == "stmn":
         model.neck = configs.Neck(type="stmn", channels=6, width=8, dilation=2)
     return temporal.make(chosen, configs.Memory(max_entries=6)), model
@@ -112,6 +118,7 @@ STREAMS["context_rcnn, both"] = (
 )
 STREAMS["stmn, centre"] = ("stmn", {"merge": "centre", "variant": "released", "box_rounds": 2})
 STREAMS["stmn, forward"] = ("stmn", {"directions": "forward"})
+STREAMS["last_maps, on R-FCN"] = ("last_maps", {"base": "rfcn"})
 STREAMS["mega, online"] = ("mega", {"variant": "released", "online": True})
 
 
@@ -178,12 +185,14 @@ def test_every_memory_is_held_to_the_laws():
     assert set(TINY) == set(NAMES)
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if TINY[name][2]])
-def test_an_empty_memory_is_the_single_frame_detector(built, video, name):
-    memory, detector = built(name)
+@pytest.mark.parametrize(
+    "name, base", [(name, None) for name in NAMES if TINY[name][2]] + BASES, ids=str
+)
+def test_an_empty_memory_is_the_single_frame_detector(built, video, name, base):
+    memory, detector = built(name, base=base)
     own = {id(v) for part in (detector.map_memory, detector.box_memory) for v in part.variables}
     weights = [v for v in detector.variables if id(v) not in own]
-    still = built("none")[1]
+    still = built("none", base=base)[1]
     for target, source in zip(still.variables, weights, strict=True):
         target.assign(source)
     shapes = tf.tile(tf.constant([[float(HEIGHT), float(WIDTH)]]), [2, 1])

@@ -191,5 +191,5 @@ def test_given_proposals_are_refused_where_frames_come_one_by_one(load):
         "temporal": {"type": "mega", "mega": {"depth": 16, "heads": 2}},
     }
     config = load("faster_rcnn_tiny", **overrides)
-    with pytest.raises(ValueError, match="mega is evaluated frame by frame, by frames without"):
+    with pytest.raises(ValueError, match="the frames of task.temporal.type mega come without prop"):
         DetectionTask(config.task).build_model()

@@ -116,6 +116,25 @@ def test_a_small_memory_of_maps_compiles(capsys):
     assert capsys.readouterr().out.count("compiled and ran once") == 2
 
 
+@pytest.mark.slow
+def test_a_small_stmn_on_vgg_with_given_proposals_compiles(capsys):
+    override = {
+        "task": {
+            "model": {
+                "image_size": [64, 64],
+                "backbone": {"kind": "vgg16", "depth_multiplier": 0.03125},
+                "neck": {"type": "none"},
+                "proposals": {"source": "given", "count": 6},
+                "boxes": {"hidden": [8], "hard_examples": "pure"},
+            },
+            "temporal": {"stmn": {"channels": 8, "window": 3, "stride": 1}},
+        }
+    }
+    argv = ["--experiment=stmn_tiny", f"--params_override={json.dumps(override)}"]
+    assert compile_check.main(argv) == 0
+    assert capsys.readouterr().out.count("compiled and ran once") == 2
+
+
 def test_wrong_settings_are_refused_at_once(capsys):
     with pytest.raises(SystemExit):
         compile_check.main(["--experiment=nothing"])

@@ -72,7 +72,8 @@ def add_proposals(
     Raises:
         ValueError: If the files name none of the images.
     """
-    known, given = set(), {}
+    known: set[str] = set()
+    given = {}
     for split, records in by_split.items():
         given[split] = [_with_proposals(record, read, failures, notes) for record in records]
         known.update(record.image_id for record in records)

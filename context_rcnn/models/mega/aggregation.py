@@ -234,8 +234,14 @@ class MegaDetector(TwoStageDetector):
         groundtruth: Mapping[str, tf.Tensor],
         memory: Memory = None,
         training: bool | None = None,
+        given: Proposals | None = None,
     ) -> dict[str, Any]:
-        """As the detector's, of clips; the groundtruth is that of the keyframes."""
+        """As the detector's, of clips; the groundtruth is that of the keyframes.
+
+        Other frames find their boxes in the first stage, so proposals are not taken.
+        """
+        if given is not None:
+            raise ValueError("MEGA finds its boxes itself: it takes no given proposals")
         if memory is None:
             raise ValueError("a clip comes with `clip_frames` and `clip_valid`")
         local, past, anywhere = self._clip

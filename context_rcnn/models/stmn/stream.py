@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from context_rcnn.configs.temporal.stmn import Stmn
-from context_rcnn.detectors.two_stage import Proposals, Seen, TwoStageDetector
+from context_rcnn.detectors.two_stage import Port, Proposals, Seen, TwoStageDetector
 from context_rcnn.models.stmn.memory import (
     FIRST_STAGE,
     LEVEL,
@@ -61,6 +61,8 @@ class StmnStream(RowStream):
                     f"{getattr(config, name)!r}"
                 )
         self._detector = detector
+        if detector.rpn_head is None:
+            self.inputs = (*self.inputs, "proposals")
         self._port: SpatialTemporalMemory = detector.map_memory
         self._stride, self._rounds = config.stride, config.box_rounds
         self._short = config.state == "bfloat16"
@@ -69,6 +71,10 @@ class StmnStream(RowStream):
                 f"task.temporal.stmn.state bfloat16 needs a multiple of {_IN_ONE} channels, "
                 f"task.model.neck.width is {self._port.map_shape[-1]}; use float32"
             )
+
+    def _look(self, frame: Frame, port: Port) -> Seen:
+        given = frame.proposals
+        return self._detector.look(frame.image, frame.shape, training=False, port=port, given=given)
 
     def _no_features(self, *room: int | tf.Tensor) -> tf.Tensor:
         height, width, depth = self._port.map_shape
@@ -132,7 +138,7 @@ class CausalStream(StmnStream):
             new["before"] = self._pack(tf.where(inside[..., None], features, 0))
             return {**maps, LEVEL: now}
 
-        looked = self._detector.look(frame.image, frame.shape, training=False, port=recall)
+        looked = self._look(frame, recall)
         new["seen"] = tf.ones_like(seen)
         here = phase[:, None] == tf.range(self._stride)
         changed = {name: where_rows(here, part[:, None], state[name]) for name, part in new.items()}
@@ -192,7 +198,7 @@ class WindowStream(StmnStream):
             heard.update(maps)
             return maps
 
-        seen = self._detector.look(frame.image, frame.shape, training=False, port=listen)
+        seen = self._look(frame, listen)
         new = {
             "features": self._pack(heard[LEVEL]),
             "there": frame.valid,
@@ -230,7 +236,7 @@ class WindowStream(StmnStream):
         if self._detector.neck is not None:
             maps = self._detector.neck(maps, training=False)
         proposals = Proposals(boxes, tf.ones_like(boxes[..., 0]), frames["valid"])
-        if FIRST_STAGE in maps:  # it sees the memory, too
+        if FIRST_STAGE in maps and self._detector.rpn_head is not None:  # it sees the memory, too
             proposals, _ = self._detector.propose(maps, frames["shapes"], False)
         seen = Seen(maps, frames["shapes"], proposals, {})
         return scored_boxes(self._detector, seen, self._rounds)

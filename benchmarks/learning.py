@@ -1,11 +1,17 @@
-r"""What a training step costs when all of a detector learns, and when most of it is frozen.
+r"""What a training step costs when all of a detector learns, most of it is frozen, or on features.
 
     python -m benchmarks.learning --config_file=configs/simulation/context_rcnn.yaml
     python -m benchmarks.learning --experiment=context_rcnn_c4 --batch_size=1 --rounds=3
 
-The same task in turns in one process, on made-up batches of the settings' size: with nothing
-frozen, with a frozen backbone, and with everything frozen but the memory and the predictor. Reading
-the data is not in it. Writes what it prints to benchmarks/results/learning_<experiment>.txt.
+The same task in turns in one process: with nothing frozen, with a frozen backbone, with everything
+frozen but the memory and the predictor, and the same on stored features. Batches are made up, of
+the settings' size. With --read they are those of the settings, and reading them counts; the store
+is that of task.features:
+
+    python -m benchmarks.learning --config_file=configs/simulation/context_rcnn.yaml --read \
+        --params_override=task.features=demo/store
+
+Writes what it prints to benchmarks/results/learning_<experiment>.txt; `_read` is added with --read.
 """
 
 import argparse
@@ -18,29 +24,42 @@ from collections.abc import Callable
 import context_rcnn  # noqa: F401
 from benchmarks.timing import medians
 
+READ_STEPS = 20
 RESULTS = pathlib.Path(__file__).parent / "results"
-FROZEN = {
-    "all learns": [],
-    "backbone frozen": ["backbone"],
-    "all but memory and predictor frozen": ["backbone", "first_stage", "box_head"],
+KINDS = {
+    "all learns": {},
+    "backbone frozen": {"freeze": ["backbone"]},
+    "all but memory and predictor frozen": {"freeze": ["backbone", "first_stage", "box_head"]},
+    "the same, on features": {"learn_on": "features"},
 }
 
 
-def make_step(config, batch_size: int, **changes) -> Callable[[], object]:
-    """A training step on a made-up batch."""
+def make_step(config, batch_size: int, read: bool, changes) -> Callable[[], object]:
+    """A training step on a made-up batch, or on the next one of the training data."""
     import tensorflow as tf
     import tf_keras
 
     from context_rcnn.tasks.task import task_class
 
     params = config.task.replace(**changes)
-    task = task_class(params).without_data(params, num_classes=8)
+    make = task_class(params)
+    task = make(params) if read else make.without_data(params, num_classes=8)
     model = task.build_model()
     optimizer = tf_keras.optimizers.SGD(1e-4, momentum=0.9)
     optimizer.build(model.trainable_variables)
-    inputs = task.dummy_inputs(batch_size)
-    step = tf.function(lambda: task.train_step(inputs, model, optimizer)[task.loss])
-    return lambda: step().numpy()
+    step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer)[task.loss])
+    if not read:
+        inputs = task.dummy_inputs(batch_size)
+        return lambda: step(inputs).numpy()
+    task.initialize(model)
+    batches = iter(task.build_inputs(params.train_data.replace(global_batch_size=batch_size)))
+
+    def several() -> None:
+        # One alone would find its batch read while the others took their turns.
+        for _ in range(READ_STEPS):
+            step(next(batches)).numpy()
+
+    return several
 
 
 def main() -> None:
@@ -56,6 +75,9 @@ def main() -> None:
     parser.add_argument(
         "--batch_size", type=int, help="number of clips per step (default: that of the settings)"
     )
+    parser.add_argument(
+        "--read", action="store_true", help="take batches from the data of the settings"
+    )
     parser.add_argument("--rounds", type=int, default=7, help="steps of each kind (default: 7)")
     args = parser.parse_args()
 
@@ -63,7 +85,8 @@ def main() -> None:
 
     config = schema.load_experiment(args.experiment, args.config_file, args.params_override)
     batch_size = args.batch_size or config.task.train_data.global_batch_size
-    steps = {name: make_step(config, batch_size, freeze=parts) for name, parts in FROZEN.items()}
+    steps = {name: make_step(config, batch_size, args.read, how) for name, how in KINDS.items()}
+    number = READ_STEPS if args.read else 1
     lines = []
 
     def say(line: str) -> None:
@@ -74,15 +97,17 @@ def main() -> None:
     say(
         f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}: "
         f"{config.name}, ResNet-{model.backbone.model_id}, {model.image_size}, {batch_size} clips "
-        f"of {config.task.clip.frames}"
+        f"of {config.task.clip.frames}, {'read' if args.read else 'made-up'} batches"
     )
     say(f"{'a training step':40} {'s':>8} {'+-':>7} {'faster':>7}")
     times = medians(steps, rounds=args.rounds, warmup=1)
     slowest = times["all learns"][0]
     for name, (median, spread) in times.items():
-        say(f"{name:40} {median:8.4f} {spread:7.4f} {slowest / median:7.1f}")
+        seconds, apart = median / number, spread / number
+        say(f"{name:40} {seconds:8.4f} {apart:7.4f} {slowest / median:7.1f}")
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"learning_{config.name}.txt").write_text("\n".join(lines) + "\n")
+    name = f"learning_{config.name}{'_read' * args.read}.txt"
+    (RESULTS / name).write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

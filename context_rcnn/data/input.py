@@ -83,7 +83,10 @@ class ImageInput:
         boxes = tf.cond(flip, lambda: flip_boxes(boxes), lambda: boxes)
         if self.stored:
             original = tf.stack([example["height"], example["width"]])
-            shape = fitted(original, self.image_size, self.keep_aspect_ratio)
+            message = ["image/height or image/width is missing:", example["image_id"]]
+            known = not self.keep_aspect_ratio or tf.reduce_all(original > 0)
+            with tf.control_dependencies([tf.debugging.Assert(known, message)]):
+                shape = fitted(original, self.image_size, self.keep_aspect_ratio)
             image = self.stored(example, boxes, shape, flip)
         else:
             image, shape = self.pixels(example, flip)

@@ -36,7 +36,7 @@ def parts_of(detector: TwoStageDetector) -> dict[str, Layers]:
         "predictor": [detector.box_predictor],
         "memory": [detector.map_memory, detector.box_memory],
     }
-    for network in detector.checkpoint_items.values():
+    for network in getattr(detector, "checkpoint_items", {}).values():
         for name, layers in _groups(network.layers).items():
             parts[name] = parts.get(name, []) + layers
     return {name: layers for name, layers in parts.items() if any(x.variables for x in layers)}
@@ -50,6 +50,8 @@ def freeze(detector: TwoStageDetector, names: Sequence[str], field: str) -> None
         names: names of parts.
         field: the setting that names them, for messages.
     """
+    if not names:
+        return
     parts = parts_of(detector)
     unknown = [name for name in names if name not in parts]
     if unknown:

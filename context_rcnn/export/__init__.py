@@ -4,6 +4,7 @@ export          from a training run to a model folder
 signatures      the functions of an exported model
 steps           its functions for work frame by frame
 extractor       the frozen extractor, which fills memory banks
+features        the frozen first part of a detector, which fills stores of images
 exported        an exported model on NumPy arrays
 detection_api   the Object Detection API's inputs and outputs
 serving_client  the client of a model server

@@ -1,7 +1,7 @@
 """What is learned, one file per task, and the loop around it.
 
     task              what `running`, `loading` and the compile check need from a task
-    detection         detectors, with a memory or without; `inputs`, `evaluator` are its parts
+    detection         detectors, with a memory or without; parts: `inputs`, `features`, `evaluator`
     running           a run: train, evaluate, resume; one device, many, or many machines
     controller        its outer loop: progress, evaluations in turns, early stopping
     loading           a trained model from the folder of its run

@@ -92,9 +92,9 @@ class DetectionTask(Task):
 
     @classmethod
     def without_data(cls, params: configs.DetectionTask, num_classes: int) -> "DetectionTask":
-        """Nothing is read: not the label map, not the bank, not a checkpoint to start from."""
+        """Nothing is read: no label map, bank, store or checkpoint to start from."""
         start = params.init_checkpoint or "not loaded here"
-        params = params.replace(memory={"bank": ""}, init_checkpoint=start)
+        params = params.replace(memory={"bank": ""}, features="", init_checkpoint=start)
         names = {number: f"class {number}" for number in range(1, num_classes + 1)}
         temporal = temporal_models.make(params.temporal, params.memory)
         size = (temporal.describe()["memory"] or {}).get("entry_size") or COMPILED_ENTRIES

@@ -85,7 +85,7 @@ class Features:
 
     def check(self, detector: TwoStageDetector) -> None:
         """Raises a ValueError if the store is not of this detector, whose weights are loaded."""
-        if not self.used or self._checked:
+        if not self.used or not self._params.features or self._checked:
             return
         found, ours = self._store().bank.info, fingerprint(detector, self._params.model)
         if found.extractor_hash != ours:

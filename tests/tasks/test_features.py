@@ -16,6 +16,7 @@ from context_rcnn.tasks.features import StoredInput
 from context_rcnn.tasks.loading import load_run
 from tests.tasks.test_context_rcnn import write_bank
 from tests.tolerance import PIXELS, SCORES, assert_close
+from tpu import compile_check
 
 SAME = 1e-5
 FPN = {"backbone": {"kind": "fpn"}, "boxes": {"hidden": [8]}}
@@ -258,6 +259,12 @@ def test_a_memory_on_maps_is_refused_by_name(context, store, changes, reason):
 
 def task_of(path, **changes):
     return DetectionTask(schema.load_experiment(config_files=[path]).task.replace(**changes))
+
+
+@pytest.mark.slow
+def test_a_step_and_inference_on_features_compile(context):
+    flags = ["--params_override=task.learn_on=features,task.freeze=[]", "--num_classes=3"]
+    assert compile_check.main([f"--config_file={context}", *flags]) == 0
 
 
 def test_a_store_of_another_detector_is_refused(context, store, settings, tmp_path):

@@ -135,6 +135,13 @@ def add_image_formats(parser: argparse.ArgumentParser) -> None:
     formats = parser.add_argument_group("results of images")
     formats.add_argument("--speciesnet", metavar="FILE", help="file in SpeciesNet's format")
     formats.add_argument(
+        "--speciesnet_version",
+        type=int,
+        choices=[5, 4],
+        default=5,
+        help="version of that format; in 4 the image as a whole has a prediction (default: 5)",
+    )
+    formats.add_argument(
         "--camtrap_dp", metavar="DIR", help="folder for a Camera Trap Data Package"
     )
     formats.add_argument(
@@ -170,7 +177,7 @@ def options(args: argparse.Namespace):
     """How results are written; flags that a verb does not have are at their defaults."""
     from context_rcnn.results.classes import read_taxa
     from context_rcnn.results.clock import CameraClock
-    from context_rcnn.results.options import CamtrapOptions, Options
+    from context_rcnn.results.options import CamtrapOptions, Options, SpeciesNetOptions
 
     how = {"min_score": args.threshold, "native_categories": args.native_categories}
     if "camtrap_dp" in args:
@@ -187,6 +194,7 @@ def options(args: argparse.Namespace):
             "datetimes": args.datetimes,
             "taxa": read_taxa(args.taxa) if args.taxa else {},
             "camtrap": camtrap,
+            "speciesnet": SpeciesNetOptions(version=args.speciesnet_version),
         }
     return Options(**how)
 

@@ -12,6 +12,7 @@ import io
 import os
 import re
 import stat
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,10 @@ def _formats() -> dict[str, tuple[str, ...]]:
 FORMATS = tuple(_formats())
 """What Pillow may open; formats that call other programs (EPS) are not among them."""
 IMAGE_SUFFIXES = tuple(suffix for suffixes in _formats().values() for suffix in suffixes)
+
+# Pillow warns of large and of odd files without their names; here each has a named record.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _EXIF_IFD = 0x8769
 _ORIENTATION = 0x0112

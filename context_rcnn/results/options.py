@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 from context_rcnn.results.records import CREATED_FORMAT
 
@@ -70,11 +71,13 @@ class SpeciesNetOptions:
         root: put before the file names; SpeciesNet's own are absolute paths.
         country: three letters, ISO 3166-1.
         admin1_region: code of a region, such as a US state, two letters.
+        version: version of the format, 5 or 4.
     """
 
     root: str = ""
     country: str = ""
     admin1_region: str = ""
+    version: Literal[5, 4] = 5
 
 
 @dataclasses.dataclass(frozen=True)

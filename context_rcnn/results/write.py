@@ -183,8 +183,8 @@ def _writers(
         folder = outputs.camtrap_dp
         writers.append(CamtrapDpWriter(files, folder, header, classes, options, index, report))
     if outputs.speciesnet:
-        file = files.open(outputs.speciesnet)
-        writers.append(SpeciesNetWriter(file, header, classes, options.speciesnet))
+        file, threshold = files.open(outputs.speciesnet), options.typical_threshold
+        writers.append(SpeciesNetWriter(file, header, classes, options.speciesnet, threshold))
     return writers
 
 

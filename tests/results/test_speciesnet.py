@@ -65,6 +65,27 @@ def test_people_are_human_and_unknown_taxa_are_names(write, small_run):
     assert coyote["processed_classification"]["class"] == ";;;;;;coyote"
 
 
+def test_in_version_4_the_image_has_the_prediction_of_its_best_box(write, small_run, tmp_path):
+    four = SpeciesNetOptions(version=4)
+    document = write(small_run, speciesnet=four)
+    _, bobcat, empty, several = document["predictions"]
+    assert "info" not in document and bobcat["prediction"] == ";;;;;;bobcat"
+    assert not any(name.endswith("classification") for name in bobcat["detections"][0])
+    read = read_speciesnet(tmp_path / "predictions.json")
+    assert [len(image.detections) for image in read.images] == [0, 1, 0, 3]
+    blank = "f1856211-cfb7-4a5b-9158-c0f72fd09ee6;;;;;;blank"
+    assert (empty["prediction"], empty["prediction_score"]) == (blank, 1.0)
+    assert empty["classifications"] == {"classes": [], "scores": []}
+    human = "990ae9dd-7a59-4344-afcb-1b7b21368000;mammalia;primates;hominidae;homo;sapiens;human"
+    assert (several["prediction"], several["prediction_source"]) == (human, "detector")
+    assert several["classifications"] == {
+        "classes": [human, ";;;;;;truck", ";;;;;;coyote"],
+        "scores": [0.75, 0.4, 0.1],
+    }
+    (*_, several) = write(small_run, speciesnet=four, typical_threshold=0.8)["predictions"]
+    assert (several["prediction"], several["prediction_score"]) == (blank, 0.25)
+
+
 def test_suspects_are_left_out(write):
     found = (Detection((0, 0, 1, 1), 1, -0.9),)
     document = write([ImageResult("a.jpg", width=1, height=1, detections=found)])

@@ -182,7 +182,7 @@ class Finish(beam.DoFn):
         reader_failures = shards.reader_failures(self._output_dir)
         failures = [*reader_failures, *map(Failure.from_json, failure_lines)]
         shards.remove_leftovers(self._output_dir, [result.shard for result in results])
-        manifest = self._facts | count_shards(results, failures, reader_failures)
+        manifest: dict[str, Any] = self._facts | count_shards(results, failures, reader_failures)
         images = {name: facts["total"]["images"] for name, facts in manifest["splits"].items()}
         manifest["warnings"] = lopsided(self._splits, images, self._val_fraction)
         texts = self._texts | {

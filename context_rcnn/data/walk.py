@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.images import IMAGE_SUFFIXES
 
 STAGE = "folder"
@@ -53,7 +53,7 @@ class PassedOver:
         return bool(self._ours) and _same(path) in self._ours
 
     def add(self, path: str, reason: Reason, detail: str) -> None:
-        lost = "folder" if reason == Reason.NOT_LISTED else "nothing"
+        lost: Lost = "folder" if reason == Reason.NOT_LISTED else "nothing"
         self.found.append(Failure(STAGE, reason, detail, file=path, lost=lost))
         self.counts[reason] += 1
         if reason == Reason.NOT_LISTED:

@@ -186,7 +186,7 @@ class ExportedModel:
         if "ended" in takes:
             ended = np.zeros_like(valid) if ended is None else np.asarray(ended, bool)
             inputs += [tf.constant(ended)]
-        if "elsewhere" in takes:
+        if elsewhere is not None:
             there = valid if elsewhere_valid is None else np.asarray(elsewhere_valid, bool)
             inputs += [_images(elsewhere), tf.constant(there)]
         before = {name: tf.convert_to_tensor(value) for name, value in state.items()}

@@ -2,6 +2,7 @@
 
     task              what `running`, `loading` and the compile check need from a task
     detection         detectors, with a memory or without; parts: `inputs`, `features`, `evaluator`
+    reid              re-identification; its parts are `reid_losses` and `reid_evaluator`
     running           a run: train, evaluate, resume; one device, many, or many machines
     controller        its outer loop: progress, evaluations in turns, early stopping
     loading           a trained model from the folder of its run

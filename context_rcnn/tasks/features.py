@@ -32,6 +32,10 @@ def why_not(detector: TwoStageDetector) -> str:
         return f"its layer {detector.box_memory.name} works on crops of the maps"
     if not getattr(detector.box_memory, "per_channel", False):
         return f"its layer {detector.box_memory.name} does not say that it works `per_channel`"
+    if detector.rpn_head is None:
+        return "its proposals are given with each image (task.model.proposals.source)"
+    if not detector.box_predictor.variables:
+        return "its scores are made on maps, so that its predictor has nothing to learn"
     if not detector.box_predictor.pools:
         return "its predictor has dense layers (task.model.boxes.hidden) on whole crops"
     return ""
@@ -39,7 +43,7 @@ def why_not(detector: TwoStageDetector) -> str:
 
 def frozen_parts(detector: TwoStageDetector) -> list[str]:
     """What is frozen in learning on features: all that comes before the box features."""
-    known = ("backbone", "pyramid", "first_stage", "box_head")
+    known = ("backbone", "pyramid", "neck", "first_stage", "box_head")
     return [name for name in parts_of(detector) if name in known]
 
 

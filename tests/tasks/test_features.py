@@ -19,6 +19,8 @@ from tests.tolerance import PIXELS, SCORES, assert_close
 from tpu import compile_check
 
 SAME = 1e-5
+RFCN = {"backbone": {"kind": "rfcn"}, "boxes": {"class_agnostic": True}}
+GIVEN = {"proposals": {"source": "given"}}
 FPN = {"backbone": {"kind": "fpn"}, "boxes": {"hidden": [8]}}
 SPLITS = {"train_data": "train", "validation_data": "val"}
 FROZEN = ["backbone", "first_stage", "box_head"]
@@ -248,10 +250,12 @@ def test_a_killed_run_on_features_goes_on(learned, store):
         ),
         ({"temporal": {"context_rcnn": {"position": "crops"}}}, "context_memory works on crops"),
         ({"temporal": {}, "model": FPN}, "predictor has dense layers"),
+        ({"temporal": {"type": "none"}, "model": RFCN}, "nothing to learn"),
+        ({"temporal": {"type": "none"}, "model": GIVEN}, "proposals are given"),
     ],
-    ids=["s3d", "st_spatial", "crops", "fpn"],
+    ids=["s3d", "st_spatial", "crops", "fpn", "rfcn", "given"],
 )
-def test_a_memory_on_maps_is_refused_by_name(context, store, changes, reason):
+def test_what_needs_maps_is_refused_by_name(context, store, changes, reason):
     name = changes["temporal"].get("type", "context_rcnn")
     with pytest.raises(ValueError, match=f"task.temporal.type {name} cannot learn: .*{reason}"):
         task_of(context, freeze=[], **on(store), **changes).build_model()

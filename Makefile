@@ -50,6 +50,8 @@ bench: install
 	$(BIN)/python -m benchmarks.context
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.detect_scale
+	$(BIN)/python -m benchmarks.match_trans
+	$(BIN)/python -m benchmarks.stmn
 
 resolve: install
 	$(BIN)/python -m pip install --quiet uv

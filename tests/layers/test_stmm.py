@@ -165,7 +165,7 @@ def test_a_transferred_convolution_starts_as_itself():
     module.start_from(kernel, bias)
     plain = tf.nn.relu(tf.nn.conv2d(features[:, 0], kernel, 1, "SAME") + bias)
     for memory in tf.unstack(module(frames, tf.ones([1, 3], tf.bool))[0]):
-        np.testing.assert_allclose(memory, plain[0], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(memory, plain[0], rtol=1e-5, atol=1e-6)
 
 
 def test_the_memory_of_a_relu_unit_is_never_negative():
@@ -183,14 +183,14 @@ def test_any_length_and_the_first_steps_stay_the_same():
     whole = module(features, tf.ones([1, 15], tf.bool))
     for length in (1, 3, 7, 11):
         found = module(features[:, :length], tf.ones([1, length], tf.bool))
-        assert_close(found, whole[:, :length], 1e-6)
+        assert_close(found, whole[:, :length], 1e-5)
 
 
 def test_rows_know_nothing_of_each_other():
     module, features = make(seed=10)
     both = module(features, tf.ones([2, FRAMES], tf.bool))
     alone = module(features[1:], tf.ones([1, FRAMES], tf.bool))
-    assert_close(both[1], alone[0], 1e-6)
+    assert_close(both[1], alone[0], 1e-5)
 
 
 def test_frames_that_are_missing_are_as_if_cut_out():
@@ -200,7 +200,7 @@ def test_frames_that_are_missing_are_as_if_cut_out():
     noisy[:, 1] = 50.0
     found = module(noisy, tf.constant(there)).numpy()
     cut = module(features[:, [0, 2, 3]], tf.ones([2, 3], tf.bool)).numpy()
-    assert_close(found[:, [0, 2, 3]], cut, 1e-6)
+    assert_close(found[:, [0, 2, 3]], cut, 1e-5)
     np.testing.assert_array_equal(found[:, 1], found[:, 0])
 
 

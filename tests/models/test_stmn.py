@@ -112,7 +112,7 @@ def test_a_still_detector_becomes_one_that_answers_the_same(stills, video, kind,
     still.look(video[:2], shapes_of(video[:2]), port=listen)
     plain = still.neck.swapped(heard[LEVEL])
     port = model.map_memory(heard)[LEVEL]
-    np.testing.assert_allclose(port, plain, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(port, plain, rtol=1e-5, atol=1e-6)
     expected = still(video[:2], shapes_of(video[:2]))
     for given in (None, {"clip_valid": tf.ones([2, 1], tf.bool)}):
         found = model(video[:2], shapes_of(video[:2]), memory=given)
@@ -227,7 +227,7 @@ def test_a_reversed_clip_with_exchanged_units_is_the_reverse(port, features):
             variable.assign(value)
     back = other.remember(features[:, ::-1], there).numpy()[:, ::-1]
     exchanged = np.concatenate([back[..., CHANNELS:], back[..., :CHANNELS]], axis=-1)
-    assert_close(exchanged, found, 1e-6)
+    assert_close(exchanged, found, 1e-5)
 
 
 def test_directions_see_their_own_side_of_time_only(port, features):
@@ -252,7 +252,7 @@ def test_one_frame_costs_half_and_is_the_same(port, features):
     for place in range(4):
         one = port.remember_one(features, tf.constant(there), inside, place)
         if place != 1:
-            assert_close(one, whole[:, place], 1e-6)
+            assert_close(one, whole[:, place], 1e-5)
 
 
 def test_cells_in_the_padding_are_outside():

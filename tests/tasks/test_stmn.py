@@ -183,6 +183,9 @@ def test_its_memory_can_be_looked_at(stmn_run, video_examples, tmp_path, capsys)
 def test_two_processes_learn_what_one_does(stmn_settings, start_main, tmp_path):
     path = tmp_path / "settings.yaml"
     changed = json.loads(json.dumps(stmn_settings))
-    changed["trainer"] |= {"train_steps": 2, "validation_interval": 2}
+    # At once at full speed, so that two steps move something.
+    warmup = {"type": "linear", "linear": {"warmup_steps": 1}}
+    changed["trainer"] |= {"train_steps": 3, "validation_interval": 3}
+    changed["trainer"]["optimizer_config"] = {"warmup": warmup}
     path.write_text(yaml.safe_dump(changed))
     assert_two_learn_what_one_does(path, start_main, tmp_path, "map_memory")

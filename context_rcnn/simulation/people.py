@@ -77,7 +77,8 @@ def simulate_tracklets(
     writers.prepare_folder(root, _SIMULATOR, _CONTENTS, overwrite)
     marker = {"simulator": _SIMULATOR, "parameters": parameters(chosen)}
     writers.write_json(root / writers.MARKER, marker)
-    looks = _draw_looks(chosen.seed, chosen.people + chosen.test_people)
+    both = chosen.people + chosen.test_people
+    looks = _draw_looks(chosen.seed, both, chosen.lookalike_fraction)
     jobs = _make_jobs(root, looks, chosen)
     counts: Counter = sum(run_jobs(jobs, workers, progress), Counter())
     queries = _write_lists(root, jobs)
@@ -94,13 +95,16 @@ def simulate_tracklets(
     return summary
 
 
-def _draw_looks(seed: int, count: int) -> list[Look]:
-    """People in groups of four to six look-alikes."""
+def _draw_looks(seed: int, count: int, lookalike_fraction: float) -> list[Look]:
+    """People, a share of them in groups of four to six look-alikes."""
+    # A group has five people on average: so many draws must be one for the share of people.
+    probability = lookalike_fraction / (5 - 4 * lookalike_fraction)
     looks: list[Look] = []
     group = 0
     while len(looks) < count:
         rng = canvas.generator(seed, _LOOKS, group)
-        looks += draw_group(rng, group, int(rng.integers(4, 7)))
+        size = int(rng.integers(4, 7)) if rng.random() < probability else 1
+        looks += draw_group(rng, group, size)
         group += 1
     return looks[:count]
 
@@ -189,7 +193,8 @@ class _PersonJob:
 
 def _make_jobs(root: Path, looks: Sequence[Look], settings: TrackletSettings) -> list[_PersonJob]:
     """One job for each person, one for all distractors, one for all junk."""
-    strangers = tuple(_draw_looks(settings.seed + 1_000_003, max(_CROSSING, settings.distractors)))
+    most = max(_CROSSING, settings.distractors)
+    strangers = tuple(_draw_looks(settings.seed + 1_000_003, most, settings.lookalike_fraction))
     jobs = [
         _PersonJob(
             root,

@@ -301,6 +301,11 @@ class TrackletSettings:
     )
     distractors: int = setting(30, "number of tracklets of people who are not asked for")
     junk: int = setting(15, "number of tracklets of no person")
+    lookalike_fraction: float = setting(
+        0.5,
+        "share of people in groups of four to six who share all but one cue; the others have "
+        "clothes of their own, so that only what hides them makes them hard to find",
+    )
     occluded_fraction: float = setting(
         0.7, "share of tracklets in which something stands before the person"
     )
@@ -314,4 +319,4 @@ class TrackletSettings:
         check("cameras", self.cameras, self.cameras in range(2, 10), "in 2..9")
         check("tracklets", self.tracklets, self.tracklets in range(1, 100), "in 1..99")
         check("frames", self.frames, self.frames in range(3, 501), "in 3..500")
-        check_shares(self, "occluded_fraction")
+        check_shares(self, "lookalike_fraction", "occluded_fraction")

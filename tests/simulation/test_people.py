@@ -12,7 +12,8 @@ from context_rcnn.data.tracklet_images import check_tracklets
 from context_rcnn.data.tracklets import JUNK
 from context_rcnn.simulation import simulate_tracklets
 
-SMALL = {"people": 6, "test_people": 5, "frames": 12, "distractors": 3, "junk": 2, "seed": 4}
+SMALL = {"people": 6, "test_people": 5, "frames": 12, "distractors": 3, "junk": 2, "seed": 4,
+         "lookalike_fraction": 1.0}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,24 @@ def test_look_alikes_differ_in_one_cue(archive):
             assert len({str(member[name]) for member in members}) == 1
         cues = {(member["cue"], str(member["cue_colour"])) for member in members}
         assert len(cues) == len(members)
+
+
+def test_so_many_people_have_look_alikes(tmp_path):
+    options = {"cameras": 2, "tracklets": 1, "frames": 3, "distractors": 0, "junk": 0}
+    shares = []
+    for fraction in (0.0, 0.5):
+        simulate_tracklets(
+            tmp_path,
+            people=120,
+            test_people=1,
+            image_size=(16, 16),
+            lookalike_fraction=fraction,
+            **options,
+        )
+        people = json.loads((tmp_path / "people.json").read_text())
+        sizes = collections.Counter(person["group"] for person in people)
+        shares.append(sum(size for size in sizes.values() if size > 1) / len(people))
+    assert shares[0] == 0 and 0.3 < shares[1] < 0.7
 
 
 def test_masks_say_where_the_person_is_and_what_hides_it(archive, tracklets):

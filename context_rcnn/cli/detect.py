@@ -195,10 +195,12 @@ def _report(results: str, image_root: str, output_dir: str) -> None:
     from tqdm import tqdm
 
     from context_rcnn.report.results_page import ResultsOptions, write_results_report
+    from context_rcnn.runners.engine.video_file import frame_at
 
     index = write_results_report(
         ResultsOptions(results, output_dir, image_root),
         lambda images, total: tqdm(images, "Report", total, unit=" images", disable=None),
+        read_frame=frame_at,
     )
     print(f"Look at {index}")
 

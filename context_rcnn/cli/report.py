@@ -100,8 +100,10 @@ def _report(args: argparse.Namespace, rest: list[str]) -> int:
 
     if args.results:
         from context_rcnn.report.results_page import ResultsOptions, write_results_report
+        from context_rcnn.runners.engine.video_file import frame_at
 
-        index = write_results_report(_options(ResultsOptions, args), progress)
+        options = _options(ResultsOptions, args)
+        index = write_results_report(options, progress, read_frame=frame_at)
     else:
         from context_rcnn.report.page import ReportOptions, write_report
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.timestamps import format_timestamp
 from context_rcnn.results.journal import Journal
 from context_rcnn.results.megadetector import read_megadetector_results
 from context_rcnn.results.records import FORMAT, ImageResult
@@ -81,6 +82,9 @@ class Found:
         total: counts of all images.
         cameras: counts by camera, "" for images without one.
         images_by_class: images with a detection of the class.
+        by_hour: images with a detection of a class, by (class, hour of the camera's clock).
+        by_day: likewise by (class, day), as "2013-10-04".
+        by_camera: likewise by (class, camera).
         failures: the first ones.
         reasons: number of failures by reason.
     """
@@ -89,6 +93,9 @@ class Found:
     total: Counts = dataclasses.field(default_factory=Counts)
     cameras: dict[str, Counts] = dataclasses.field(default_factory=dict)
     images_by_class: Counter = dataclasses.field(default_factory=Counter)
+    by_hour: Counter = dataclasses.field(default_factory=Counter)
+    by_day: Counter = dataclasses.field(default_factory=Counter)
+    by_camera: Counter = dataclasses.field(default_factory=Counter)
     failures: list[ImageResult] = dataclasses.field(default_factory=list)
     reasons: Counter = dataclasses.field(default_factory=Counter)
 
@@ -162,6 +169,11 @@ def gather(source: Source, threshold: float, sample: int, seed: int) -> Found:
             dates = [s for s in (counts.first, counts.last, image.seconds) if s is not None]
             counts.first, counts.last = min(dates, default=None), max(dates, default=None)
         found.images_by_class.update(names.keys())
+        found.by_camera.update((name, image.camera) for name in names)
+        if image.seconds is not None and names:
+            when = format_timestamp(image.seconds)
+            found.by_hour.update((name, int(when[11:13])) for name in names)
+            found.by_day.update((name, when[:10]) for name in names)
         if image.failure:
             found.reasons[image.failure] += 1
             if len(found.failures) < MOST_FAILURES:

@@ -6,25 +6,32 @@ Ids are data: they are looked up, and never become a part of a name that is writ
 import dataclasses
 import io
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError, resolve_inside
+from context_rcnn.data.walk import VIDEO_SUFFIXES
 
 SUFFIXES = ("", ".jpg", ".jpeg", ".JPG", ".JPEG", ".png", ".PNG")
+ReadFrame = Callable[[str, float], bytes]
+"""Reads the JPEG of a frame from a video file, by its path and the seconds since the first one."""
 MAX_PIXELS = 200_000_000
+_FRAME = re.compile(r"[0-9]{9}\.jpg")
+FULL = 1920  # columns of an image that is opened by itself
 _DAMAGED = (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """A written image; `file` is relative to the page."""
+    """A written image; `file` and the larger `full` are relative to the page."""
 
     file: str
     width: int
     height: int
+    full: str
 
 
 class Album:
@@ -32,9 +39,13 @@ class Album:
 
     First everything wanted is named (`want`), then `fill` reads the sources once and writes each
     image at the largest width that was asked for.
+
+    Args:
+        read_frame: reads frames of videos; without it they have no pictures.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, read_frame: ReadFrame | None = None) -> None:
+        self._read_frame = read_frame
         self._widths: dict[str, int] = {}
         self._photos: dict[str, Photo] = {}
         self.failures: dict[str, str] = {}
@@ -67,13 +78,14 @@ class Album:
         os.makedirs(os.path.join(folder, "images"), exist_ok=True)
         numbers = {image_id: i for i, image_id in enumerate(self._widths, 1)}
         for image_id, data in progress(self._read(examples, image_root), len(self)):
-            file = f"images/{numbers[image_id]:04}.jpg"
+            file, full = (f"images/{numbers[image_id]:04}{end}.jpg" for end in ("", "-full"))
             try:
+                _write(data, os.path.join(folder, full), FULL)
                 size = _write(data, os.path.join(folder, file), self._widths[image_id])
             except _DAMAGED as error:
                 self.failures[image_id] = f"cannot be decoded: {error}"
             else:
-                self._photos[image_id] = Photo(file, *size)
+                self._photos[image_id] = Photo(file, *size, full)
                 self.failures.pop(image_id, None)
 
     def _read(self, examples: str, image_root: str) -> Iterator[tuple[str, bytes]]:
@@ -86,8 +98,8 @@ class Album:
         if image_root:
             for image_id in list(missing):
                 try:
-                    data = read_from_root(image_root, image_id)
-                except (FileError, OSError) as error:
+                    data = self._from_root(image_root, image_id)
+                except (FileError, OSError, ValueError) as error:
                     self.failures[image_id] = str(error)
                     del missing[image_id]
                 else:
@@ -97,6 +109,10 @@ class Album:
             self.failures[image_id] = (
                 "not in the examples" if examples else "neither --examples nor --image_root given"
             )
+
+    def _from_root(self, root: str, image_id: str) -> bytes:
+        frame = _frame_of(root, image_id, self._read_frame) if self._read_frame else None
+        return frame or read_from_root(root, image_id)
 
 
 def read_examples(pattern: str, wanted: Mapping[str, object]) -> Iterator[tuple[str, bytes]]:
@@ -146,6 +162,15 @@ def read_from_root(root: str, image_id: str) -> bytes:
     raise FileError(Reason.MISSING_FILE, "no file of this name below --image_root")
 
 
+def _frame_of(root: str, image_id: str, read_frame: ReadFrame) -> bytes | None:
+    """The frame VIDEO/000012500.jpg of a video file below `root`; None if it is no such name."""
+    video, _, name = image_id.rpartition("/")
+    if not video.lower().endswith(VIDEO_SUFFIXES) or not _FRAME.fullmatch(name):
+        return None
+    place = resolve_inside(root, video)
+    return read_frame(str(place), int(name[:9]) / 1000) if place.is_file() else None
+
+
 def _write(data: bytes, path: str, width: int) -> tuple[int, int]:
     """Writes a JPEG no wider than `width`, upright and without metadata; returns its size."""
     with Image.open(io.BytesIO(data)) as image:
@@ -153,6 +178,6 @@ def _write(data: bytes, path: str, width: int) -> tuple[int, int]:
             raise ValueError(f"{image.width}x{image.height} pixels are too many")
         image.draft("RGB", (width, width))
         upright = ImageOps.exif_transpose(image).convert("RGB")
-    upright.thumbnail((width, 4 * width), Image.Resampling.LANCZOS)
+    upright.thumbnail((width, 2 * width), Image.Resampling.LANCZOS)
     upright.save(path, "JPEG", quality=85)
     return upright.size

@@ -1,7 +1,9 @@
 """Results of images that nobody labelled as a page, to judge them in two minutes."""
 
 import dataclasses
+import datetime
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -18,11 +20,13 @@ from context_rcnn.report.found import (
 )
 from context_rcnn.report.galleries import Picture
 from context_rcnn.report.page import environment, staged
-from context_rcnn.report.pixels import Album
+from context_rcnn.report.pixels import Album, ReadFrame
 from context_rcnn.report.text import clean, number
 from context_rcnn.results.records import ImageResult
 
 MOST_CAMERAS = 500  # that the table shows
+MOST_CLASSES = 60  # whose activity is shown
+MOST_DAYS = 366
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,12 +66,16 @@ class ResultsOptions:
 def write_results_report(
     options: ResultsOptions,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    warn: Callable[[str], None] = print,
+    read_frame: ReadFrame | None = None,
 ) -> str:
     """Writes the page completely or not at all; returns the path of its index.html.
 
     Args:
         options: inputs of the page.
         progress: wraps the images that are read for it, with their number.
+        warn: gets what the user should look at.
+        read_frame: reads frames of videos; without it they have no pictures.
 
     Raises:
         ValueError: For results that are none, and for a folder that holds something else than a
@@ -86,11 +94,17 @@ def write_results_report(
         keyframes = read_explanations(path) if path else []
         chosen = galleries.choose_keyframes(keyframes, options.max_panels, options.seed)
         panels = [galleries.beside_single_frame(keyframe) for keyframe in chosen]
-        album = Album()
+        album = Album(read_frame)
         galleries.want_panels(album, panels)
         for kind in pictures.values():
             galleries.want_all(album, kind)
         album.fill(folder, image_root=options.image_root, progress=progress)
+        if options.image_root and len(album) and len(album.failures) == len(album):
+            first = next(iter(album.failures))
+            warn(
+                f"WARNING: none of the images lies below --image_root={options.image_root}, such "
+                f"as {clean(first, 200)}: the page has no pictures"
+            )
         content = {
             "title": clean(options.title or "What was detected", 200),
             "made_by": clean(source.made_by),
@@ -99,6 +113,7 @@ def write_results_report(
             "classes": _classes(found),
             "cameras": [_camera(n, c) for n, c in sorted(found.cameras.items())[:MOST_CAMERAS]],
             "cameras_in_all": len(found.cameras),
+            "activity": _activity(found),
             "pictures": pictures,
             "panels": panels,
             "failures": [(clean(i.file), _why(i)) for i in found.failures],
@@ -139,6 +154,43 @@ def _classes(found: Found) -> list[dict[str, Any]]:
         {"name": clean(name, 60), "detections": n, "images": found.images_by_class[name]}
         for name, n in sorted(found.total.classes.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def _activity(found: Found) -> list[dict[str, Any]]:
+    """When and where each class was seen: images by hour, by day and by camera."""
+    rows = []
+    for name, _ in found.images_by_class.most_common(MOST_CLASSES):
+        hours = [found.by_hour[name, hour] for hour in range(24)]
+        days = sorted((day, n) for (other, day), n in found.by_day.items() if other == name)
+        cameras = Counter({c: n for (other, c), n in found.by_camera.items() if other == name})
+        rows.append(
+            {
+                "name": clean(name, 60),
+                "hours": hours,
+                "highest": max(hours),
+                "days": len(days),
+                "busiest": ", ".join(
+                    f"{day} ({n:,})" for day, n in sorted(days, key=lambda d: (-d[1], d[0]))[:3]
+                ),
+                "series": _series(days),
+                "cameras": ", ".join(
+                    f"{clean(c, 40) or 'unknown'} {n:,}" for c, n in cameras.most_common(5)
+                ),
+                "more": max(0, len(cameras) - 5),
+            }
+        )
+    return rows
+
+
+def _series(days: list[tuple[str, int]]) -> list[int]:
+    """Images of each day from the first to the last one, at most `MOST_DAYS` of the latest."""
+    if not days:
+        return []
+    counts = dict(days)
+    first, last = (datetime.date.fromisoformat(days[i][0]) for i in (0, -1))
+    length = min((last - first).days + 1, MOST_DAYS)
+    axis = (last - datetime.timedelta(days=length - 1 - i) for i in range(length))
+    return [counts.get(day.isoformat(), 0) for day in axis]
 
 
 def _camera(name: str, counts: Counts) -> dict[str, Any]:

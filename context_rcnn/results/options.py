@@ -111,8 +111,12 @@ class Options:
     speciesnet: SpeciesNetOptions = dataclasses.field(default_factory=SpeciesNetOptions)
 
     def __post_init__(self):
-        for name in ("min_score", "typical_threshold", "conservative_threshold"):
+        for name, flag in (
+            ("min_score", "--threshold"),
+            ("typical_threshold", "--observation_threshold"),
+            ("conservative_threshold", "conservative_threshold"),
+        ):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+                raise ValueError(f"{flag} must lie in 0..1, got {getattr(self, name)}")
         if self.completed:
             datetime.datetime.strptime(self.completed, CREATED_FORMAT)

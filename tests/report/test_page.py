@@ -52,7 +52,8 @@ def check_page(page, folder):
     ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
     assert len(ids) == len(set(ids))
     for link in (attrs["href"] for attrs in page.all("a")):
-        assert link.startswith("#") and link[1:] in ids or link == "cases.json"
+        inside = link.startswith("#") and link[1:] in ids
+        assert inside or link == "cases.json" or link.startswith("images/")
     assert all(re.fullmatch(r"(images/\d{4}\.jpg|figures/[a-z-]+\.svg)", name) for name in files)
     assert all((folder / name).is_file() for name in [*files, "cases.json"])
     assert all(attrs.get("alt") for attrs in page.all("img"))
@@ -145,7 +146,8 @@ def test_images_of_hostile_ids_get_names_of_our_own(tmp_path):
     memory = write_run(tmp_path / "m", {name: [("cat", *A)]}, {name: [("cat", 0.9, *A)]})
     page, folder = report(tmp_path, (str(memory), ""), image_root=photos)
     check_page(page, folder)
-    assert [path.name for path in (folder / "images").iterdir()] == ["0001.jpg"]
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    assert names == ["0001-full.jpg", "0001.jpg"]
     assert name in page.text
 
 
@@ -227,7 +229,7 @@ def test_limits_and_seed_decide_what_is_shown(tmp_path):
     texts = {}
     for seed in (1, 1, 2):
         page, folder = report(tmp_path, (memory, ""), image_root=photos, seed=seed, max_examples=3)
-        assert len(list((folder / "images").iterdir())) == 3
+        assert len(list((folder / "images").glob("*-full.jpg"))) == 3
         assert texts.setdefault(seed, page.text) == page.text
     assert "At most 3 images of each kind" in texts[1]
 

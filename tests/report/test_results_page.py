@@ -106,6 +106,7 @@ def test_the_page_says_it_and_runs_nothing(tmp_path, results):
     assert len(ids) == len(set(ids))
     for link in (attrs["href"] for attrs in page.all("a")):
         assert link[1:] in ids
+    assert "When and where" in text and "by hour: 0" in text
 
 
 def test_pictures_are_those_of_the_folder(tmp_path, results):
@@ -117,6 +118,56 @@ def test_pictures_are_those_of_the_folder(tmp_path, results):
     assert len(page.all("img")) == 3
     assert all((tmp_path / "page" / attrs["src"]).is_file() for attrs in page.all("img"))
     assert "not at hand" in text
+    full = [attrs["href"] for attrs in page.all("a") if attrs["href"].startswith("images/")]
+    assert len(full) == 3
+    with Image.open(tmp_path / "page" / full[0]) as opened:
+        assert opened.size == (64, 48)
+
+
+def test_a_folder_without_the_images_is_said(tmp_path, results, capsys):
+    (tmp_path / "wrong").mkdir()
+    page_of(tmp_path, results, image_root=str(tmp_path / "wrong"))
+    assert "WARNING: none of the images lies below --image_root" in capsys.readouterr().out
+
+
+def test_a_tall_picture_has_a_bounded_height(tmp_path, results):
+    (tmp_path / "photos/a").mkdir(parents=True)
+    Image.new("RGB", (1, 2000)).save(tmp_path / "photos/a/1.jpg")
+    page, text = page_of(tmp_path, results, image_root=str(tmp_path / "photos"))
+    (picture,) = page.all("img")
+    ratio = int(picture["width"]) / int(picture["height"])
+    (width,) = (float(w) for w in re.findall(r'class="frame" style="width: ([\d.]+)rem', text))
+    assert width / ratio == pytest.approx(22, rel=0.1)
+
+
+def test_species_are_counted_by_hour_day_and_camera(results):
+    found = gather(open_results(str(results)), 0.2, 10, 0)
+    assert found.by_hour == {("bob<cat", 13): 1}  # 2013-10-04 13:29:45; the other one is undated
+    assert found.by_day == {("bob<cat", "2013-10-04"): 1}
+    assert found.by_camera == {("bob<cat", "cam"): 1, ("bob<cat", "other"): 1}
+
+
+def test_frames_of_videos_have_pictures(tmp_path):
+    import cv2
+    import numpy as np
+
+    (tmp_path / "clips").mkdir()
+    writer = cv2.VideoWriter(
+        str(tmp_path / "clips/a.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10.0, (64, 48)
+    )
+    for i in range(8):
+        writer.write(np.full((48, 64, 3), 30 * i, np.uint8))
+    writer.release()
+    from context_rcnn.report.pixels import Album
+    from context_rcnn.runners.engine.video_file import frame_at
+
+    album = Album(frame_at)
+    for name in ("a.avi/000000500.jpg", "a.avi/000009000.jpg"):
+        album.want(name, 64)
+    album.fill(str(tmp_path), image_root=str(tmp_path / "clips"))
+    with Image.open(tmp_path / album.get("a.avi/000000500.jpg").file) as frame:
+        assert abs(np.asarray(frame).mean() - 150) < 8
+    assert "no frame after 9 seconds" in album.failures["a.avi/000009000.jpg"]
 
 
 def test_megadetectors_own_file_will_do(tmp_path, results):

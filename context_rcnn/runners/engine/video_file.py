@@ -24,6 +24,7 @@ _PICTURES = (".gif", ".tif", ".tiff", ".webp", ".png", ".apng")
 _QUALITY = 95
 _USUAL_RATE = 10.0  # what browsers give pictures that say nothing of time
 _HIGHEST_RATE = 1000.0  # more is no rate, but the unit of the file's clock
+_ROUNDED = 0.0005  # seconds; names of frames have milliseconds
 _MOST_MISSING = 1.0  # seconds; what files say of their length is not exact
 
 
@@ -72,6 +73,18 @@ def read_frames(path: str, fps: float | None = None) -> Iterator[Frame]:
         elif frame.at >= due - 1e-6:
             due = max(due + 1 / fps, frame.at)
             yield frame
+
+
+def frame_at(path: str, seconds: float) -> bytes:
+    """The JPEG of the frame so many seconds after the first one.
+
+    Raises:
+        ValueError: If the video cannot be read that far.
+    """
+    for frame in read_frames(path):
+        if frame.at >= seconds - _ROUNDED:
+            return encode(frame.picture)
+    raise ValueError(f"{path} has no frame after {seconds:g} seconds")
 
 
 def encode(picture: Image.Image, max_side: int | None = None) -> bytes:

@@ -187,22 +187,8 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     print(f"loading the model {args.model}")
     status, summary = results.run(lambda: detect_folder(options, ExportedModel(args.model)))
     if summary is not None and args.report:
-        _report(options.state_dir, args.folder, args.report)
+        results.write_report(options.state_dir, args.folder, args.report)
     return status
-
-
-def _report(results: str, image_root: str, output_dir: str) -> None:
-    from tqdm import tqdm
-
-    from context_rcnn.report.results_page import ResultsOptions, write_results_report
-    from context_rcnn.runners.engine.video_file import frame_at
-
-    index = write_results_report(
-        ResultsOptions(results, output_dir, image_root),
-        lambda images, total: tqdm(images, "Report", total, unit=" images", disable=None),
-        read_frame=frame_at,
-    )
-    print(f"Look at {index}")
 
 
 def _add_watch(verbs: argparse._SubParsersAction) -> None:

@@ -1,6 +1,7 @@
 """`context-rcnn results`, and the flags and endings of all verbs that write results."""
 
 import argparse
+import dataclasses
 import os
 import sys
 import tempfile
@@ -15,6 +16,8 @@ examples:
   MegaDetector's format for results of `watch` or a Beam job (python -m beam_pipelines.detect):
     context-rcnn results incoming.state -o incoming.json
     context-rcnn results found
+  Results of MegaDetector, or of any program that writes its format, as CSV and as a page:
+    context-rcnn results photos/md.json --rde auto --csv results.csv --report page
   Other formats of earlier results, without detecting again:
     context-rcnn results photos/results.json.state --csv results.csv
 """
@@ -26,22 +29,57 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
         verbs,
         "results",
         "write earlier results in other formats",
-        "Writes results of `detect`, `watch` or a Beam job in any format.",
+        "Writes results of `detect`, `watch` or a Beam job in any format, or those of another\n"
+        "program in MegaDetector's format, with the dates of the images and their cameras.",
         _EXAMPLES,
     )
+    from context_rcnn.data import flags
+
     parser.add_argument(
-        "journals", nargs="+", metavar="JOURNAL", help="journals, or folders with them"
+        "journals",
+        nargs="+",
+        metavar="RESULTS",
+        help="journals or folders with them, or one file in MegaDetector's format",
     )
+    parser.add_argument(
+        "--failures", metavar="FILE", help="JSON lines that name everything that cannot be used"
+    )
+    parser.add_argument("--report", metavar="DIR", help="folder for a page to judge the results by")
+    other = parser.add_argument_group("results of another program, in MegaDetector's format")
+    other.add_argument(
+        "--image_root",
+        default="",
+        metavar="DIR",
+        help="folder that the file names start from, for dates, sizes and pictures (default: the "
+        "folder of the results)",
+    )
+    other.add_argument(
+        "--rde",
+        choices=["off", "auto"],
+        default="off",
+        help="auto gives boxes that come back in the same place of a camera a negative confidence "
+        "(default: off)",
+    )
+    other.add_argument(
+        "--rde_images",
+        type=int,
+        default=20,
+        help="number of images with the same box that makes a place suspicious (default: 20)",
+    )
+    flags.add_camera_flags(parser)
     add_formats(parser, f"default: {OUTPUT} in this folder, unless another format is asked for")
     add_image_formats(parser)
     parser.set_defaults(run=_results)
 
 
 def _results(args: argparse.Namespace, rest: list[str]) -> int:
+    from pathlib import Path
+
     from context_rcnn.results.join import find_journals, join_journals
     from context_rcnn.results.write import write_results
     from context_rcnn.runners.engine.progress import on_terminal
     from context_rcnn.runners.engine.words import on_package, on_results
+    from context_rcnn.runners.imported import is_journal
 
     others = (args.csv, args.coco, args.speciesnet, args.camtrap_dp)
     if not args.output and not any(others):
@@ -49,16 +87,75 @@ def _results(args: argparse.Namespace, rest: list[str]) -> int:
         if os.path.exists(OUTPUT):
             raise ValueError(f"{OUTPUT} is there already: give -o {OUTPUT} to replace it")
     wanted, how = outputs(args, args.output), options(args)
-    journals = find_journals(args.journals)
+    foreign = [path for path in args.journals if not is_journal(path)]
+    if foreign and len(args.journals) > 1:
+        raise ValueError(f"{foreign[0]} is not a journal: give a file of another program alone")
+    journals = [] if foreign else find_journals(args.journals)
     with tempfile.TemporaryDirectory(prefix="context_rcnn-") as folder:
-        journal = journals[0]
-        if len(journals) > 1:
-            journal = join_journals(journals, os.path.join(folder, "journal.jsonl"))
-        summary = write_results(journal, wanted, how, progress=on_terminal())
+        joined = os.path.join(folder, "journal.jsonl")
+        known: list = []
+        if foreign:
+            known = _import(args, joined)
+            journal = Path(joined)
+        else:
+            journal = join_journals(journals, joined) if len(journals) > 1 else journals[0]
+        wanted = dataclasses.replace(wanted, failures=args.failures)
+        summary = write_results(journal, wanted, how, known=known, progress=on_terminal())
+        if args.report:
+            root = args.image_root or (os.path.dirname(foreign[0]) or "." if foreign else "")
+            write_report(str(journal), root, args.report)
     print(on_results(summary, how.typical_threshold, filter(None, (args.output, *others))))
+    if summary.failures and not args.failures:
+        print("--failures FILE names each of them")
     for line in on_package(summary):
         print(line)
     return 0 if summary.images > summary.failed else 1
+
+
+def _import(args: argparse.Namespace, journal: str) -> list:
+    """Makes a journal of another program's results; returns what could not be taken over."""
+    from tqdm import tqdm
+
+    from context_rcnn.evaluation.repeat_detections import RepeatDetectionOptions
+    from context_rcnn.results.journal import Journal
+    from context_rcnn.runners.imported import ImportOptions, count_unknown, import_megadetector
+
+    repeats = RepeatDetectionOptions(min_occurrences=args.rde_images)
+    options = ImportOptions(
+        args.image_root,
+        args.camera_regex,
+        args.camera_csv,
+        args.sequence_gap,
+        repeats if args.rde == "auto" else None,
+    )
+    known = import_megadetector(
+        args.journals[0],
+        journal,
+        options,
+        lambda images, total: tqdm(images, "Look", total, unit=" images", disable=None),
+    )
+    counts = count_unknown(Journal(journal).results())
+    if counts["unsized"] or counts["undated"]:
+        print(
+            f"of {counts['images']:,} images {counts['undated']:,} have no known date and "
+            f"{counts['unsized']:,} no known size; --image_root names the folder of the images"
+        )
+    return known
+
+
+def write_report(results: str, image_root: str, output_dir: str) -> None:
+    """A page of results, and where it is."""
+    from tqdm import tqdm
+
+    from context_rcnn.report.results_page import ResultsOptions, write_results_report
+    from context_rcnn.runners.engine.video_file import frame_at
+
+    index = write_results_report(
+        ResultsOptions(results, output_dir, image_root),
+        lambda images, total: tqdm(images, "Report", total, unit=" images", disable=None),
+        read_frame=frame_at,
+    )
+    print(f"Look at {index}")
 
 
 def add_parser(

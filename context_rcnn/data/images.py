@@ -214,6 +214,18 @@ def read_clock(path: Path) -> int | None:
     return None
 
 
+def read_size(path: Path) -> tuple[int, int] | None:
+    """Width and height of the upright image in a file, without its pixels; None if unreadable."""
+    if not path.is_file():
+        return None
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            width, height = image.size
+            return (height, width) if _orientation(image) >= 5 else (width, height)
+    except Exception:  # decoders of untrusted files raise anything
+        return None
+
+
 def _open(data: bytes, options: ImageOptions) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from context_rcnn.data import fields
 from context_rcnn.data.failures import Reason
+from context_rcnn.data.records import is_empty_class
 from context_rcnn.data.timestamps import format_timestamp, parse_timestamp
 from context_rcnn.results.classes import Classes, Kind
 from context_rcnn.results.json_list import JsonList
@@ -188,7 +189,9 @@ def _images(
         for detection in entry["detections"] or ():
             name = detection_names[detection["category"]]
             if detection.get("classifications"):
-                name = class_names[detection["classifications"][0][0]]
+                best = class_names[detection["classifications"][0][0]]
+                # A classifier may call a box blank; the detector's own word stands then.
+                name = name if is_empty_class(best) else best
             found.setdefault(detection.get("frame_number"), []).append(
                 Detection(to_box(detection["bbox"]), ids[name], detection["conf"])
             )
@@ -200,6 +203,8 @@ def _images(
         yield ImageResult(
             entry["file"],
             seconds=parse_timestamp(entry.get("datetime")),
+            width=fields.whole_number(entry.get("width"), minimum=1),
+            height=fields.whole_number(entry.get("height"), minimum=1),
             detections=tuple(found.get(None, ())),
             failure=reason,
             failure_text=text,

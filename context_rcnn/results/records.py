@@ -285,7 +285,9 @@ def read_result(
         text = _printable(failure.get("text"))
         return dataclasses.replace(image, failure=reason, failure_text=text)
     found = values.get("detections")
-    if not isinstance(found, list) or image.width is None or image.height is None:
+    sized = image.width is not None and image.height is not None
+    sized = sized or values.get("size_unknown") is True  # of another program's results
+    if not isinstance(found, list) or not sized:
         what = "'width' and 'height'" if isinstance(found, list) else "'detections' or 'failure'"
         text = f"the journal has no usable {what} of this image"
         report(_failure(Reason.BAD_RECORD, text, image.file))

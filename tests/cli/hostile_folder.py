@@ -4,6 +4,7 @@ python -m tests.cli.hostile_folder FOLDER
 """
 
 import io
+import json
 import os
 import pathlib
 import struct
@@ -12,6 +13,8 @@ import zlib
 
 import numpy as np
 from PIL import Image, features
+
+from context_rcnn.runners.engine.files import name_of
 
 LONG = "n" * 200
 START = "2024:05:01 06:00:00"
@@ -143,6 +146,23 @@ def write_clip(path, frames=6, size=(96, 64)):
     for i in range(frames):
         writer.write(np.asarray(picture(90 + i, size))[:, :, ::-1])
     writer.release()
+
+
+def failures_of(folder):
+    lines = (folder / "failures.jsonl").read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def missing(expected, done, failures):
+    """Files that are neither done nor named, nor lie in a folder that is named."""
+    named = {name_of(f["file"]) for f in failures if f["file"]}
+    assert all(f["reason"] and f["detail"] for f in failures)
+    covered = {*done, *named}
+    return {
+        path
+        for path in expected - covered
+        if not any(path.startswith(f"{folder}/") for folder in named)
+    }
 
 
 if __name__ == "__main__":

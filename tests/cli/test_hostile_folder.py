@@ -10,6 +10,7 @@ from context_rcnn.memory_bank.store import Bank
 from context_rcnn.runners.engine.files import name_of
 from tests.beam_pipelines.conftest import extractor  # noqa: F401
 from tests.cli import hostile_folder
+from tests.cli.hostile_folder import failures_of, missing
 
 # What shows how far a stage is: a bar, or a line of a log with its time.
 PROGRESS = re.compile(r"[\w/ ]+: .*\[\d|[\w/ ]+: +\d+%\||.*\d\d:\d\d:\d\d|[IW]\d{4} |\s*$")
@@ -47,23 +48,6 @@ def load_fakes():
     from tests.runners.conftest import HERE, load
 
     return load(HERE / "folder/fakes.py")
-
-
-def failures_of(folder):
-    lines = (folder / "failures.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines]
-
-
-def missing(expected, done, failures):
-    """Files that are neither done nor named, nor lie in a folder that is named."""
-    named = {name_of(f["file"]) for f in failures if f["file"]}
-    assert all(f["reason"] and f["detail"] for f in failures)
-    covered = {*done, *named}
-    return {
-        path
-        for path in expected - covered
-        if not any(path.startswith(f"{folder}/") for folder in named)
-    }
 
 
 def test_detect_results_and_report(written, command, tmp_path):

@@ -1,8 +1,10 @@
 """`context-rcnn results`, and the flags that verbs which write results share."""
 
+import csv
 import json
 
 import pytest
+from PIL import Image
 
 from context_rcnn import cli
 from context_rcnn.results.journal import JournalWriter
@@ -74,3 +76,81 @@ def test_every_verb_that_writes_megadetectors_format_has_its_flags(argv):
         assert not unknown
         assert (args.native_categories, args.output, args.threshold) == (True, "r.json", 0.1)
     assert not parser.parse_args(argv).native_categories
+
+
+@pytest.fixture
+def megadetector(tmp_path):
+    """A file of MegaDetector with a classifier, in the folder of its photographs."""
+    root = tmp_path / "photos"
+    stump = {"category": "1", "conf": 0.8, "bbox": [0.1, 0.2, 0.2, 0.3]}
+    fox = {"category": "1", "conf": 0.9, "bbox": [0.5, 0.5, 0.25, 0.25]}
+    fox |= {"classifications": [["7", 0.75], ["8", 0.25]]}
+    blank = {"category": "2", "conf": 0.4, "bbox": [0.0, 0.0, 0.5, 0.5]}
+    blank |= {"classifications": [["8", 0.9]]}
+    images = []
+    for i in range(6):
+        file = f"north/10{i % 2}RECNX/IMG_{i}.JPG"
+        path = root / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        exif.get_ifd(0x8769)[0x9003] = f"2024:05:01 06:00:{i * 9:02}"
+        Image.new("RGB", (60, 40)).save(path, exif=exif)
+        images.append({"file": file.replace("/", "\\"), "detections": [stump] + [fox] * (i == 3)})
+    images.append({"file": "south/gone.jpg", "detections": [blank]})
+    images.append({"file": "south/bad.jpg", "detections": None, "failure": "image access failure"})
+    images.append({"file": "../outside.jpg", "detections": []})
+    document = {
+        "info": {"detector": "MDV5A", "detection_completion_time": "2026-05-26 19:11:27"},
+        "detection_categories": {"1": "animal", "2": "person"},
+        "classification_categories": {"7": "fox", "8": "blank"},
+        "images": images,
+    }
+    (root / "md.json").write_text(json.dumps(document))
+    return root / "md.json"
+
+
+def rows_of(path):
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        return list(csv.DictReader(file))
+
+
+def test_results_of_megadetector_become_every_format(megadetector, tmp_path, capsys):
+    flags = [f"--csv={tmp_path}/t.csv", f"-o{tmp_path}/new.json", f"--report={tmp_path}/page"]
+    flags += [f"--failures={tmp_path}/failures.jsonl"]
+    assert cli.main(["results", str(megadetector), *flags]) == 0
+    out = capsys.readouterr().out
+    assert "of 8 images 2 have no known date and 1 no known size" in out
+    assert "imported: outside_root (1)" in out
+    named = [json.loads(line) for line in (tmp_path / "failures.jsonl").read_text().splitlines()]
+    assert [(f["file"], f["reason"]) for f in named] == [("../outside.jpg", "outside_root")]
+    rows = rows_of(tmp_path / "t.csv")
+    first = next(row for row in rows if row["file"] == "north/100RECNX/IMG_0.JPG")
+    assert (first["camera"], first["datetime"]) == ("north", "2024-05-01 06:00:00")
+    assert (first["image_width"], first["image_height"]) == ("40", "60"), "upright"
+    assert len({row["burst"] for row in rows if row["camera"] == "north"}) == 1
+    assert {row["class"] for row in rows} == {"animal", "fox", "person", ""}
+    gone = next(row for row in rows if row["file"] == "south/gone.jpg")
+    assert (gone["class"], gone["image_width"]) == ("person", ""), "a box that is called blank"
+    assert [row["failure"] for row in rows if row["file"] == "south/bad.jpg"]
+    document = json.loads((tmp_path / "new.json").read_text())
+    assert document["info"]["detector"] == "MDV5A unknown version" and len(document["images"]) == 8
+    assert len(list((tmp_path / "page/images").glob("*-full.jpg"))) >= 6
+
+
+def test_boxes_of_megadetector_that_come_back_turn_negative(megadetector, tmp_path):
+    for rde, images in (("off", 5), ("auto", 5), ("auto", 7)):
+        flags = [f"--rde={rde}", f"--rde_images={images}", f"--csv={tmp_path}/t.csv"]
+        assert cli.main(["results", str(megadetector), *flags]) == 0
+        suspects = [row for row in rows_of(tmp_path / "t.csv") if row["suspect"] == "1"]
+        assert len(suspects) == (6 if (rde, images) == ("auto", 5) else 0)
+        assert {row["class"] for row in suspects} <= {"animal"}
+
+
+def test_sizes_that_coco_needs_are_asked_for(megadetector, tmp_path, capsys):
+    assert cli.main(["results", str(megadetector), f"--coco={tmp_path}/c.json"]) == 2
+    assert "south/gone.jpg: nothing says how large the image is" in capsys.readouterr().err
+    journal = tmp_path / "other.jsonl"
+    journal.write_text("{}")
+    assert cli.main(["results", str(journal), f"--csv={tmp_path}/t.csv"]) == 2
+    assert "images" in capsys.readouterr().err

@@ -11,7 +11,9 @@ from context_rcnn import cli
 from context_rcnn.export import exported
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.window import WindowOptions, window
+from context_rcnn.runners.engine.files import name_of
 from context_rcnn.runners.folder import detect as stage
+from tests.cli import hostile_folder
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +275,25 @@ def test_a_run_without_a_usable_image_says_so(capsys, tmp_path, export):
     )
     with (tmp_path / "t.csv").open() as file:
         assert next(csv.DictReader(file))["failure"].startswith("empty_file")
+
+
+@pytest.mark.slow
+def test_a_folder_from_the_field_through_a_real_model(capfd, tmp_path, export, locked):
+    root = tmp_path / "photos"
+    expected = {name_of(path) for path in hostile_folder.write(root)}
+    locked.add(root / "locked")
+    status, out, err = run(
+        capfd, "detect", root, "--model", export.folder, f"--report={tmp_path}/page"
+    )
+    assert status == 1 and "1 folder could not be listed: locked" in out
+    assert "Traceback" not in out + err
+    state = root / "results.json.state"
+    files = {image["file"] for image in json.loads((root / "results.json").read_text())["images"]}
+    assert not hostile_folder.missing(expected, files, hostile_folder.failures_of(state))
+    assert (tmp_path / "page/index.html").exists()
+    status, out, err = run(
+        capfd, "watch", root, "--model", export.folder, "--state", tmp_path / "watch", "--once"
+    )
+    lines = {json.loads(line)["file"] for line in out.splitlines() if line.startswith("{")}
+    failures = hostile_folder.failures_of(tmp_path / "watch")
+    assert status == 1 and not hostile_folder.missing(expected, lines, failures)

@@ -21,8 +21,12 @@ import sys
 from benchmarks.studies import study
 from benchmarks.studies.study import ROOT, cli, spread
 from context_rcnn.configs.reid import LATE
+from context_rcnn.data.tracklets import DISTRACTOR, JUNK
+from context_rcnn.evaluation.embeddings import read_embeddings
+from context_rcnn.evaluation.reid import intra_and_inter
 
 MEASURES = ("mAP", "Rank-1", "Rank-5", "mINP")
+DISTANCES = ("within", "between")  # mean cosine distances of one identity, and of different ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +92,14 @@ class PeopleStudy(study.Study):
         settings.append("task.init_checkpoint_modules=frames")
         return self._train(f"rows/{row.name}", row, self.args.steps, "people", settings)
 
+    def distances(self, row: Row) -> dict[str, float]:
+        """Mean cosine distances of the features of a row that was run (Figure 6)."""
+        found = read_embeddings(str(self.metrics(f"rows/{row.name}", self.args.steps).parent))
+        known = [i for i, t in enumerate(found.tracklets) if t.identity not in (JUNK, DISTRACTOR)]
+        labels = [found.tracklets[i].identity for i in known]
+        within, between = intra_and_inter(found.features[known], labels)
+        return {"within": within, "between": between}
+
     def attention(self, row: Row) -> dict | None:
         """Mean attention to people and to what hides them, of a row that was run."""
         product = self.folder / f"rows/{row.name}/occluders.json"
@@ -128,20 +140,23 @@ def run_study(people: PeopleStudy, only: set[str]) -> study.Results:
     people.prepare()
     found = {}
     for name, row in rows.items():
-        found[name] = dict(people.row(row))
+        found[name] = people.row(row) | people.distances(row)
         if name != AVERAGE.name:
             found[name]["attention"] = people.attention(row)
     return found
 
 
 def as_markdown(results: list[study.Results]) -> str:
-    """The tables as far as they were run, with mean and standard deviation over seeds, in %."""
+    """The tables as far as they were run, with mean and standard deviation over seeds, in %.
+
+    Distances are in hundredths, too.
+    """
     lines: list[str] = []
     for title, rows in TABLES.items():
         ran = [row for row in rows if any(row.name in result for result in results)]
         if not ran:
             continue
-        names = [*MEASURES, "mAP over average", "seeds", "paper, MARS mAP / Rank-1"]
+        names = [*MEASURES, "mAP over average", *DISTANCES, "seeds", "paper, MARS mAP / Rank-1"]
         lines += ["", f"### {title}", "", f"| | {' | '.join(names)} |"]
         lines.append("|---" * (len(names) + 1) + "|")
         for row in ran:
@@ -155,6 +170,9 @@ def as_markdown(results: list[study.Results]) -> str:
                 if AVERAGE.name in result
             ]
             cells.append("" if row.name == AVERAGE.name else spread(gains, "+"))
+            for name in DISTANCES:
+                values = [result[row.name].get(name) for result in found]
+                cells.append(spread([100 * value for value in values if value is not None]))
             lines.append(f"| {' | '.join([row.title, *cells, str(len(found)), row.paper])} |")
     return "\n".join([*lines, *_attention_lines(results)]) + "\n"
 

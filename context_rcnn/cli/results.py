@@ -81,7 +81,7 @@ def _results(args: argparse.Namespace, rest: list[str]) -> int:
     from context_rcnn.runners.engine.words import on_package, on_results
     from context_rcnn.runners.imported import is_journal
 
-    others = (args.csv, args.coco, args.speciesnet, args.camtrap_dp)
+    others = (args.csv, args.coco, args.speciesnet, args.camtrap_dp, args.events)
     if not args.output and not any(others):
         args.output = OUTPUT
         if os.path.exists(OUTPUT):
@@ -242,6 +242,19 @@ def add_image_formats(parser: argparse.ArgumentParser) -> None:
         "--camtrap_dp", metavar="DIR", help="folder for a Camera Trap Data Package"
     )
     formats.add_argument(
+        "--events",
+        metavar="FILE",
+        help="CSV table of events: visits of a class to a camera, with the largest number at once "
+        "(MaxN); a Camera Trap Data Package then has them, too",
+    )
+    formats.add_argument(
+        "--event_minutes",
+        type=float,
+        default=30,
+        metavar="M",
+        help="longest pause within an event, in minutes (default: 30)",
+    )
+    formats.add_argument(
         "--datetimes", action="store_true", help="write dates of images into MegaDetector's format"
     )
     formats.add_argument(
@@ -285,12 +298,14 @@ def options(args: argparse.Namespace):
             args.timezone,
             args.title,
             contributors=tuple(args.contributor or ["Not stated"]),
+            events=bool(args.events),
         )
         how |= {
             "typical_threshold": args.observation_threshold,
             "datetimes": args.datetimes,
             "taxa": read_taxa(args.taxa) if args.taxa else {},
             "camtrap": camtrap,
+            "event_minutes": args.event_minutes,
             "speciesnet": SpeciesNetOptions(version=args.speciesnet_version),
         }
     return Options(**how)
@@ -305,7 +320,7 @@ def outputs(args: argparse.Namespace, megadetector: str | None):
     """
     from context_rcnn.results.write import Outputs
 
-    images = {name: getattr(args, name, None) for name in ("camtrap_dp", "speciesnet")}
+    images = {name: getattr(args, name, None) for name in ("camtrap_dp", "speciesnet", "events")}
     return Outputs(megadetector=megadetector, coco=args.coco, table=args.csv, **images)
 
 

@@ -1,7 +1,8 @@
 """A Camera Trap Data Package, Camtrap DP 1.0.2: https://camtrap-dp.tdwg.org
 
 Observations are media-based: one for every box, one `blank` for every image without any, one
-`unclassified` for every image that could not be looked at. What the standard has no room for is
+`unclassified` for every image that could not be looked at. On demand each event has one as well,
+with the largest number of animals at once. What the standard has no room for is
 left out and reported: images without a date or a camera, and names it does not allow.
 """
 
@@ -25,6 +26,7 @@ from context_rcnn.results.deployments import (
     Deployments,
     read_deployments,
 )
+from context_rcnn.results.events import Event, EventCollector
 from context_rcnn.results.numbers import corner_and_size, to_box
 from context_rcnn.results.options import CamtrapOptions, Options
 from context_rcnn.results.order import CameraSpan, Index
@@ -92,6 +94,7 @@ _MEDIATYPES = {
     "heif": "image/heif",
 }
 _CLASS_TAG = "class:"
+_BOX = ("bboxX", "bboxY", "bboxWidth", "bboxHeight")
 
 
 def require(
@@ -145,6 +148,9 @@ class CamtrapDpWriter:
         self._completed = options.completed or header.created
         self._classified_by = f"{header.model} {header.model_version}"
         self._used: set[int] = set()
+        self._events: EventCollector[str] | None = None
+        if options.camtrap.events:
+            self._events = EventCollector(options.event_minutes, options.typical_threshold)
         folder = Path(folder)
         files = {
             name: transaction.open(folder / f"{name}.csv")
@@ -196,8 +202,12 @@ class CamtrapDpWriter:
         for number, observation in enumerate(observations, start=1):
             name = {"observationID": f"{image.file}#{number}"}
             self._observations.writerow(name | shared | observation)
+        if self._events is not None:
+            self._events.add(image, deployment.id)
 
     def finish(self) -> None:
+        for event in self._events.events() if self._events is not None else ():
+            self._observations.writerow(self._event_row(event))
         json.dump(self._descriptor(), self._package, indent=1, allow_nan=False)
         self._package.write("\n")
 
@@ -240,14 +250,38 @@ class CamtrapDpWriter:
             "eventEnd": iso(self._clock.at(last)),
         }
 
-    def _observe(self, image: ImageResult) -> list[dict[str, Any]]:
-        if image.failure:
-            return [{"observationType": "unclassified"}]
-        machine = {
+    def _event_row(self, event: Event[str]) -> dict[str, Any]:
+        """The observation of an event: of no single image, with the largest number at once."""
+        start, end = (iso(self._clock.at(seconds)) for seconds in (event.start, event.end))
+        name = f"{event.place}|{self._classes.names[event.class_id]}|{start}"
+        best = Detection((0, 0, 1, 1), event.class_id, event.best_score)
+        of_box = self._observation(best) | dict.fromkeys(_BOX)
+        return (
+            of_box
+            | self._machine()
+            | {
+                "observationID": name,
+                "eventID": name,
+                "deploymentID": event.place,
+                "eventStart": start,
+                "eventEnd": end,
+                "observationLevel": "event",
+                "count": event.count,
+                "observationComments": f"largest number at once in {event.images} images",
+            }
+        )
+
+    def _machine(self) -> dict[str, str]:
+        return {
             "classificationMethod": "machine",
             "classifiedBy": self._classified_by,
             "classificationTimestamp": self._completed,
         }
+
+    def _observe(self, image: ImageResult) -> list[dict[str, Any]]:
+        if image.failure:
+            return [{"observationType": "unclassified"}]
+        machine = self._machine()
         kept = [
             found for found in image.detections if found.score >= self._options.typical_threshold
         ]
@@ -323,7 +357,8 @@ def read_camtrap_dp(folder: str | Path, label_map: dict[int, str]) -> Iterator[I
         (folder / "media.csv").open(newline="", encoding="utf-8") as media_file,
         (folder / "observations.csv").open(newline="", encoding="utf-8") as observation_file,
     ):
-        observed = itertools.groupby(csv.DictReader(observation_file), key=lambda r: r["mediaID"])
+        rows_of_media = (row for row in csv.DictReader(observation_file) if row["mediaID"])
+        observed = itertools.groupby(rows_of_media, key=lambda row: row["mediaID"])
         for media in csv.DictReader(media_file):
             media_id, rows = next(observed, ("", ()))
             if media_id != media["mediaID"]:
@@ -364,7 +399,7 @@ def _project(camtrap: CamtrapOptions) -> dict[str, Any]:
         "samplingDesign": camtrap.sampling_design,
         "captureMethod": list(camtrap.capture_methods),
         "individualAnimals": False,
-        "observationLevel": ["media"],
+        "observationLevel": ["media", "event"] if camtrap.events else ["media"],
     }
 
 

@@ -31,6 +31,7 @@ class CamtrapOptions:
         sampling_design: one of `SAMPLING_DESIGNS`.
         capture_methods: some of `CAPTURE_METHODS`.
         contributors: names of people or organisations.
+        events: whether the package also has an observation for each event.
         file_public: whether the images are accessible to everybody. Images that show a human never
             are.
     """
@@ -42,6 +43,7 @@ class CamtrapOptions:
     capture_methods: tuple[str, ...] = ("activityDetection",)
     contributors: tuple[str, ...] = ("Not stated",)
     file_public: bool = False
+    events: bool = False
 
     def __post_init__(self):
         if self.sampling_design not in SAMPLING_DESIGNS:
@@ -95,6 +97,7 @@ class Options:
         datetimes: whether MegaDetector's images have a `datetime`.
         kinds: "animal", "human" or "vehicle" by class name, where the name does not say it.
         taxa: scientific name or SpeciesNet's seven parts by class name.
+        event_minutes: longest pause within an event, in minutes.
         completed: UTC, "2026-05-26T19:11:27Z"; by default when the journal was begun, so that a run
             that was killed and continued writes the same bytes.
     """
@@ -106,6 +109,7 @@ class Options:
     datetimes: bool = False
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     taxa: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    event_minutes: float = 30
     completed: str = ""
     camtrap: CamtrapOptions = dataclasses.field(default_factory=CamtrapOptions)
     speciesnet: SpeciesNetOptions = dataclasses.field(default_factory=SpeciesNetOptions)
@@ -118,5 +122,7 @@ class Options:
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{flag} must lie in 0..1, got {getattr(self, name)}")
+        if not 0 < self.event_minutes < float("inf"):
+            raise ValueError(f"--event_minutes must be positive, got {self.event_minutes}")
         if self.completed:
             datetime.datetime.strptime(self.completed, CREATED_FORMAT)

@@ -15,6 +15,7 @@ from context_rcnn.results.camtrap_dp import STAGE as CAMTRAP_STAGE
 from context_rcnn.results.camtrap_dp import CamtrapDpWriter
 from context_rcnn.results.classes import Classes
 from context_rcnn.results.coco import CocoWriter
+from context_rcnn.results.events import EventTable
 from context_rcnn.results.journal import Journal
 from context_rcnn.results.megadetector import MegaDetectorWriter
 from context_rcnn.results.options import Options
@@ -46,6 +47,7 @@ class Outputs:
         table: CSV.
         camtrap_dp: folder of a Camtrap DP.
         speciesnet: SpeciesNet's JSON.
+        events: CSV of events.
         failures: `failures.jsonl`: everything that could not be used or not be written.
     """
 
@@ -54,6 +56,7 @@ class Outputs:
     table: str | Path | None = None
     camtrap_dp: str | Path | None = None
     speciesnet: str | Path | None = None
+    events: str | Path | None = None
     failures: str | Path | None = None
 
 
@@ -185,6 +188,9 @@ def _writers(
     if outputs.speciesnet:
         file, threshold = files.open(outputs.speciesnet), options.typical_threshold
         writers.append(SpeciesNetWriter(file, header, classes, options.speciesnet, threshold))
+    if outputs.events:
+        minutes, threshold = options.event_minutes, options.typical_threshold
+        writers.append(EventTable(files.open(outputs.events), classes, minutes, threshold))
     return writers
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from context_rcnn.data import fields
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.images import read_clock, read_size
 from context_rcnn.data.paths import FileError, normalise_file_name, resolve_inside
 from context_rcnn.data.records import ImageRecord, is_empty_class
@@ -200,7 +200,7 @@ def _line(image: ImageResult) -> str:
     return json.dumps(json.loads(line) | {"size_unknown": True})
 
 
-def _failure(file: str, reason: Reason, detail: str, lost: str = "image") -> Failure:
+def _failure(file: str, reason: Reason, detail: str, lost: Lost = "image") -> Failure:
     return Failure(STAGE, reason, detail, file=file, lost=lost)
 
 

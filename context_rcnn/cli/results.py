@@ -242,6 +242,12 @@ def add_image_formats(parser: argparse.ArgumentParser) -> None:
         "--camtrap_dp", metavar="DIR", help="folder for a Camera Trap Data Package"
     )
     formats.add_argument(
+        "--smooth",
+        action="store_true",
+        help="give animals of a burst the class that most of them have, where it is clear; boxes "
+        "and scores stay (default: off)",
+    )
+    formats.add_argument(
         "--events",
         metavar="FILE",
         help="CSV table of events: visits of a class to a camera, with the largest number at once "
@@ -306,6 +312,7 @@ def options(args: argparse.Namespace):
             "taxa": read_taxa(args.taxa) if args.taxa else {},
             "camtrap": camtrap,
             "event_minutes": args.event_minutes,
+            "smooth": args.smooth,
             "speciesnet": SpeciesNetOptions(version=args.speciesnet_version),
         }
     return Options(**how)

@@ -97,6 +97,7 @@ class Options:
         datetimes: whether MegaDetector's images have a `datetime`.
         kinds: "animal", "human" or "vehicle" by class name, where the name does not say it.
         taxa: scientific name or SpeciesNet's seven parts by class name.
+        smooth: whether animals of a burst get the class that most of them have; see `smoothing`.
         event_minutes: longest pause within an event, in minutes.
         completed: UTC, "2026-05-26T19:11:27Z"; by default when the journal was begun, so that a run
             that was killed and continued writes the same bytes.
@@ -109,6 +110,7 @@ class Options:
     datetimes: bool = False
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     taxa: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    smooth: bool = False
     event_minutes: float = 30
     completed: str = ""
     camtrap: CamtrapOptions = dataclasses.field(default_factory=CamtrapOptions)

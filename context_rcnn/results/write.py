@@ -21,6 +21,7 @@ from context_rcnn.results.megadetector import MegaDetectorWriter
 from context_rcnn.results.options import Options
 from context_rcnn.results.order import Index, in_order
 from context_rcnn.results.records import Detection, ImageResult, Report, read_result
+from context_rcnn.results.smoothing import BurstClasses
 from context_rcnn.results.speciesnet import SpeciesNetWriter
 from context_rcnn.results.table import TableWriter
 
@@ -70,7 +71,8 @@ class Summary:
         empty: number of images without a detection of at least `typical_threshold`.
         detections: number of detections of at least `typical_threshold`, by class name.
         suspect: number of other detections that are suspected background.
-        counts: `superseded` lines of the journal, `below_min_score` detections, `boxes_clipped`.
+        counts: `superseded` lines of the journal, `below_min_score` detections, `boxes_clipped`,
+            and detections that were `smoothed`.
         failures: number of reported failures, by stage and reason.
         not_packaged: number of images that the Camtrap DP has no place for, by reason.
         unlisted: number of folders that could not be listed, so that something may be missing.
@@ -128,6 +130,9 @@ def write_results(
         lines, index = stack.enter_context(in_order(source, report, progress))
         writers = _writers(files, outputs, source, classes, options, index, report)
         summary.counts["superseded"] = index.superseded
+        smoother = None
+        if options.smooth:
+            smoother = BurstClasses(source.results(), classes, options.typical_threshold)
         bar = tqdm(lines, "Writing results", index.images, unit=" images", disable=not progress)
         for line in bar:
             image = read_result(line, source.header.label_map, report, summary.counts)
@@ -135,6 +140,9 @@ def write_results(
                 continue
             if revise:
                 image = dataclasses.replace(image, detections=tuple(revise(image)))
+            if smoother:
+                image, changed = smoother.smoothed(image)
+                summary.counts["smoothed"] += changed
             image = _prepare(image, options, summary)
             _count(image, classes, summary, options.typical_threshold)
             for writer in writers:

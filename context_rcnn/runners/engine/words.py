@@ -25,6 +25,8 @@ def on_results(summary: Summary, threshold: float, files: Iterable[object]) -> s
         lines.append(
             f"  {summary.suspect:,} more are suspected background, with a negative confidence"
         )
+    if smoothed := summary.counts["smoothed"]:
+        lines.append(f"  {smoothed:,} have the class of their burst, not their own (--smooth)")
     if reasons := by_reason(summary):
         lines.append(f"problems: {reasons}")
     return "\n".join([*lines, *written(files)])

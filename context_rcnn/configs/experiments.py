@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from official.core import config_definitions, exp_factory
 
-TASKS = ("detection", "reid")  # files here whose experiments belong to this package
+TASKS = ("detection", "reid", "flow")  # files here whose experiments belong to this package
 
 _names: list[str] = []
 Make = Callable[[], config_definitions.ExperimentConfig]

@@ -80,6 +80,74 @@ class VideoClips:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Keyframes, each with frames at fixed distances before it, in order.
+
+    Before a video begins frames are missing, and the keyframe stands in their place. A still image
+    is a video that does not move: all its frames are copies.
+
+    Attributes:
+        offsets: Places of the frames, relative to the keyframe: ascending, the last one 0.
+        keyframes: Largest number of keyframes per video in one pass over the data, one from each of
+            as many equal parts, drawn anew in each pass.
+        teaching: Places in the clip whose labels teach.
+        seed: Seed of the draws.
+    """
+
+    offsets: tuple[int, ...]
+    keyframes: int = 15
+    teaching: tuple[int, ...] = ()
+    seed: int = 0
+
+    redraws = True
+
+    def __post_init__(self):
+        if list(self.offsets) != sorted(set(self.offsets)) or self.offsets[-1:] != (0,):
+            raise ValueError(f"offsets must ascend to 0, got {self.offsets}")
+        if self.keyframes < 1:
+            raise ValueError(f"keyframes must be at least 1, got {self.keyframes}")
+        if not self.teaching:
+            object.__setattr__(self, "teaching", (self.keyframe,))
+
+    @property
+    def frames(self) -> int:
+        """Of a clip, the keyframe included."""
+        return len(self.offsets)
+
+    @property
+    def keyframe(self) -> int:
+        """The last frame."""
+        return len(self.offsets) - 1
+
+    def read(self, file: tf.Tensor, lot: tf.Tensor) -> tf.data.Dataset:
+        """Serialized examples [frames], which are there, and their places in the video."""
+        lot_of_file = lot
+
+        def clips(place, video):
+            count = tf.size(video)
+            number = tf.minimum(count, self.keyframes)
+            seed = tf.stack([tf.cast(self.seed, tf.int64), lot_of(lot_of_file, place)])
+            within = tf.random.stateless_uniform([number], seed=seed, dtype=tf.float64)
+            part = tf.cast(count, tf.float64) / tf.cast(number, tf.float64)
+            drawn = tf.cast((tf.cast(tf.range(number), tf.float64) + within) * part, tf.int32)
+            keyframes = tf.data.Dataset.from_tensor_slices(tf.minimum(drawn, count - 1))
+            return keyframes.map(lambda keyframe: self._clip(video, keyframe))
+
+        return read_videos(file).enumerate().flat_map(clips)
+
+    def _clip(self, video, keyframe):
+        places = keyframe + tf.constant(self.offsets)
+        there = (places >= 0) | (tf.size(video) == 1)
+        places = tf.where(places >= 0, places, keyframe)
+        size = [self.frames]
+        return (
+            tf.ensure_shape(tf.gather(video, places), size),
+            tf.ensure_shape(there, size),
+            tf.ensure_shape(places, size),
+        )
+
+
 def lot_of(lot: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
     """A random number, int64, for one of several things that share a random number.
 

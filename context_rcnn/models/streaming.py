@@ -37,10 +37,13 @@ class Frame(NamedTuple):
     elsewhere: "Frame | None" = None  # one frame from anywhere in each video
     encoded: tf.Tensor | None = None  # string [rows], the image as it came, where there is one
     proposals: Proposals | None = None  # of another detector, where this one finds none
+    evidence: tf.Tensor | None = None  # bool [rows], False where it may be seen to move, no more
 
 
 # From a frame to what the frozen extractor finds in it.
 Extract = Callable[[Frame], Mapping[str, tf.Tensor]]
+# One step of rows that all move on, see `RowStream.advance`.
+Advance = Callable[[Frame, tf.Tensor, State], tuple[Detections, State]]
 
 
 class Stream(Protocol):
@@ -109,6 +112,12 @@ class RowStream(tf.Module, abc.ABC):
 
     def step(self, frame: Frame, state: Mapping[str, tf.Tensor]) -> tuple[Detections, State]:
         """See `Stream`."""
+        return self.step_by(self.advance, frame, state)
+
+    def step_by(
+        self, advance: Advance, frame: Frame, state: Mapping[str, tf.Tensor]
+    ) -> tuple[Detections, State]:
+        """A step of rows that move on by another function than `advance`."""
         before, valid = dict(state), frame.valid
         ended = tf.zeros_like(valid) if frame.ended is None else frame.ended & ~valid
         frame = frame._replace(ended=ended)
@@ -116,7 +125,7 @@ class RowStream(tf.Module, abc.ABC):
         # Exported, the batch is of any size.
         fresh = self.initial_state(frame.image.shape[0] or tf.shape(frame.image)[0])
         state = {name: where_rows(begins, fresh[name], value) for name, value in before.items()}
-        detections, changed = self.advance(frame, begins, dict(state))
+        detections, changed = advance(frame, begins, dict(state))
         here = {"frame": state["frame"], "image_shape": frame.shape}
         detections = here | detections
         moves = valid | ended

@@ -21,8 +21,9 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
         "simulate",
         help="write a simulated archive in a public data set's own layout",
         description="Writes simulated cameras as photographs with labels: camera traps with COCO "
-        "Camera Traps JSON, traffic cameras with CityCam XML, videos with ImageNet VID XML, or "
-        "tracklets of people with the lists of MARS. Equal seeds give equal bytes.",
+        "Camera Traps JSON, traffic cameras with CityCam XML, videos with ImageNet VID XML, pairs of "
+        "frames with their optical flow as FlyingChairs, or tracklets of people with the lists of "
+        "MARS. Equal seeds give equal bytes.",
     )
     kinds = simulate.add_subparsers(title="kinds", metavar="KIND", required=True)
     common = argparse.ArgumentParser(add_help=False)
@@ -35,6 +36,7 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
         ("camera-traps", "animals on a trail, for months", settings.CameraTrapSettings),
         ("traffic", "vehicles on a road", settings.TrafficSettings),
         ("videos", "animals in videos, whose looks come and go", settings.VideoSettings),
+        ("flow", "pairs of frames of such videos, with optical flow", settings.FlowPairSettings),
         ("tracklets", "tracklets of people, to find them again", settings.TrackletSettings),
     ):
         parser = kinds.add_parser(kind, parents=[common], help=what)
@@ -78,6 +80,7 @@ def _simulate(args: argparse.Namespace, rest: list[str]) -> int:
         "camera-traps": simulation.simulate_camera_traps,
         "traffic": simulation.simulate_traffic,
         "videos": simulation.simulate_videos,
+        "flow": simulation.simulate_flow_pairs,
         "tracklets": simulation.simulate_tracklets,
     }
     with tqdm(desc="simulate", unit="frame") as bar:

@@ -50,7 +50,9 @@ class FlowData(hyperparams.Config):
     """Pairs of images, with flow or without.
 
     Attributes:
-        input_path: folder of the pairs, in the layout of FlyingChairs (docs/formats.md).
+        input_path: folder of the pairs, in the layout of FlyingChairs (docs/formats.md); or, to
+            learn by `photometric` alone, TFRecord files of videos.
+        distance: number of frames between the two images of a pair, with TFRecord files.
         is_training: whether pairs are shuffled, repeated and augmented.
         split: pairs to use: `train` or `val`, by FlyingChairs_train_val.txt, or `all`.
         split_file: file with the split; by default FlyingChairs_train_val.txt in the folder or
@@ -66,6 +68,7 @@ class FlowData(hyperparams.Config):
     """
 
     input_path: str = ""
+    distance: int = 1
     is_training: bool = False
     split: str = "train"
     split_file: str = ""

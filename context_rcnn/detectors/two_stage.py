@@ -385,6 +385,11 @@ class TwoStageDetector(tf_keras.Model):
         return self._proposer.get_config()["num_proposals"]
 
     @property
+    def detection_count(self) -> int:
+        """Detections an image, padding included."""
+        return self._detection["count"]
+
+    @property
     def anchors(self) -> tf.Tensor:
         """All anchors [anchors, 4], in the order of the first stage's outputs."""
         return flatten_anchors(dict(self._anchors))

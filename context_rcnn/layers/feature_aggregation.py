@@ -2,7 +2,7 @@
 
     average    half the sum (equation 3): the weight of what was seen n frames ago is 2^-(n+1)
     weights    shares by two small networks, cell by cell (equation 4)
-    adaptive   shares by the cosine of embeddings with those of the frame, as FGFA (arXiv 1703.10025)
+    adaptive   shares by the cosine of embeddings with those of the frame, as in FGFA
     adascan    a running mean, in which a frame weighs what a network says (arXiv 1611.08240)
 
 Each is a layer: `(warped, features, weight) -> (memory, weight)`, where `weight`, float32 [batch],
@@ -62,7 +62,10 @@ class AdaptiveWeights(tf_keras.layers.Layer):
     """
 
     def __init__(
-        self, channels: tuple[int, ...] = (512, 512, 2048), regularizer: Regularizer = None, **kwargs
+        self,
+        channels: tuple[int, ...] = (512, 512, 2048),
+        regularizer: Regularizer = None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         sizes, last = (1, 3, 1), len(channels) - 1
@@ -101,7 +104,7 @@ def frame_weights(
     """FGFA's weights of frames, float32 [batch, frames, height, width].
 
     Args:
-        embedded: embeddings of the frames, moved to the reference, [batch, frames, height, width, d].
+        embedded: embeddings of the frames, moved to it, [batch, frames, height, width, d].
         reference: embedding of the reference, [batch, height, width, d].
         there: bool [batch, frames], frames that take part; all by default.
     """

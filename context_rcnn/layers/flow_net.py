@@ -4,8 +4,8 @@
     contraction     strided convolutions; at full width to 1024 channels at stride 64
     expansion       a prediction at each level, finer level by finer level
 
-Trained alone, it predicts flow at five levels, in pixels / 20 (`predictions`). Within a detector the
-last prediction is made at the stride of the maps: the channels behind it are averaged to that
+Trained alone, it predicts flow at five levels, in pixels / 20 (`predictions`). Within a detector
+the last prediction is made at the stride of the maps: the channels behind it are averaged to that
 stride first. There the unit has a factor: 20 (the unit of training) x 2 (half images) / stride.
 
 At full width it has 38,676,514 weights. `width` scales its channels and `levels` leaves out the

@@ -114,6 +114,13 @@ class TemporalModel:
         """
         return self
 
+    def start(self, detector: TwoStageDetector) -> None:
+        """Takes what the memory itself starts from, before any checkpoint of a detector.
+
+        Args:
+            detector: detector to fill.
+        """
+
     def warm_start(self, detector: TwoStageDetector, checkpoint: str, field: str) -> None:
         """Takes the weights of a trained still-image detector; the memory's own stay as they are.
 

@@ -2,7 +2,8 @@
 
 What lives here: the drawing of camera traps (`simulate_camera_traps`, COCO Camera Traps layout), of
 traffic cameras (`simulate_traffic`, CityCam layout), of videos (`simulate_videos`, the layout of
-ImageNet VID) and of people (`simulate_tracklets`, the layout of MARS) with NumPy and Pillow; SciPy
+ImageNet VID), of pairs of their frames with optical flow (`simulate_flow_pairs`, the layout of
+FlyingChairs) and of people (`simulate_tracklets`, the layout of MARS) with NumPy and Pillow; SciPy
 writes the matrices of MARS. The scenes are toys, but they contain what makes a memory useful:
 look-alikes that one frame cannot tell apart and other frames of the same camera can, still things
 that look like animals, habits, herds and timetables.
@@ -18,6 +19,7 @@ Modules, from the outside in:
   videos         a set of videos: writes, counts, opens again
   film           one video: its cast, its frames, what each shows, its optical flow
   motion, looks  how cameras and animals move; when animals hide what tells them apart
+  flow_pairs     pairs of frames with their optical flow
   panorama, flow_files  a place for a moving camera; optical flow on disk
   traffic        a set of traffic cameras: writes, counts
   traffic_flow   which vehicles are on the road, and when
@@ -30,6 +32,7 @@ Modules, from the outside in:
 """
 
 from context_rcnn.simulation.camera_traps import simulate_camera_traps
+from context_rcnn.simulation.flow_pairs import simulate_flow_pairs
 from context_rcnn.simulation.people import simulate_tracklets
 from context_rcnn.simulation.traffic import simulate_traffic
 from context_rcnn.simulation.videos import open_film, simulate_videos
@@ -37,6 +40,7 @@ from context_rcnn.simulation.videos import open_film, simulate_videos
 __all__ = [
     "open_film",
     "simulate_camera_traps",
+    "simulate_flow_pairs",
     "simulate_tracklets",
     "simulate_traffic",
     "simulate_videos",

@@ -14,12 +14,17 @@ _TAG = np.float32(202021.25)  # "PIEH", the first bytes of every .flo file
 
 def write_flow(path: Path, flow: Flow) -> None:
     """Writes `path`.flo and `path`.png, which is 255 where the flow is valid and 0 elsewhere."""
-    height, width = flow.valid.shape
-    with open(path.with_suffix(".flo"), "wb") as file:
+    write_vectors(path.with_suffix(".flo"), flow.vectors)
+    Image.fromarray(np.uint8(255) * flow.valid).save(path.with_suffix(".png"))
+
+
+def write_vectors(path: Path, vectors: np.ndarray) -> None:
+    """Writes columns and rows, float32 `[height, width, 2]`, as a .flo file."""
+    height, width = vectors.shape[:2]
+    with open(path, "wb") as file:
         file.write(_TAG.astype("<f4").tobytes())
         file.write(np.array((width, height), "<i4").tobytes())
-        file.write(flow.vectors.astype("<f4").tobytes())
-    Image.fromarray(np.uint8(255) * flow.valid).save(path.with_suffix(".png"))
+        file.write(vectors.astype("<f4").tobytes())
 
 
 def read_flow(path: Path) -> Flow:

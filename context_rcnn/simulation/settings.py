@@ -320,3 +320,30 @@ class TrackletSettings:
         check("tracklets", self.tracklets, self.tracklets in range(1, 100), "in 1..99")
         check("frames", self.frames, self.frames in range(3, 501), "in 3..500")
         check_shares(self, "lookalike_fraction", "occluded_fraction")
+
+
+@dataclass(frozen=True)
+class FlowPairSettings(VideoSettings):
+    """What `simulate_flow_pairs` simulates: pairs of frames of such videos, with their flow."""
+
+    videos: int = setting(200, "number of videos that pairs are taken from")
+    frames: int | tuple[int, int] = setting(
+        (20, 30), "number of frames in a video, or a range to draw it from, such as 40-300",
+        whole_range,
+    )  # fmt: skip
+    flow_distances: tuple[int, ...] = setting(
+        (-1, -4, -8),
+        "distances in frames from the first image of a pair to the second; pairs of each distance "
+        "are equally many",
+        numbers,
+    )
+    pairs: int = setting(12, "number of pairs of each video")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_whole(self, 1, "pairs")
+        known = bool(self.flow_distances)
+        check("flow_distances", self.flow_distances, known, "at least one number")
+        longest = max(map(abs, self.flow_distances))
+        fits = longest < self.lengths[0]
+        check("flow_distances", self.flow_distances, fits, f"shorter than {self.lengths[0]} frames")

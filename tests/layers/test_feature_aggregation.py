@@ -120,4 +120,4 @@ def test_adascan_is_the_mean_weighted_by_importance(pair):
     expected = sum(s[:, None, None, None] * f for s, f in zip(shares, frames, strict=True))
     np.testing.assert_allclose(memory, expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(weight, np.sum(importances, axis=0), rtol=1e-5)
-    assert 0 < shares.min() and np.ptp(shares) > 0.01
+    assert shares.min() > 0 and np.ptp(shares) > 0.01

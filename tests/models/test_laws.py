@@ -33,6 +33,12 @@ MEGA = {
     "kept_boxes": 3,
 }
 STMN = {"channels": 4, "reach": 1, "window": 3, "stride": 2, "pooled_boxes": 12}
+WARPS = {
+    "flow": {"width": 0.125, "levels": 4},
+    "channels": [4, 4],
+    "embedding": [8, 8, 8],
+    "training": {"frames": 3},
+}
 TINY = {
     "none": ("c4", {}, True),
     "context_rcnn": (
@@ -44,6 +50,7 @@ TINY = {
     "s3d": ("c4", {"window": 3, "blocks": 1}, False),
     "mega": ("dc5", MEGA, False),
     "stmn": ("dc5", STMN, False),
+    "memory_warps": ("c4", WARPS, True),
     "last_maps": ("c4", {"frames": 3}, True),
 }
 LENGTH = 5  # of the video
@@ -119,6 +126,22 @@ STREAMS["context_rcnn, both"] = (
 STREAMS["stmn, centre"] = ("stmn", {"merge": "centre", "variant": "released", "box_rounds": 2})
 STREAMS["stmn, forward"] = ("stmn", {"directions": "forward"})
 STREAMS["last_maps, on R-FCN"] = ("last_maps", {"base": "rfcn"})
+STREAMS["memory_warps, clocks"] = (
+    "memory_warps",
+    {"clocks": [1, 2, 3], "schedule": "interleaved", "without_evidence": {"gap": 2}},
+)
+STREAMS["memory_warps, foretold"] = (
+    "memory_warps",
+    {
+        "clocks": [1, 2],
+        "aggregation": "weights",
+        "without_evidence": {"gap": 1, "by": "anticipation"},
+    },
+)
+STREAMS["memory_warps, halves"] = (
+    "memory_warps",
+    {"aggregation": "adascan", "without_evidence": {"every": 2, "halves": True}},
+)
 STREAMS["mega, online"] = ("mega", {"variant": "released", "online": True})
 
 

@@ -146,7 +146,7 @@ def rfcn_fgfa_tiny() -> configs.Experiment:
 
 @experiments.register("memnet_tiny")
 def memnet_tiny() -> configs.Experiment:
-    """A toy MemNet for simulated videos, trained on a laptop from a still detector with its neck."""
+    """A toy MemNet for simulated videos, trained from a still detector with its neck."""
     experiment = rfcn_fgfa_tiny()
     task, trainer = experiment.task, experiment.trainer
     task.temporal.type = "memory_warps"

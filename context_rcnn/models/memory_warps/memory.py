@@ -125,11 +125,9 @@ class MemoryWarps(tf_keras.layers.Layer):
 
     def flow(self, now: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
         """D of pairs of half images, [pairs, height, width, 2] in cells of the maps."""
-        return _slowed(self.flow_net(now, before, self.stride), self._rate)
+        return slowed(self.flow_net(now, before, self.stride), self._rate)
 
-    def update(
-        self, kept: Kept, flow: tf.Tensor, features: tf.Tensor, evidence: tf.Tensor
-    ) -> Kept:
+    def update(self, kept: Kept, flow: tf.Tensor, features: tf.Tensor, evidence: tf.Tensor) -> Kept:
         """Equations 1 and 2.
 
         Args:
@@ -147,9 +145,7 @@ class MemoryWarps(tf_keras.layers.Layer):
         merged, weight = self.aggregation(filled, features, kept.weight)
         maps = where_rows(kept.there, where_rows(evidence, merged, warped), features)
         changes = kept.there & evidence
-        return Kept(
-            maps, tf.where(changes, weight, kept.weight), kept.there | evidence
-        )
+        return Kept(maps, tf.where(changes, weight, kept.weight), kept.there | evidence)
 
     def move(self, maps: tf.Tensor, flow: tf.Tensor) -> tf.Tensor:
         """Equation 1."""
@@ -188,7 +184,11 @@ class MemoryWarps(tf_keras.layers.Layer):
     def _flows(self, images: tf.Tensor) -> dict[tuple[int, int], tf.Tensor]:
         """D of all neighbours in chains, by their offsets, in one pass of the network."""
         pairs = sorted(
-            {pair for chain in self._chains.values() for pair in zip(chain[1:], chain, strict=False)}
+            {
+                pair
+                for chain in self._chains.values()
+                for pair in zip(chain[1:], chain, strict=False)
+            }
         )
         if not pairs:
             return {}
@@ -255,9 +255,7 @@ def build_memory_warps(
     model: configs.FasterRcnn, settings: Settings, *, weight_decay: float = 0.0
 ) -> TwoStageDetector:
     """A detector whose maps are remembered."""
-    port = MemoryWarps(
-        settings, model.image_size, backbones.l2(weight_decay), name="memory_warps"
-    )
+    port = MemoryWarps(settings, model.image_size, backbones.l2(weight_decay), name="memory_warps")
     port.flow_net.trainable = settings.flow.train
     return build_faster_rcnn(
         model,
@@ -295,7 +293,7 @@ def _check(settings: Settings) -> None:
         raise ValueError(f"{FIELD}.training.supervise all is for one clock, here are {clocks}")
 
 
-def _slowed(flow: tf.Tensor, rate: float) -> tf.Tensor:
+def slowed(flow: tf.Tensor, rate: float) -> tf.Tensor:
     """The same flow, through which a share of the gradients goes."""
     return flow if rate == 1.0 else rate * flow + tf.stop_gradient((1.0 - rate) * flow)
 

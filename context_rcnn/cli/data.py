@@ -21,9 +21,9 @@ def _add_simulate(verbs: argparse._SubParsersAction) -> None:
         "simulate",
         help="write a simulated archive in a public data set's own layout",
         description="Writes simulated cameras as photographs with labels: camera traps with COCO "
-        "Camera Traps JSON, traffic cameras with CityCam XML, videos with ImageNet VID XML, pairs of "
-        "frames with their optical flow as FlyingChairs, or tracklets of people with the lists of "
-        "MARS. Equal seeds give equal bytes.",
+        "Camera Traps JSON, traffic cameras with CityCam XML, videos with ImageNet VID XML, pairs "
+        "of frames with their optical flow as FlyingChairs, or tracklets of people with the lists "
+        "of MARS. Equal seeds give equal bytes.",
     )
     kinds = simulate.add_subparsers(title="kinds", metavar="KIND", required=True)
     common = argparse.ArgumentParser(add_help=False)

@@ -80,6 +80,22 @@ def _add_videos(verbs: argparse._SubParsersAction) -> None:
         "(default: only if they are numbered like frames and have no date)",
     )
     videos.add_argument(
+        "--evidence_every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="look at every N-th frame only; in the frames between, a model whose memory is moved "
+        "by flow detects without computing their features (default: 1)",
+    )
+    videos.add_argument(
+        "--anticipate",
+        type=int,
+        default=0,
+        metavar="N",
+        help="write for each frame the detections that were foretold N frames before, without a "
+        "look at the frames in between; the first N frames of a video have none (default: 0)",
+    )
+    videos.add_argument(
         "--batch_size",
         type=int,
         default=1,
@@ -110,6 +126,8 @@ def _videos(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         results=results.options(args),
         fps=args.fps,
         frames=args.frames,
+        evidence_every=args.evidence_every,
+        anticipate=args.anticipate,
         images=flags.image_options(args),
         batch_size=args.batch_size,
         dry_run=args.dry_run,

@@ -204,7 +204,8 @@ def _given(trained: Trained) -> int:
 def _describe_stream(stream: Stream | None) -> dict[str, Any] | None:
     if stream is None:
         return None
-    return {"inputs": list(stream.inputs), "latency": stream.latency, "seed": stream.seed}
+    told = {"inputs": list(stream.inputs), "latency": stream.latency, "seed": stream.seed}
+    return told | ({"propagates": True} if hasattr(stream, "propagate") else {})
 
 
 def _side_inputs(

@@ -193,6 +193,39 @@ class ExportedModel:
         found, after = self._call("step", *inputs, before)
         return _detections(found) | {"frame": found["frame"].numpy()}, after
 
+    def propagate(
+        self,
+        encoded: Sequence[bytes],
+        rows: np.ndarray,
+        valid: np.ndarray,
+        state: Mapping[str, Any],
+    ) -> tuple[Arrays, dict[str, tf.Tensor]]:
+        """A step that sees of each frame how it has moved, and no more; cheaper than `step`.
+
+        Only models whose memory is moved by flow have it (`description["stream"]["propagates"]`).
+        A video cannot begin with it.
+
+        Args:
+            encoded, rows, valid, state: see `step`.
+        """
+        there = tf.constant(np.asarray(valid, bool))
+        numbers = tf.convert_to_tensor(np.asarray(rows), tf.int64)
+        before = {name: tf.convert_to_tensor(value) for name, value in state.items()}
+        found, after = self._call("propagate", _images(encoded), numbers, there, before)
+        return _detections(found) | {"frame": found["frame"].numpy()}, after
+
+    def anticipate(self, ahead: np.ndarray, state: Mapping[str, Any]) -> Arrays:
+        """Detections in a coming frame of each video, with its number `frame`.
+
+        Args:
+            ahead: int32 [n], how many frames after the last one.
+            state: state of n rows, from the last step.
+        """
+        before = {name: tf.convert_to_tensor(value) for name, value in state.items()}
+        given = tf.convert_to_tensor(np.asarray(ahead), tf.int32)
+        found = self._call("anticipate", given, before)
+        return _detections(found) | {"frame": found["frame"].numpy()}
+
     def _stream_inputs(self, **given: Any) -> Sequence[str]:
         """What the stream takes; ValueError if it is not what is given, or there is no stream."""
         self._function("step")
@@ -221,6 +254,8 @@ class ExportedModel:
                     f"this model was exported without its extractor and has no {name}: export it "
                     "again with --extractor"
                 )
+            if name in ("propagate", "anticipate"):
+                raise ValueError(f"this model has no memory that is moved by flow, and no {name}")
             if self.has_memory:
                 raise ValueError(f"this model was exported before there was {name}: do it again")
             raise ValueError(f"this model attends to no memory and has no {name}")

@@ -18,6 +18,8 @@ as many as one likes and of any size, unless said otherwise.
     extract                features for the bank, by the frozen extractor
     initial_state, step    a frame of each camera after the other, with a memory that grows; or of
                            each video
+    propagate              a step that sees of a frame how it has moved, and no more
+    anticipate             detections in a coming frame
 
 docs/serving.md tells all inputs and outputs. A memory of one row is shared by all images.
 """
@@ -165,23 +167,36 @@ class ServedDetector(tf.Module):
         batch_size = tf.TensorSpec([], tf.int32, "batch_size")
         self._serve("initial_state", steps.initial_state, batch_size)
         self._serve("step", self._step, *steps.inputs, state)
+        if steps.propagates:
+            ahead = tf.TensorSpec([None], tf.int32, "ahead")
+            self._serve("propagate", self._propagate, *steps.inputs, state)
+            self._serve("anticipate", self._anticipate, ahead, state)
+            self._serve_flat("propagate", steps.inputs, state)
+            self._serve_flat("anticipate", [ahead], state)
 
         # The signatures are the same, flat.
         def initial_state(batch_size):
             return _prefixed(self.initial_state(batch_size))
 
-        names = [spec.name for spec in steps.inputs]
+        self._functions["initial_state"] = _function(initial_state, batch_size)
+        self._serve_flat("step", steps.inputs, state)
 
-        def step(**inputs):
-            frame = [inputs.pop(name) for name in names]
+    def _serve_flat(self, name: str, inputs: Sequence[tf.TensorSpec], state: Any) -> None:
+        """Makes a function of a state a signature, whose inputs and outputs are flat."""
+        move, names = getattr(self, name), [spec.name for spec in inputs]
+
+        def flat(**inputs):
+            given = [inputs.pop(name) for name in names]
             state = {name.removeprefix(STATE): value for name, value in inputs.items()}
-            found, state = self.step(*frame, state)
+            found = move(*given, state)
+            if isinstance(found, dict):
+                return found
+            found, state = found
             return found | _prefixed(state)
 
-        self._functions["initial_state"] = _function(initial_state, batch_size)
-        flat = tf.function(step, autograph=False)
-        specs = {spec.name: spec for spec in steps.inputs}
-        self._functions["step"] = flat.get_concrete_function(**specs, **_prefixed(state))
+        function = tf.function(flat, autograph=False)
+        specs = {spec.name: spec for spec in inputs}
+        self._functions[name] = function.get_concrete_function(**specs, **_prefixed(state))
 
     def _default(self, input_type: str, side_inputs: Sequence[tf.TensorSpec]) -> Any:
         """`serving_default`: the Object Detection API's inputs and outputs."""
@@ -289,7 +304,15 @@ class ServedDetector(tf.Module):
     def _step(self, *inputs: Any) -> tuple[Tensors, Tensors]:
         *frame, state = inputs
         found, state = self._untracked.steps.step(*frame, state=state)
-        return _normalised(found, found["image_shape"]) | {"frame": found["frame"]}, state
+        return _of_frame(found), state
+
+    def _propagate(self, *inputs: Any) -> tuple[Tensors, Tensors]:
+        *frame, state = inputs
+        found, state = self._untracked.steps.propagate(*frame, state=state)
+        return _of_frame(found), state
+
+    def _anticipate(self, ahead: tf.Tensor, state: Tensors) -> Tensors:
+        return _of_frame(self._untracked.steps.anticipate(ahead, state))
 
     def _memory(
         self, context_features: tf.Tensor, valid_context_size: tf.Tensor, images: tf.Tensor
@@ -369,6 +392,11 @@ def _normalised(found: Tensors, shapes: tf.Tensor) -> Tensors:
         "detection_scores": found["detection_scores"],
         "detection_classes": found["detection_classes"],
     }
+
+
+def _of_frame(found: Tensors) -> Tensors:
+    """Detections of a stream, with the number of the frame that they are in."""
+    return _normalised(found, found["image_shape"]) | {"frame": found["frame"]}
 
 
 def _projected(keys: tf.Tensor, values: tf.Tensor, valid: tf.Tensor, images: tf.Tensor) -> Tensors:

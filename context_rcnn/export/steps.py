@@ -1,4 +1,8 @@
-"""What an exported model does frame by frame: `initial_state` and `step`, of encoded images."""
+"""What an exported model does frame by frame, of encoded images: `initial_state` and `step`.
+
+Of a memory that is moved by flow also `propagate`, a step that looks at nothing but motion, and
+`anticipate`, what is expected of a coming frame.
+"""
 
 from collections.abc import Callable
 
@@ -41,8 +45,24 @@ class Steps:
         """The state of rows that have seen nothing."""
         return self._stream.initial_state(batch_size)
 
+    @property
+    def propagates(self) -> bool:
+        """Whether there are `propagate` and `anticipate`."""
+        return hasattr(self._stream, "propagate")
+
     def step(self, *inputs: tf.Tensor, state: State) -> tuple[Detections, State]:
         """Detections with boxes in pixels, and the next state."""
+        return self._stream.step(self._given(inputs), state)
+
+    def propagate(self, *inputs: tf.Tensor, state: State) -> tuple[Detections, State]:
+        """The same without a look at the frames besides their motion."""
+        return self._stream.propagate(self._given(inputs), state)  # type: ignore[attr-defined]
+
+    def anticipate(self, ahead: tf.Tensor, state: State) -> Detections:
+        """Detections in the frame so many after the last one of each row."""
+        return self._stream.anticipate(state, ahead)  # type: ignore[attr-defined]
+
+    def _given(self, inputs: tuple[tf.Tensor, ...]) -> Frame:
         given = dict(zip([spec.name for spec in self.inputs], inputs, strict=True))
         row = given["rows"]
         frame = self._frame(given["encoded_images"], row, given["valid"])
@@ -50,7 +70,7 @@ class Steps:
         if "elsewhere_images" in given:
             other = self._frame(given["elsewhere_images"], row, given["elsewhere_valid"])
             frame = frame._replace(elsewhere=other)
-        return self._stream.step(frame, state)
+        return frame
 
     def _frame(self, encoded: tf.Tensor, row: tf.Tensor, valid: tf.Tensor) -> Frame:
         # Where there is no frame, there need not be an image.

@@ -28,7 +28,7 @@ from context_rcnn.detectors.two_stage import Memory, Tensors, TwoStageDetector
 from context_rcnn.layers.feature_aggregation import AdaptiveWeights, weighted
 from context_rcnn.layers.flow_net import FlowNetS, half, half_size
 from context_rcnn.layers.warp import BORDERS, Border, compose, warp
-from context_rcnn.models.memory_warps.memory import MemoryWarpsDetector, slowed
+from context_rcnn.models.memory_warps.memory import MemoryWarpsDetector, check_base, slowed
 from context_rcnn.models.memory_warps.model import load_flow_net
 from context_rcnn.models.memory_warps.stream import MemoryView
 from context_rcnn.models.streaming import (
@@ -241,6 +241,7 @@ class FgfaModel(TemporalModel):
     def build(self, model: configs.FasterRcnn, *, weight_decay: float = 0.0) -> TwoStageDetector:
         settings = self.settings
         _check(settings)
+        check_base(model, FIELD)
         port = FlowGuided(settings, model.image_size, backbones.l2(weight_decay), name="fgfa")
         port.flow_net.trainable = settings.flow.train
         return build_faster_rcnn(

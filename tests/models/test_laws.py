@@ -39,6 +39,7 @@ WARPS = {
     "embedding": [8, 8, 8],
     "training": {"frames": 3},
 }
+FGFA = {"before": 2, "after": 1, "flow": WARPS["flow"], "embedding": [8, 8, 8]}
 TINY = {
     "none": ("c4", {}, True),
     "context_rcnn": (
@@ -51,6 +52,7 @@ TINY = {
     "mega": ("dc5", MEGA, False),
     "stmn": ("dc5", STMN, False),
     "memory_warps": ("c4", WARPS, True),
+    "fgfa": ("c4", FGFA, True),
     "last_maps": ("c4", {"frames": 3}, True),
 }
 LENGTH = 5  # of the video
@@ -126,6 +128,7 @@ STREAMS["context_rcnn, both"] = (
 STREAMS["stmn, centre"] = ("stmn", {"merge": "centre", "variant": "released", "box_rounds": 2})
 STREAMS["stmn, forward"] = ("stmn", {"directions": "forward"})
 STREAMS["last_maps, on R-FCN"] = ("last_maps", {"base": "rfcn"})
+STREAMS["fgfa, causal"] = ("fgfa", {"after": 0, "accumulate_flow": True})
 STREAMS["memory_warps, clocks"] = (
     "memory_warps",
     {"clocks": [1, 2, 3], "schedule": "interleaved", "without_evidence": {"gap": 2}},

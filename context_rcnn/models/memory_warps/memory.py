@@ -24,7 +24,14 @@ from context_rcnn import configs
 from context_rcnn.configs.temporal.memory_warps import MemoryWarps as Settings
 from context_rcnn.detectors import backbones
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
-from context_rcnn.detectors.two_stage import Memory, Port, Seen, Tensors, TwoStageDetector
+from context_rcnn.detectors.two_stage import (
+    Memory,
+    Port,
+    Proposals,
+    Seen,
+    Tensors,
+    TwoStageDetector,
+)
 from context_rcnn.layers.feature_aggregation import AGGREGATIONS
 from context_rcnn.layers.flow_net import FlowNetS, half
 from context_rcnn.layers.warp import BORDERS, Border, seen_through, warp
@@ -241,6 +248,7 @@ class MemoryWarpsDetector(TwoStageDetector):
         memory: Memory = None,
         training: bool | None = None,
         port: Port | None = None,
+        given: Proposals | None = None,
     ) -> Seen:
         """As the detector's; of clips, what is returned has a row for each frame that teaches."""
         there = (memory or {}).get("clip_valid")
@@ -248,13 +256,14 @@ class MemoryWarpsDetector(TwoStageDetector):
             clips = _in_clips(shapes, there.shape[1])
             kept = tf.gather(clips, self.map_memory.teaching, axis=1)
             shapes = tf.reshape(kept, [-1, 2])
-        return super().look(images, shapes, memory, training, port)
+        return super().look(images, shapes, memory, training, port, given)
 
 
 def build_memory_warps(
     model: configs.FasterRcnn, settings: Settings, *, weight_decay: float = 0.0
 ) -> TwoStageDetector:
     """A detector whose maps are remembered."""
+    check_base(model, FIELD)
     port = MemoryWarps(settings, model.image_size, backbones.l2(weight_decay), name="memory_warps")
     port.flow_net.trainable = settings.flow.train
     return build_faster_rcnn(
@@ -263,6 +272,15 @@ def build_memory_warps(
         map_memory=port,
         detector_class=MemoryWarpsDetector,
     )
+
+
+def check_base(model: configs.FasterRcnn, field: str) -> None:
+    """Raises a ValueError for a detector that cannot detect in frames that it does not look at."""
+    if model.proposals.source == "given":
+        raise ValueError(
+            f"{field}: its first stage works on the memory, and model.proposals.source given has "
+            "none"
+        )
 
 
 def _check(settings: Settings) -> None:

@@ -225,7 +225,7 @@ class MemoryStream(MemoryView, RowStream):
         number, changed = state["frame"], {name: state[name] for name in new}
         for clock, (stride, ring) in enumerate(zip(self._strides, self._rings, strict=True)):
             due = (number % stride == 0) | (ring == stride)
-            here = tf.range(sum(self._rings)) == slots[:, clock, None]
+            here = tf.one_hot(slots[:, clock], sum(self._rings), True, False)
             here &= (due & new["there"][:, clock])[:, None]
             changed = {
                 name: where_rows(here, new[name][:, clock, None], part)

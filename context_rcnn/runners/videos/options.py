@@ -14,12 +14,26 @@ class VideoOptions(RunOptions):
             per call.
         fps: number of frames to use per second of a video file; None for all.
         frames: whether the images of every folder are the frames of a video.
+        evidence_every: n, to look at every n-th frame of a video; of the others the model sees how
+            they have moved.
+        anticipate: number of frames before each at which its detections are foretold; 0 looks at
+            it.
     """
 
     fps: float | None = None
     frames: bool = False
+    evidence_every: int = 1
+    anticipate: int = 0
 
     def __post_init__(self):
         super().__post_init__()
         if self.fps is not None and not 0 < self.fps < float("inf"):
             raise ValueError(f"fps must be positive, got {self.fps}")
+        for name, least in (("evidence_every", 1), ("anticipate", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+    @property
+    def is_sparing(self) -> bool:
+        """Whether the model does not look at every frame that it detects in."""
+        return self.evidence_every > 1 or self.anticipate > 0

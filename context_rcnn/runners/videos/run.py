@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 from tqdm import tqdm
 
@@ -45,6 +46,7 @@ from context_rcnn.runners.videos.rows import (
     detect_images,
     detect_videos,
 )
+from context_rcnn.runners.videos.sparing import MovingModel, SparingModel
 from context_rcnn.runners.videos.state import VideoJournals, VideoState
 
 STAGE = "videos"
@@ -74,6 +76,10 @@ def detect_folder_of_videos(
         ValueError: For what cannot be done, before anything that takes long.
     """
     about = {"images": dataclasses.asdict(options.images), "videos": {"fps": options.fps}}
+    if options.is_sparing:
+        model = SparingModel(cast(MovingModel, model), options.evidence_every, options.anticipate)
+        spared = {"evidence_every": options.evidence_every, "anticipate": options.anticipate}
+        about["videos"] |= spared
     header = header_of(model, about, memory=False, created=created)
     Classes(header.label_map, options.results.kinds, options.results.taxa)
     state = VideoState(options.state_dir, header, options.restart, options.dry_run)

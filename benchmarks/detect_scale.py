@@ -45,6 +45,7 @@ class IdleModel:
             "max_entries": 2000,
             "top_k": 1,
         },
+        "stream": None,
         "extractor": {"hash": "idle", "max_boxes": 1, "depth": DEPTH, "source": "detections"},
     }
 

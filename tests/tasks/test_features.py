@@ -15,7 +15,7 @@ from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.features import StoredInput
 from context_rcnn.tasks.loading import load_run
 from tests.tasks.test_context_rcnn import write_bank
-from tests.tolerance import PIXELS, SCORES, assert_close
+from tests.tolerance import SCORES
 from tpu import compile_check
 
 SAME = 1e-5
@@ -132,8 +132,9 @@ def assert_learns_the_same(on_images, on_features, steps, share=SAME):
             found.append(task.gradients(batch, model, tf_keras.optimizers.SGD()))
         (expected, losses), (gradients, others) = found
         assert set(losses) == set(others)
+        apart = SAME * float(losses["total_loss"])
         for name, value in losses.items():
-            assert_close(others[name], value, SAME, name)
+            np.testing.assert_allclose(others[name], value, rtol=0, atol=apart, err_msg=name)
         assert len(names) == len(expected) == len(gradients)
         sizes = [float(tf.reduce_max(tf.abs(value))) for value in expected]
         # Small gradients are sums of large ones: those of the bias of keys are rounding alone.
@@ -196,7 +197,8 @@ def assert_evaluates_the_same(*sides):
     assert set(expected) == set(others) and len(expected) > 5
     for key, (boxes, scores, classes) in expected.items():
         np.testing.assert_allclose(others[key][1], scores, rtol=0, atol=SCORES)
-        np.testing.assert_allclose(others[key][0], boxes, rtol=0, atol=PIXELS / 64)
+        # Of the image: sides of boxes are exponentials of what these random weights say.
+        np.testing.assert_allclose(others[key][0], boxes, rtol=0, atol=5e-4)
         np.testing.assert_array_equal(others[key][2], classes)
 
 

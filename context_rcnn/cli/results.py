@@ -44,6 +44,17 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--failures", metavar="FILE", help="JSON lines that name everything that cannot be used"
     )
+    parser.add_argument(
+        "--sort_into",
+        metavar="DIR",
+        help="folder in which the images are sorted by class, from --image_root",
+    )
+    parser.add_argument(
+        "--sort_as",
+        choices=["link", "copy"],
+        default="link",
+        help="way of sorting: hard links, which need no space, or copies (default: link)",
+    )
     parser.add_argument("--report", metavar="DIR", help="folder for a page to judge the results by")
     other = parser.add_argument_group("results of another program, in MegaDetector's format")
     other.add_argument(
@@ -101,8 +112,10 @@ def _results(args: argparse.Namespace, rest: list[str]) -> int:
             journal = join_journals(journals, joined) if len(journals) > 1 else journals[0]
         wanted = dataclasses.replace(wanted, failures=args.failures)
         summary = write_results(journal, wanted, how, known=known, progress=on_terminal())
+        root = args.image_root or (os.path.dirname(foreign[0]) or "." if foreign else "")
+        if args.sort_into:
+            _sort(args, journal, root, how.typical_threshold)
         if args.report:
-            root = args.image_root or (os.path.dirname(foreign[0]) or "." if foreign else "")
             write_report(str(journal), root, args.report)
     print(on_results(summary, how.typical_threshold, filter(None, (args.output, *others))))
     if summary.failures and not args.failures:
@@ -141,6 +154,32 @@ def _import(args: argparse.Namespace, journal: str) -> list:
             f"{counts['unsized']:,} no known size; --image_root names the folder of the images"
         )
     return known
+
+
+def _sort(args: argparse.Namespace, journal, root: str, threshold: float) -> None:
+    """Sorts the images of a journal, and says where how many are."""
+    from context_rcnn.data.console import shown
+    from context_rcnn.results.journal import Journal
+    from context_rcnn.runners.sorting import sort_images
+
+    if not root:
+        raise ValueError("--sort_into needs --image_root, the folder of the images")
+    source, failures = Journal(journal), []
+    latest = {image.file: image for image in source.results()}  # some were tried again
+    counts = sort_images(
+        latest.values(),
+        root,
+        args.sort_into,
+        source.header.label_map,
+        how=args.sort_as,
+        threshold=threshold,
+        report=failures.append,
+    )
+    print(f"sorted into {args.sort_into}:")
+    for name, count in sorted(counts.items()):
+        print(f"  {shown(name)}: {count:,}")
+    for failure in failures:
+        print(f"  not sorted: {shown(failure.file)}: {shown(failure.detail)}")
 
 
 def write_report(results: str, image_root: str, output_dir: str) -> None:

@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 
 import pytest
 from PIL import Image
 
 from context_rcnn import cli
+from context_rcnn.data.walk import PassedOver, walk_images
 from context_rcnn.results.journal import JournalWriter
 from context_rcnn.results.records import Detection, Header, ImageResult
 
@@ -154,3 +156,26 @@ def test_sizes_that_coco_needs_are_asked_for(megadetector, tmp_path, capsys):
     journal.write_text("{}")
     assert cli.main(["results", str(journal), f"--csv={tmp_path}/t.csv"]) == 2
     assert "images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", ["link", "copy"])
+def test_images_are_sorted_by_class_and_the_originals_stay(megadetector, tmp_path, capsys, how):
+    root, target = megadetector.parent, tmp_path / "sorted"
+    flags = [f"--sort_into={target}", f"--sort_as={how}", f"-o{tmp_path}/new.json"]
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    for _ in range(2):
+        assert cli.main(["results", str(megadetector), *flags]) == 0
+        out = capsys.readouterr().out
+        assert "  animal: 5" in out and "  fox: 1" in out
+        assert "not sorted: south/gone.jpg: no such file" in out
+    assert before == {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    fox = target / "fox/north/101RECNX/IMG_3.JPG"
+    original = root / "north/101RECNX/IMG_3.JPG"
+    assert fox.read_bytes() == original.read_bytes()
+    assert os.path.samefile(fox, original) == (how == "link")
+    assert len(list(target.rglob("*.JPG"))) == 6
+    assert list(walk_images(target, PassedOver())) == [], "they are not detected in again"
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").touch()
+    assert cli.main(["results", str(megadetector), f"--sort_into={tmp_path}/mine", flags[2]]) == 2
+    assert "holds something else" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`context-rcnn report`: a page to show."""
+"""`context-rcnn report` and `compare`: pages to show, and what differs between two results."""
 
 import argparse
 import dataclasses
@@ -7,6 +7,7 @@ import dataclasses
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Adds the verbs of this file."""
     _add_report(verbs)
+    _add_compare(verbs)
 
 
 def _add_report(verbs: argparse._SubParsersAction) -> None:
@@ -116,3 +117,64 @@ def _options(options: type, args: argparse.Namespace):
     """Options of the flags with their names."""
     names = [field.name for field in dataclasses.fields(options)]
     return options(**{name: getattr(args, name) for name in names})
+
+
+def _add_compare(verbs: argparse._SubParsersAction) -> None:
+    compare = verbs.add_parser(
+        "compare",
+        help="show what differs between two results of the same images, without labels",
+        description="Compares two results, such as without and with a memory, or of MegaDetector "
+        "and of `detect`. Scores of two detectors do not mean the same, so the second is compared "
+        "at the threshold at which as many images have a detection as in the first.",
+    )
+    compare.add_argument("first", help="results: a state, a journal, or MegaDetector's format")
+    compare.add_argument("second", help="the other results, likewise")
+    compare.add_argument(
+        "--threshold",
+        type=float,
+        default=0.2,
+        metavar="P",
+        help="lowest score of a detection that counts in the first results (default: 0.2)",
+    )
+    compare.add_argument(
+        "--second_threshold",
+        type=float,
+        metavar="P",
+        help="the same in the second results (default: the equivalent one)",
+    )
+    compare.add_argument("--csv", metavar="FILE", help="CSV table of the images that differ")
+    compare.set_defaults(run=_compare)
+
+
+def _compare(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.data import console
+    from context_rcnn.report.found import open_results
+    from context_rcnn.results import comparing
+    from context_rcnn.results.atomic import Transaction
+
+    sources = [open_results(path) for path in (args.first, args.second)]
+    first, second = (comparing.best_of(s.images, s.class_names) for s in sources)
+    found = comparing.compare(first, second, args.threshold, args.second_threshold)
+    if args.csv:
+        with Transaction() as files:
+            comparing.write_differences(files.open(args.csv), found)
+    changes = {
+        comparing.SAME: "a detection of the same class in both",
+        comparing.CLASS: "a detection of another class",
+        comparing.ONLY_FIRST: "a detection in the first alone",
+        comparing.ONLY_SECOND: "a detection in the second alone",
+        comparing.EMPTY: "none in either",
+    }
+    print(f"{sum(found.changes.values()):,} images are in both; {found.missing:,} in one alone")
+    print("thresholds: {:.4g} and {:.4g}".format(*found.thresholds))
+    for change, words in changes.items():
+        print(f"  {found.changes[change]:>9,} {words}")
+    for (name, other), count in found.classes.most_common(20):
+        print(f"  {count:>9,} {console.shown(name)} became {console.shown(other)}")
+    order = list(changes)
+    rows = [("camera", *order)]
+    for camera, counts in sorted(found.cameras.items()):
+        rows.append((camera or "(no camera)", *(str(counts[change]) for change in order)))
+    print()
+    print(console.table(rows[:61]))
+    return 0

@@ -164,7 +164,8 @@ def _sort(args: argparse.Namespace, journal, root: str, threshold: float) -> Non
 
     if not root:
         raise ValueError("--sort_into needs --image_root, the folder of the images")
-    source, failures = Journal(journal), []
+    source = Journal(journal)
+    failures: list = []
     latest = {image.file: image for image in source.results()}  # some were tried again
     counts = sort_images(
         latest.values(),

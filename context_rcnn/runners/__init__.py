@@ -1,5 +1,7 @@
 """Runs of exported models on one machine: `folder`, `videos`, and `watch` for arriving images.
 
-They share `engine` with each other and with the Beam job; none of them imports another. Nothing
-here knows how a model was made; `export.exported` runs it.
+They share `engine` with each other and with the Beam job. `folder` runs `videos` on those that lie
+among photographs, and `reid` reads videos; none of the others imports another. `imported` makes a
+journal of another program's results, `sorting` puts images into folders by class. Nothing here
+knows how a model was made; `export.exported` runs it.
 """

@@ -4,6 +4,7 @@
     find     stage 1: the videos, which are files and folders of frames
     frames   the frames of a video, in their order and in any order
     rows     stage 2: videos side by side through a model, frame by frame
+    sparing  a model that does not look at every frame, or foretells some
     state    the state from which a killed run continues: a journal for each finished video
     options  options besides those of `engine.options`
 

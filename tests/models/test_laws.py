@@ -148,12 +148,14 @@ STREAMS["memory_warps, halves"] = (
 STREAMS["mega, online"] = ("mega", {"variant": "released", "online": True})
 
 
-# What another kind of the same memory nearly holds is held by the slow tests.
-SLOW = {"stmn, centre"}
-of_streams = pytest.mark.parametrize(
-    "kind",
-    [pytest.param(kind, marks=pytest.mark.slow) if kind in SLOW else kind for kind in STREAMS],
-)
+def of_all_streams(slow):
+    """Of each stream; what another one of the same memory nearly holds is among the slow tests."""
+    marks = {True: [pytest.mark.slow], False: []}
+    kinds = [pytest.param(kind, marks=marks[kind in slow]) for kind in STREAMS]
+    return pytest.mark.parametrize("kind", kinds)
+
+
+of_streams = of_all_streams(slow={"stmn, centre"})
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +335,7 @@ def test_a_row_without_a_frame_rests(streams, video, kind):
     assert_same_bits(after, state)
 
 
-@of_streams
+@of_all_streams(slow=set(STREAMS) - set(NAMES))
 def test_a_step_compiles(streams, video, kind):
     stream, step = streams(kind)
     compiled = tf.function(stream.step, jit_compile=True, autograph=False)

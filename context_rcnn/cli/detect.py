@@ -246,12 +246,52 @@ def _add_watch(verbs: argparse._SubParsersAction) -> None:
     video.add_argument(
         "--start", metavar="DATE", help="date of the first frame: 2022-12-31 09:52:50"
     )
+    video.add_argument(
+        "--two_speed",
+        metavar="SOURCE",
+        help="in place of a folder: video file, number of a camera or address of a stream, for a "
+        "two-speed model, which answers every frame while its strong detector works behind it; "
+        "--state may be left out",
+    )
     flags.add_camera_flags(watch)
     flags.add_image_flags(watch)
     watch.set_defaults(run=lambda args, rest: _watch(args, watch))
 
 
+def _watch_two_speed(args: argparse.Namespace) -> int:
+    if args.folder or args.video:
+        raise ValueError("give a folder, --video or --two_speed, not several")
+    if not args.model:
+        raise ValueError("--model is missing: see context-rcnn watch --help")
+    from context_rcnn.data import flags
+    from context_rcnn.export.exported import ExportedModel
+    from context_rcnn.runners.videos.live import stream_of, watch_stream
+    from context_rcnn.runners.videos.two_speed import TwoSpeedRunner
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    options, frames = flags.image_options(args), stream_of(args.two_speed)
+    with TwoSpeedRunner(ExportedModel(args.model), say=say) as runner:
+        lines = watch_stream(
+            runner,
+            args.two_speed,
+            frames,
+            max_side=options.max_side,
+            state_dir=args.state or "",
+        )
+        try:
+            for line in lines:
+                print(line, flush=True)
+        except KeyboardInterrupt:
+            say("stopped")
+            return 130
+    return 0
+
+
 def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
+    if args.two_speed:
+        return _watch_two_speed(args)
     if not args.folder and not args.video:
         parser.print_help()
         return 2

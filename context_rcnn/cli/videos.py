@@ -96,6 +96,13 @@ def _add_videos(verbs: argparse._SubParsersAction) -> None:
         "look at the frames in between; the first N frames of a video have none (default: 0)",
     )
     videos.add_argument(
+        "--two_speed",
+        action="store_true",
+        help="let the strong detector of a two-speed model work in a thread, as late as it is on "
+        "this machine (default: late by as many frames as in training, so that equal runs give "
+        "equal results)",
+    )
+    videos.add_argument(
         "--batch_size",
         type=int,
         default=1,
@@ -128,6 +135,7 @@ def _videos(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         frames=args.frames,
         evidence_every=args.evidence_every,
         anticipate=args.anticipate,
+        two_speed=args.two_speed,
         images=flags.image_options(args),
         batch_size=args.batch_size,
         dry_run=args.dry_run,

@@ -205,7 +205,9 @@ def _describe_stream(stream: Stream | None) -> dict[str, Any] | None:
     if stream is None:
         return None
     told = {"inputs": list(stream.inputs), "latency": stream.latency, "seed": stream.seed}
-    return told | ({"propagates": True} if hasattr(stream, "propagate") else {})
+    for name, method in (("propagates", "propagate"), ("two_speeds", "detect_fast")):
+        told |= {name: True} if hasattr(stream, method) else {}
+    return told
 
 
 def _side_inputs(

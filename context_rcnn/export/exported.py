@@ -226,6 +226,31 @@ class ExportedModel:
         found = self._call("anticipate", given, before)
         return _detections(found) | {"frame": found["frame"].numpy()}
 
+    def initial_strong(self, batch_size: int) -> dict[str, tf.Tensor]:
+        """The state of a two-speed model's strong detector, of rows that have seen nothing."""
+        return self._call("initial_strong", tf.constant(batch_size, tf.int32))
+
+    def strong_step(
+        self,
+        encoded: Sequence[bytes],
+        rows: np.ndarray,
+        valid: np.ndarray,
+        state: Mapping[str, Any],
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        """What the strong detector of a two-speed model has of a frame of each video, for
+        `fast_step`, and its next state."""
+        there = tf.constant(np.asarray(valid, bool))
+        numbers = tf.convert_to_tensor(np.asarray(rows), tf.int64)
+        return self._call("strong_step", _images(encoded), numbers, there, dict(state))
+
+    def fast_step(
+        self, encoded: Sequence[bytes], valid: np.ndarray, given: Mapping[str, Any]
+    ) -> Arrays:
+        """Detections of the fast detector, with what the strong one has of earlier frames."""
+        there = tf.constant(np.asarray(valid, bool))
+        parts = [given[f"help_{name}"] for name in ("maps", "image", "there")]
+        return _detections(self._call("fast_step", _images(encoded), there, *parts))
+
     def _stream_inputs(self, **given: Any) -> Sequence[str]:
         """What the stream takes; ValueError if it is not what is given, or there is no stream."""
         self._function("step")
@@ -254,6 +279,8 @@ class ExportedModel:
                     f"this model was exported without its extractor and has no {name}: export it "
                     "again with --extractor"
                 )
+            if name in ("initial_strong", "strong_step", "fast_step"):
+                raise ValueError(f"this model is no two-speed model, and has no {name}")
             if name in ("propagate", "anticipate"):
                 raise ValueError(f"this model has no memory that is moved by flow, and no {name}")
             if self.has_memory:

@@ -20,6 +20,8 @@ as many as one likes and of any size, unless said otherwise.
                            each video
     propagate              a step that sees of a frame how it has moved, and no more
     anticipate             detections in a coming frame
+    fast_step, strong_step, initial_strong
+                           the two detectors of a two-speed model, apart
 
 docs/serving.md tells all inputs and outputs. A memory of one row is shared by all images.
 """
@@ -173,6 +175,8 @@ class ServedDetector(tf.Module):
             self._serve("anticipate", self._anticipate, ahead, state)
             self._serve_flat("propagate", steps.inputs, state)
             self._serve_flat("anticipate", [ahead], state)
+        if steps.has_two_speeds:
+            self._serve_two_speeds(steps)
 
         # The signatures are the same, flat.
         def initial_state(batch_size):
@@ -180,6 +184,28 @@ class ServedDetector(tf.Module):
 
         self._functions["initial_state"] = _function(initial_state, batch_size)
         self._serve_flat("step", steps.inputs, state)
+
+    def _serve_two_speeds(self, steps: Steps) -> None:
+        """The fast and the strong detector apart, for two threads or devices."""
+        strong = {
+            name: tf.TensorSpec([None, *value.shape[1:]], value.dtype, STATE + name)
+            for name, value in steps.initial_strong(1).items()
+        }
+        batch_size = tf.TensorSpec([], tf.int32, "batch_size")
+        self._serve("initial_strong", steps.initial_strong, batch_size)
+        self._serve("strong_step", self._strong_step, *steps.inputs, strong)
+        concrete = self._functions["strong_step"].get_concrete_function()
+        given, _ = concrete.structured_outputs
+        helps = [
+            tf.TensorSpec([None, *given[name].shape[1:]], given[name].dtype, name)
+            for name in ("help_maps", "help_image", "help_there")
+        ]
+        fast = (*(s for s in steps.inputs if s.name in ("encoded_images", "valid")), *helps)
+        self._serve("fast_step", self._fast_step, *fast)
+        self._serve_flat("strong_step", steps.inputs, strong)
+        self._functions["initial_strong"] = _function(
+            lambda batch_size: _prefixed(steps.initial_strong(batch_size)), batch_size
+        )
 
     def _serve_flat(self, name: str, inputs: Sequence[tf.TensorSpec], state: Any) -> None:
         """Makes a function of a state a signature, whose inputs and outputs are flat."""
@@ -310,6 +336,14 @@ class ServedDetector(tf.Module):
         *frame, state = inputs
         found, state = self._untracked.steps.propagate(*frame, state=state)
         return _of_frame(found), state
+
+    def _strong_step(self, *inputs: Any) -> tuple[Tensors, Tensors]:
+        *frame, state = inputs
+        return self._untracked.steps.strong_step(*frame, state=state)
+
+    def _fast_step(self, *inputs: tf.Tensor) -> Tensors:
+        found = self._untracked.steps.fast_step(*inputs)
+        return _normalised(found, found["image_shape"])
 
     def _anticipate(self, ahead: tf.Tensor, state: Tensors) -> Tensors:
         return _of_frame(self._untracked.steps.anticipate(ahead, state))

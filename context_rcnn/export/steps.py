@@ -9,6 +9,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from context_rcnn.models.streaming import Detections, Frame, State, Stream
+from context_rcnn.models.two_speed import Help
 
 # From encoded images to images in the network's size, and the shapes of what is not padding.
 Prepare = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
@@ -61,6 +62,28 @@ class Steps:
     def anticipate(self, ahead: tf.Tensor, state: State) -> Detections:
         """Detections in the frame so many after the last one of each row."""
         return self._stream.anticipate(state, ahead)  # type: ignore[attr-defined]
+
+    @property
+    def has_two_speeds(self) -> bool:
+        """Whether a strong detector can work beside a fast one: `fast_step`, `strong_step`."""
+        return hasattr(self._stream, "detect_fast")
+
+    def fast_step(self, *inputs: tf.Tensor) -> Detections:
+        """What the fast detector finds, with help of the strong one; it has no state."""
+        encoded, valid, *given = inputs
+        frame = self._frame(encoded, tf.zeros_like(valid, tf.int64), valid)
+        found = self._stream.detect_fast(frame, Help(*given))  # type: ignore[attr-defined]
+        return found | {"image_shape": frame.shape}
+
+    def strong_step(self, *inputs: tf.Tensor, state: State) -> tuple[dict[str, tf.Tensor], State]:
+        """What the strong detector has of a frame, and its next state."""
+        frame = self._given(inputs)
+        given, state = self._stream.step_strong(frame, state)  # type: ignore[attr-defined]
+        return {f"help_{name}": part for name, part in given._asdict().items()}, state
+
+    def initial_strong(self, batch_size: int | tf.Tensor) -> State:
+        """The state of the strong detector alone."""
+        return self._stream.initial_strong(batch_size)  # type: ignore[attr-defined]
 
     def _given(self, inputs: tuple[tf.Tensor, ...]) -> Frame:
         given = dict(zip([spec.name for spec in self.inputs], inputs, strict=True))

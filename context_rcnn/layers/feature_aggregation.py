@@ -3,6 +3,7 @@
     average    half the sum (equation 3): the weight of what was seen n frames ago is 2^-(n+1)
     weights    shares by two small networks, cell by cell (equation 4)
     adaptive   shares by the cosine of embeddings with those of the frame, as in FGFA
+    newest     what was seen last, and nothing before: Deep Feature Flow (arXiv 1611.07715)
     adascan    a running mean, in which a frame weighs what a network says (arXiv 1611.08240)
 
 Each is a layer: `(warped, features, weight) -> (memory, weight)`, where `weight`, float32 [batch],
@@ -21,6 +22,13 @@ class Average(tf_keras.layers.Layer):
 
     def call(self, warped: tf.Tensor, features: tf.Tensor, weight: tf.Tensor) -> Updated:
         return 0.5 * (warped + features), weight
+
+
+class Newest(tf_keras.layers.Layer):
+    """No memory of earlier frames."""
+
+    def call(self, warped: tf.Tensor, features: tf.Tensor, weight: tf.Tensor) -> Updated:
+        return features, weight
 
 
 class PixelWeights(tf_keras.layers.Layer):
@@ -172,6 +180,7 @@ AGGREGATIONS = {
     "adaptive": lambda regularizer, **options: AdaptiveWeights(
         tuple(options["embedding"]), regularizer, name="adaptive"
     ),
+    "newest": lambda regularizer, **options: Newest(name="newest"),
     "adascan": lambda regularizer, **options: AdaScan(regularizer=regularizer, name="adascan"),
 }
 

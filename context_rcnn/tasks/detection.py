@@ -186,6 +186,7 @@ class DetectionTask(Task):
     def initialize(self, model: tf_keras.Model) -> None:
         """Loads `init_checkpoint`, where a run starts afresh."""
         self.temporal.start(model)
+        self.temporal.start(model)
         if self.task_config.init_checkpoint:
             self._load_init_checkpoint(model)
         self._features.check(model)

@@ -40,6 +40,12 @@ WARPS = {
     "training": {"frames": 3},
 }
 FGFA = {"before": 2, "after": 1, "flow": WARPS["flow"], "embedding": [8, 8, 8]}
+TWO_SPEED = {
+    "model": tiny_detector("c4").as_dict(),
+    "memory": WARPS,
+    "every": 2,
+    "delay": 2,
+}
 TINY = {
     "none": ("c4", {}, True),
     "context_rcnn": (
@@ -53,6 +59,7 @@ TINY = {
     "stmn": ("dc5", STMN, False),
     "memory_warps": ("c4", WARPS, True),
     "fgfa": ("c4", FGFA, True),
+    "two_speed": ("c4", TWO_SPEED, True),
     "last_maps": ("c4", {"frames": 3}, True),
 }
 LENGTH = 5  # of the video
@@ -129,6 +136,7 @@ STREAMS["stmn, centre"] = ("stmn", {"merge": "centre", "variant": "released", "b
 STREAMS["stmn, forward"] = ("stmn", {"directions": "forward"})
 STREAMS["last_maps, on R-FCN"] = ("last_maps", {"base": "rfcn"})
 STREAMS["fgfa, causal"] = ("fgfa", {"after": 0, "accumulate_flow": True})
+STREAMS["two_speed, boxes"] = ("two_speed", {"by": "boxes", "delay": 1})
 STREAMS["memory_warps, clocks"] = (
     "memory_warps",
     {"clocks": [1, 2, 3], "schedule": "interleaved", "without_evidence": {"gap": 2}},

@@ -1,5 +1,6 @@
 """MemNet and ClockNet by worked cases and loops: chains, clocks, evidence, gaps, counts."""
 
+import pathlib
 import types
 
 import numpy as np
@@ -397,7 +398,7 @@ def test_halves_are_seen_apart(built, video):
     "change, message",
     [
         ({"clocks": [2, 4]}, r"clocks must ascend from 1, as \[1, 4, 8\] do, got \[2, 4\]"),
-        ({"aggregation": "lstm"}, "aggregation must be one of average, weights, adaptive, adascan"),
+        ({"aggregation": "lstm"}, "aggregation must be one of average, weights, adaptive, newest"),
         ({"schedule": "skip"}, "schedule must be one of hold, interleaved, got 'skip'"),
         ({"training": {"drop_evidence": 1.5}}, "drop_evidence must be in 0..1, got 1.5"),
         ({"clocks": [1, 2], "training": {"supervise": "all"}}, "supervise all is for one clock"),
@@ -448,3 +449,33 @@ def test_a_clip_teaches_its_keyframe_all_parts_learn_and_it_compiles(built, vide
         learned += np.abs(other).max() > 0
         assert_close(one, other, 1e-2, variable.name)
     assert learned > len(variables) // 2
+
+
+def bytes_by_hand(size, channels, memories, clocks):
+    """Of the state of one video: memories with half images, two flows, and the mean of clocks."""
+    (height, width), (rows, columns) = size, (-(-side // 16) for side in size)
+    half = -(-height // 2) * -(-width // 2) * 3
+    maps = rows * columns * channels
+    return (
+        memories * (4 * (maps + half) + 1 + 4)
+        + 4 * maps * (clocks > 1)
+        + (4 * rows * columns * 4 + 2 * 4 + 8 + 4)
+    )
+
+
+def test_the_page_tells_how_large_the_state_is():
+    words = []
+    for clocks, schedule, memories in (
+        ([1], "hold", 1),
+        ([1, 4, 8], "hold", 3),
+        ([1, 4, 8], "interleaved", 13),
+    ):
+        chosen = {"clocks": clocks, "schedule": schedule}
+        state = stream_of(port_of(**chosen), settings_of(**chosen)).initial_state(1)
+        found = sum(part.dtype.size * part.shape.num_elements() for part in state.values())
+        assert found == bytes_by_hand((HEIGHT, WIDTH), 1, memories, len(clocks))
+        words.append(bytes_by_hand((608, 1008), 1024, memories, len(clocks)) / 2**20)
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "video.md").read_text()
+    memnet, hold, interleaved = (f"{size:.0f} MiB" for size in words)
+    assert f"a state of {memnet}, and a ClockNet of three clocks one of {hold} (`hold`) or" in page
+    assert f"{interleaved} (`interleaved`)" in page

@@ -11,6 +11,7 @@ from context_rcnn.configs import schema
 from context_rcnn.data.input import read_examples
 from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
+from context_rcnn.tasks.loading import load_run
 from tests.tasks.test_running import metrics_of
 
 
@@ -176,6 +177,70 @@ def test_a_model_without_flow_cannot_spare_a_look(exported, clips, still_run, tm
     argv = ["videos", str(clips), "--model", f"{tmp_path}/still", "--anticipate=1"]
     assert cli.main([*argv, "-o", str(tmp_path / "found.json")]) == 2
     assert "no memory that is moved by flow" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def two_speed_run(warps_settings, still_run, warps_run, tmp_path_factory):
+    """A fast detector that learns beside the trained one for a step."""
+    folder = tmp_path_factory.mktemp("two_speed")
+    temporal = {
+        "type": "two_speed",
+        "two_speed": {"strong": str(warps_run), "every": 2, "delay": 1},
+    }
+    config = load(warps_settings, init_checkpoint=still_run, temporal=temporal)
+    running.run(config, mode="train_and_eval", model_dir=str(folder))
+    return folder
+
+
+def test_a_fast_detector_learns_beside_a_strong_one_that_stays(two_speed_run, warps_run):
+    trained, strong = load_run(str(two_speed_run)), load_run(str(warps_run))
+    within = trained.model.map_memory.strong
+
+    def as_arrays(variables):  # in an order that does not depend on which of them learn
+        arrays = [variable.numpy() for variable in variables]
+        return sorted(arrays, key=lambda a: (a.shape, float(a.astype(np.float64).sum())))
+
+    both = map(as_arrays, (within.variables, strong.model.variables))
+    for found, expected in zip(*both, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    learning = {id(variable) for variable in trained.model.trainable_variables}
+    assert learning and not learning & {id(variable) for variable in within.variables}
+    # It needs the strong one's run no more: its settings and weights are in this one.
+    assert trained.config.task.temporal.two_speed.memory.clocks == [1, 2]
+    assert metrics_of(two_speed_run, 1)["images"] > 0
+
+
+def test_both_detectors_are_one_export_that_runs_at_two_speeds(
+    two_speed_run, clips, tmp_path, capsys
+):
+    """Late by a fixed number of frames, equal runs are equal; with threads each frame has one."""
+    from context_rcnn.export.exported import ExportedModel
+    from context_rcnn.runners.videos.two_speed import TwoSpeedRunner
+
+    export = ["export", f"--model_dir={two_speed_run}", f"--output_dir={tmp_path}/model"]
+    assert cli.main(export) == 0
+    once, again = (found_by(tmp_path / "model", clips, tmp_path / f"{n}.json") for n in "ab")
+    assert once == again
+    threads = found_by(tmp_path / "model", clips, tmp_path / "threads.json", "--two_speed")
+    assert set(threads) == set(once)
+
+    # In turns, the two parts give what the model does as one: it looks at every second frame, is
+    # late by one, and propagates between, so frames right behind a look are alike.
+    model = ExportedModel(tmp_path / "model")
+    files = sorted((clips / "video0").iterdir())[:2]
+    with TwoSpeedRunner(model, delay=1) as runner:
+        state = runner.initial_state(1)
+        for path in files:
+            given = [path.read_bytes()], np.array([3]), np.array([True])
+            nothing = {"ended": np.array([False]), "elsewhere": None, "elsewhere_valid": None}
+            found, state = runner.step(*given, state, **nothing)
+            scores = sorted(score for score in found["scores"][0] if score >= 0.005)
+            kept = [one[0] for one in once[f"video0/{path.name}"]]
+            np.testing.assert_allclose(kept, scores, atol=2e-3)
+    argv = ["watch", "--two_speed", "nowhere.mp4", "--model", f"{tmp_path}/model"]
+    capsys.readouterr()
+    assert cli.main(argv) == 2
+    assert "nowhere.mp4 is no video file" in capsys.readouterr().err
 
 
 @pytest.mark.slow

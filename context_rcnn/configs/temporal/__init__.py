@@ -51,7 +51,8 @@ class Temporal(hyperparams.OneOfConfig):
 
     Attributes:
         type: `none` (the still-image detector), or the name of a memory: `context_rcnn`, a baseline
-            of its paper (`st_spatial` or `s3d`), `mega` or `stmn`.
+            of its paper (`st_spatial` or `s3d`), `mega`, `stmn`, `memory_warps`, or `fgfa` and
+            `two_speed`, which belong to its paper.
     """
 
     type: str = NONE

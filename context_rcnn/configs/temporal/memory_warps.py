@@ -76,7 +76,7 @@ class MemoryWarps(hyperparams.Config):
 
     Attributes:
         aggregation: way in which a memory takes in a frame: `average`, `weights` (learned, cell by
-            cell), `adaptive` (FGFA's) or `adascan`.
+            cell), `adaptive` (FGFA's), `adascan`, or `newest`, which keeps the last frame alone.
         channels: channels of the two layers of `weights`.
         embedding: channels of the three layers of `adaptive`.
         clocks: strides of the memories, that of the first 1; [1] is MemNet, [1, 4, 8] ClockNet.

@@ -16,6 +16,8 @@ class VideoOptions(RunOptions):
         frames: whether the images of every folder are the frames of a video.
         evidence_every: n, to look at every n-th frame of a video; of the others the model sees how
             they have moved.
+        two_speed: whether the strong detector of a two-speed model works in a thread of its own,
+            as late as it is; otherwise it is late by a fixed number of frames.
         anticipate: number of frames before each at which its detections are foretold; 0 looks at
             it.
     """
@@ -24,6 +26,7 @@ class VideoOptions(RunOptions):
     frames: bool = False
     evidence_every: int = 1
     anticipate: int = 0
+    two_speed: bool = False
 
     def __post_init__(self):
         super().__post_init__()
@@ -32,6 +35,9 @@ class VideoOptions(RunOptions):
         for name, least in (("evidence_every", 1), ("anticipate", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
+        if self.two_speed and self.is_sparing:
+            raise ValueError("two_speed goes with neither evidence_every nor anticipate")
 
     @property
     def is_sparing(self) -> bool:

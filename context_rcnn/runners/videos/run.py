@@ -48,6 +48,7 @@ from context_rcnn.runners.videos.rows import (
 )
 from context_rcnn.runners.videos.sparing import MovingModel, SparingModel
 from context_rcnn.runners.videos.state import VideoJournals, VideoState
+from context_rcnn.runners.videos.two_speed import TwoSpeedModel, TwoSpeedRunner
 
 STAGE = "videos"
 _MOST_VIDEOS = 60  # that are printed, unless they are asked for
@@ -75,7 +76,17 @@ def detect_folder_of_videos(
     Raises:
         ValueError: For what cannot be done, before anything that takes long.
     """
-    about = {"images": dataclasses.asdict(options.images), "videos": {"fps": options.fps}}
+    if options.two_speed:
+        with TwoSpeedRunner(cast(TwoSpeedModel, model), say=say) as runner:
+            return _detect_folder(options, runner, say, created)
+    return _detect_folder(options, model, say, created)
+
+
+def _detect_folder(
+    options: VideoOptions, model: VideoModel, say: Callable[[str], None], created: str
+) -> Summary | None:
+    about: dict[str, dict] = {"images": dataclasses.asdict(options.images)}
+    about["videos"] = {"fps": options.fps} | ({"two_speed": True} if options.two_speed else {})
     if options.is_sparing:
         model = SparingModel(cast(MovingModel, model), options.evidence_every, options.anticipate)
         spared = {"evidence_every": options.evidence_every, "anticipate": options.anticipate}

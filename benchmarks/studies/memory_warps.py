@@ -1,0 +1,287 @@
+r"""The rows of Memory Warps' tables on simulated videos, over seeds.
+
+    python -m benchmarks.studies.memory_warps --output_dir=warps_tables --seeds=3
+    python -m benchmarks.studies.memory_warps --output_dir=warps_tables --only=single_frame,memnet
+
+Each seed has its own videos, pairs with known flow, weights and order. A flow network is trained
+on the pairs and a still-image detector on videos of its own; every row then goes on from both on
+other videos, on as many keyframes, the still-image row too, and is evaluated on videos that none
+has seen. Gaps, cycles, halves and schedules are evaluations of rows that were trained before. What
+is finished is not run again. Writes <output_dir>/tables.json and, with --write_docs, puts the
+tables into docs/results.md, with the end-point error of the flow network before.
+"""
+
+import dataclasses
+import json
+
+from benchmarks.studies import study
+from benchmarks.studies.mega import SPEEDS, VideoStudy
+from benchmarks.studies.study import ROOT, cli
+
+WARPS, FGFA = "task.temporal.memory_warps", "task.temporal.fgfa"
+MEMNET, CLOCKNET, FAST = "memnet", "clocknet", "rfcn_18"
+HALF = "task.model.image_size=[96,128]"
+SLIM = "task.model.backbone.depth_multiplier=0.125"
+CLOCKS = f"{WARPS}.clocks=[1,2,4]"  # of videos that are shorter than the paper's
+PAIRS = 200  # videos of the pairs with flow
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row: files of configs/memory_warps, or none, and what the paper has for it."""
+
+    title: str
+    name: str
+    paper: str = "-"
+    configs: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()  # at simulation size
+    base: str = MEMNET
+    weights: str = ""  # of the row that it evaluates, in place of training its own
+    start: str = "detector"  # what it goes on from
+    strong: str = ""  # row of the strong detector
+
+    @property
+    def flags(self) -> list[str]:
+        flags = [f"--pipeline_config_path={ROOT}/configs/simulation/{self.base}.yaml"]
+        return flags + [f"--config_file={ROOT}/configs/memory_warps/{c}.yaml" for c in self.configs]
+
+
+def evaluated(title: str, name: str, paper: str, of: str, *settings: str, **more) -> Row:
+    """An evaluation of another row."""
+    return Row(title, name, paper, settings=settings, weights=of, **more)
+
+
+def without(of: str, by: str, gap: int, paper: str) -> Row:
+    """Table 2: detection with a gap."""
+    settings = [f"{WARPS}.without_evidence.gap={gap}", f"{WARPS}.without_evidence.by={by}"]
+    settings += [CLOCKS] * (of == CLOCKNET)
+    return evaluated(f"{of}, {by}, {gap} frames", f"{of}_{by}_{gap}", paper, of, *settings)
+
+
+SINGLE = Row(
+    "R-FCN",
+    "single_frame",
+    "73.4",
+    ("single_frame",),
+    ("task.validation_data.global_batch_size=16",),
+)
+FULL = Row("MemNet-4", MEMNET, "75.1 (MemNet-6)")
+CLOCK = Row("ClockNet, hold", CLOCKNET, "75.6", ("clocknet",), (CLOCKS,))
+GAPS = {
+    (MEMNET, "boxes"): ("64.6", "55.4"),
+    (CLOCKNET, "boxes"): ("64.9", "56.2"),
+    (MEMNET, "features"): ("68.9", "56.1"),
+    (CLOCKNET, "features"): ("70.9", "62.3"),
+    (MEMNET, "anticipation"): ("68.8", "55.9"),
+    (CLOCKNET, "anticipation"): ("67.0", "57.3"),
+}
+EVERY = f"{WARPS}.without_evidence.every"
+HALVES = f"{WARPS}.without_evidence.halves=true"
+TABLES = {
+    "Detection in videos (Table 1)": [
+        SINGLE,
+        Row("FGFA", "fgfa", "76.2", base="fgfa"),
+        Row("FGFA, half size", "fgfa_half", "66.7", settings=(HALF,), base="fgfa"),
+        Row(
+            "causal FGFA",
+            "fgfa_causal",
+            "75.2",
+            ("fgfa_causal",),
+            (f"{FGFA}.before=5", f"{FGFA}.training.first=-5"),
+            base="fgfa",
+        ),
+        evaluated(
+            "causal FGFA, accumulated flow",
+            "fgfa_accumulated",
+            "66.0",
+            "fgfa_causal",
+            f"{FGFA}.before=5",
+            base="fgfa",
+            configs=("fgfa_causal", "fgfa_accumulated"),
+        ),
+        Row("MemNet-2", "memnet_2", "74.3 (MemNet-3)", settings=(f"{WARPS}.training.frames=2",)),
+        FULL,
+        Row("MemNet-4, weights", "weights", "75.3", ("weights",)),
+        Row("MemNet-4, stride 2", "stride_2", "74.4", settings=(f"{WARPS}.training.stride=2",)),
+        Row("MemNet-4, stride 4", "stride_4", "74.2", ("stride_4",)),
+        CLOCK,
+        evaluated(
+            "ClockNet, interleaved",
+            "interleaved",
+            "75.6",
+            CLOCKNET,
+            CLOCKS,
+            configs=("clocknet", "interleaved"),
+        ),
+    ],
+    "Propagation and anticipation (Table 2)": [
+        FULL,
+        CLOCK,
+        *[
+            without(of, by, gap, paper)
+            for (of, by), papers in GAPS.items()
+            for gap, paper in zip((4, 8), papers, strict=True)
+        ],
+    ],
+    "Two speeds (Table 3)": [
+        Row(
+            "fast detector",
+            FAST,
+            "60.2",
+            ("single_frame",),
+            (SLIM, "task.init_checkpoint=''"),
+        ),
+        CLOCK,
+        evaluated(
+            "ClockNet, every second frame",
+            "clocknet_every_2",
+            "70.9 (every fourth)",
+            CLOCKNET,
+            CLOCKS,
+            f"{EVERY}=2",
+        ),
+        evaluated("ClockNet, halves", "clocknet_halves", "28.9", CLOCKNET, CLOCKS, HALVES),
+        evaluated(
+            "ClockNet, every second frame, halves",
+            "clocknet_every_2_halves",
+            "23.3",
+            CLOCKNET,
+            CLOCKS,
+            HALVES,
+            f"{EVERY}=2",
+        ),
+        Row(
+            "fast detector with late features",
+            "two_speed",
+            "71.9",
+            base="two_speed",
+            start=f"rows/{FAST}",
+            strong=CLOCKNET,
+        ),
+        evaluated(
+            "fast detector with late boxes",
+            "two_speed_boxes",
+            "66.9",
+            "two_speed",
+            "task.temporal.two_speed.by=boxes",
+            base="two_speed",
+            start=f"rows/{FAST}",
+            strong=CLOCKNET,
+        ),
+    ],
+    "Aggregation (supplement, half size in the paper)": [
+        dataclasses.replace(FULL, title="average", paper="66.4"),
+        Row("weights", "weights", "66.4", ("weights",)),
+        Row("adaptive", "adaptive", "66.4", ("adaptive",), ("task.model.image_size=[192,256]",)),
+        Row("AdaScan", "adascan", "66.2", ("adascan",), ("task.model.image_size=[192,256]",)),
+    ],
+    "What training depends on": [
+        FULL,
+        Row("no frame dropped", "no_drop", "a few points less", ("no_drop",)),
+        Row("flow not trained further", "flow_fixed", "less", ("flow_fixed",)),
+        Row("flow never trained before", "flow_untrained", "-", ("flow_untrained",)),
+    ],
+}
+
+
+class WarpsStudy(VideoStudy):
+    """One seed: its videos, its flow network, its detector and its rows."""
+
+    single_row = SINGLE
+
+    def prepare(self) -> None:
+        """Also simulates pairs with flow, and trains the flow network."""
+        super().prepare()
+        pairs, steps = self.folder / "pairs", self.args.flow_steps
+        simulate = ["simulate", "flow", pairs, "--image_size=128x96", "--cell=8", "--workers=2"]
+        simulate += [f"--videos={self.args.flow_videos}", f"--seed={self.seed}", "--overwrite"]
+        self.run("pairs", cli(*simulate), pairs / "simulation.json")
+        flags = [f"--pipeline_config_path={ROOT}/configs/simulation/flow_net.yaml"]
+        inputs = [f"task.{part}.input_path={pairs}" for part in ("train_data", "validation_data")]
+        self.train("flow_net", flags, steps, inputs)
+
+    def row(self, row: Row) -> dict:
+        """Trains and evaluates a row, or evaluates another's; returns its metrics."""
+        settings = [f"task.init_checkpoint={self.folder}/{row.start}"]
+        if row.base != "two_speed":
+            settings.append(f"{WARPS}.flow.init_checkpoint={self.folder}/flow_net")
+            settings.append(f"{FGFA}.flow.init_checkpoint={self.folder}/flow_net")
+        if "flow_untrained" in row.configs:
+            settings.append(f"{WARPS}.flow.init_checkpoint=''")
+        if row.strong:
+            settings.append(f"task.temporal.two_speed.strong={self.folder}/rows/{row.strong}")
+        flags = row.flags
+        if row.weights:
+            flags += [f"--checkpoint_dir={self.folder}/rows/{row.weights}", "--mode=eval"]
+        return self.train_on(
+            f"rows/{row.name}", flags, self.args.steps, [*settings, *row.settings], "train"
+        )
+
+    def flow_errors(self) -> dict:
+        """The end-point errors of the flow network."""
+        return json.loads(self.metrics("flow_net", self.args.flow_steps).read_text())
+
+
+def run_study(videos: WarpsStudy, only: set[str]) -> study.Results:
+    """Runs the rows, trained ones first; returns metrics by row name."""
+    rows = study.chosen(TABLES, only)
+    if videos.args.finished:
+        return videos.finished(list(rows))
+    every = study.chosen(TABLES, set())
+    videos.prepare()
+    needed = {row.strong for row in rows.values()} | {row.weights for row in rows.values()}
+    needed |= {row.start.rpartition("/")[2] for row in rows.values() if "/" in row.start}
+    order = sorted(needed & set(every), key=lambda name: bool(every[name].strong))
+    for name in order:
+        videos.row(every[name])
+    ordered = sorted(rows.values(), key=lambda row: (bool(row.weights), bool(row.strong)))
+    return {row.name: videos.row(row) for row in ordered}
+
+
+def main() -> None:
+    parser = study.parser_of(__doc__, "warps_tables")
+    parser.add_argument("--videos", type=int, default=300, help="number of videos (default: 300)")
+    parser.add_argument("--frames", type=int, default=40, help="frames of a video (default: 40)")
+    parser.add_argument(
+        "--flow_videos",
+        type=int,
+        default=PAIRS,
+        help=f"number of videos that pairs with flow are taken from (default: {PAIRS})",
+    )
+    parser.add_argument(
+        "--flow_steps", type=int, default=1500, help="steps of the flow network (default: 1500)"
+    )
+    args, only = study.parse(parser, TABLES)
+    measures = {
+        speed: lambda metrics, speed=speed: _percent(metrics["by_speed"], speed) for speed in SPEEDS
+    }
+    results, flows, text = [], [], ""
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        videos = WarpsStudy(args.output_dir / f"videos-{seed}", seed, args)
+        results.append(run_study(videos, only))
+        flows.append(videos.flow_errors())
+        (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
+        text = on_flow(flows) + study.as_markdown(
+            TABLES, results, SINGLE, measures, "paper, on ImageNet VID"
+        )
+        print(text, flush=True)
+    if args.write_docs:
+        study.write_docs(text, "Memory Warps tables")
+
+
+def on_flow(flows: list[dict]) -> str:
+    """A sentence on the flow networks of all seeds."""
+    found, none = (
+        study.spread([flow[f"{name}_cells"] for flow in flows])
+        for name in ("end_point_error", "zero_flow_error")
+    )
+    return f"The flow networks are off by {found} cells on pairs held out, no flow by {none}.\n"
+
+
+def _percent(by_speed: dict, speed: str) -> float | None:
+    value = by_speed.get(speed, {}).get("mAP@.5")
+    return None if value is None else 100 * value
+
+
+if __name__ == "__main__":
+    main()

@@ -194,6 +194,7 @@ class WarpsStudy(VideoStudy):
         super().prepare()
         pairs, steps = self.folder / "pairs", self.args.flow_steps
         simulate = ["simulate", "flow", pairs, "--image_size=128x96", "--cell=8", "--workers=2"]
+        simulate += ["--flow_distances=-1,-2,-4"]
         simulate += [f"--videos={self.args.flow_videos}", f"--seed={self.seed}", "--overwrite"]
         self.run("pairs", cli(*simulate), pairs / "simulation.json")
         flags = [f"--pipeline_config_path={ROOT}/configs/simulation/flow_net.yaml"]

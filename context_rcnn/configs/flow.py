@@ -126,7 +126,7 @@ def flow_net() -> Experiment:
     """FlowNetS on FlyingChairs: Adam at .0001, halved every 100,000 steps after 300,000."""
     steps = 600_000
     return Experiment(
-        task=FlowTask(),  # type: ignore[arg-type]  # an experiment of another task
+        task=FlowTask(),
         trainer=Trainer(
             train_steps=steps,
             steps_per_loop=100,
@@ -150,6 +150,7 @@ def flow_net_tiny() -> Experiment:
     task.image_size = [96, 128]
     task.train_data.global_batch_size = task.validation_data.global_batch_size = 16
     task.train_data.cache = True
+    task.losses.weight_decay = 0.0
     experiment.trainer = Trainer(
         train_steps=steps,
         steps_per_loop=50,

@@ -10,11 +10,14 @@ Each is a layer: `(warped, features, weight) -> (memory, weight)`, where `weight
 is what the memory weighs so far. Only `adascan` changes it; it begins at 1.
 """
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import tensorflow as tf
 import tf_keras
 
-Regularizer = tf_keras.regularizers.Regularizer | None
-Updated = tuple[tf.Tensor, tf.Tensor]
+Regularizer: TypeAlias = "tf_keras.regularizers.Regularizer | None"
+Updated: TypeAlias = tuple[tf.Tensor, tf.Tensor]
 
 
 class Average(tf_keras.layers.Layer):
@@ -172,7 +175,7 @@ class AdaScan(tf_keras.layers.Layer):
         return (1.0 - share) * warped + share * features, total
 
 
-AGGREGATIONS = {
+AGGREGATIONS: dict[str, Callable[..., tf_keras.layers.Layer]] = {
     "average": lambda regularizer, **options: Average(name="average"),
     "weights": lambda regularizer, **options: PixelWeights(
         tuple(options["channels"]), regularizer, name="weights"

@@ -145,7 +145,7 @@ class FlowGuided(tf_keras.layers.Layer):
         return self.weights_of.depth
 
 
-class FgfaStream(MemoryView, RowStream):
+class FgfaStream(RowStream, MemoryView):
     """A window of frames slides through each video.
 
     Args:
@@ -154,7 +154,7 @@ class FgfaStream(MemoryView, RowStream):
     """
 
     def __init__(self, detector: TwoStageDetector, settings: Settings):
-        RowStream.__init__(self, name="fgfa_stream")
+        super().__init__(name="fgfa_stream")
         self.detector, self.port = detector, detector.map_memory
         self._before, self._accumulates = settings.before, settings.accumulate_flow
         self._window = settings.before + 1 + settings.after

@@ -161,7 +161,7 @@ class TwoSpeedDetector(TwoStageDetector):
         return super().look(images, shapes, memory, training, port, given)
 
 
-class TwoSpeedStream(MemoryView, RowStream):
+class TwoSpeedStream(RowStream, MemoryView):
     """Both detectors in turns, the strong one late by a fixed number of frames.
 
     Args:
@@ -170,7 +170,7 @@ class TwoSpeedStream(MemoryView, RowStream):
     """
 
     def __init__(self, detector: TwoStageDetector, settings: Settings):
-        RowStream.__init__(self, name="two_speed_stream")
+        super().__init__(name="two_speed_stream")
         self.detector, self.port = detector, detector.map_memory
         self._strong = MemoryStream(self.port.strong, settings.memory)
         self._every, self._delay = settings.every, settings.delay

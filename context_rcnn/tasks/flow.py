@@ -95,7 +95,7 @@ class FlowNetTask(Task):
         field = "task.train_data" if params.is_training else "task.validation_data"
         share = Share(input_context, params.global_batch_size, field)
         size = self._size()
-        changes = {
+        changes: dict[str, Any] = {
             "seed": params.seed + self._start_step,
             "shuffle_buffer_size": params.shuffle_buffer_size,
             "flip_probability": params.flip_probability,
@@ -131,14 +131,17 @@ class FlowNetTask(Task):
     def build_losses(
         self, labels: Mapping[str, tf.Tensor], model_outputs: list[tf.Tensor], aux_losses=None
     ) -> dict[str, tf.Tensor]:
-        """The multi-scale end-point loss, or that of images: `flow_loss`, and `total_loss`."""
+        """The multi-scale end-point loss, `flow_loss`, and `total_loss`.
+
+        As FlowNet's, it is a sum over pixels: beside a mean, weight decay would be the larger part,
+        and a network that predicts no flow at all the best one.
+        """
         weights = self.task_config.losses.weights[::-1]
-        coarsest = model_outputs[-1].shape[1] * model_outputs[-1].shape[2]
         total = tf.constant(0.0)
         for weight, predicted in zip(weights, model_outputs, strict=False):
             flow = pooled(labels["flow"], predicted.shape[1:3]) / UNIT
             distance = tf.sqrt(tf.reduce_sum(tf.square(predicted - flow), axis=-1) + 1e-12)
-            total += weight * tf.reduce_mean(tf.reduce_sum(distance, axis=[1, 2])) / coarsest
+            total += weight * tf.reduce_mean(tf.reduce_sum(distance, axis=[1, 2]))
         return self._with_penalty(total, aux_losses)
 
     def photometric_losses(
@@ -157,7 +160,6 @@ class FlowNetTask(Task):
             aux_losses: penalties of the weights.
         """
         params = self.task_config.losses
-        coarsest = there[-1].shape[1] * there[-1].shape[2]
         height, total = labels["now"].shape[1], tf.constant(0.0)
         for weight, flow, other in zip(params.weights[::-1], there, back, strict=False):
             size = flow.shape[1:3]
@@ -169,7 +171,7 @@ class FlowNetTask(Task):
             bends = [robust(flow[:, 1:] - flow[:, :-1]), robust(flow[:, :, 1:] - flow[:, :, :-1])]
             lost = tf.reduce_sum(apart * shown, axis=[1, 2])
             lost += params.smoothness * tf.add_n([tf.reduce_sum(b, axis=[1, 2, 3]) for b in bends])
-            total += weight * tf.reduce_mean(lost) / coarsest
+            total += weight * tf.reduce_mean(lost)
         return self._with_penalty(total, aux_losses)
 
     def gradients(

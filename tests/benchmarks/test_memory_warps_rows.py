@@ -1,4 +1,4 @@
-"""The rows of Memory Warps: each file says how it is run, and each row of the study has settings."""
+"""The rows of Memory Warps: each file says how it is run, and each row of the study can be made."""
 
 import pathlib
 import re

@@ -88,6 +88,7 @@ TABLES = {
     "table1": "context_rcnn",
     "simulation": "context_rcnn",
     "mega": "mega",
+    "memory_warps": "memnet",
     "reid": "psta",
     "stmn": "stmn",
 }
@@ -98,7 +99,7 @@ def test_every_row_of_the_tables_fits_every_data_set(path):
     assert path.read_text().startswith("# ")
     name = TABLES[path.parent.name]
     wholes = sorted((ROOT / "configs").glob(f"*/{name}.yaml"))
-    assert len(wholes) == {"context_rcnn": 4, "mega": 2, "psta": 5, "stmn": 2}[name]
+    assert len(wholes) == {"context_rcnn": 4, "mega": 2, "memnet": 2, "psta": 5, "stmn": 2}[name]
     for whole in wholes:
         plain = schema.load_experiment(config_files=[str(whole)])
         row = schema.load_experiment(config_files=[str(whole), str(path)])

@@ -190,15 +190,16 @@ def build_stream(detector: TwoStageDetector, settings: Settings) -> RowStream:
     """The stream that the settings ask for."""
     without = settings.without_evidence
     field = f"{FIELD}.without_evidence"
-    for name, value, least in (("every", without.every, 1), ("gap", without.gap, 0)):
-        if value < least:
-            raise ValueError(f"{field}.{name} must be at least {least}, got {value}")
-    for name, value, known in (
-        ("by", without.by, BY),
-        ("placement", without.placement, PLACEMENTS),
-    ):
-        if value not in known:
-            raise ValueError(f"{field}.{name} must be one of {', '.join(known)}, got {value!r}")
+    for name, least in (("every", 1), ("gap", 0)):
+        if getattr(without, name) < least:
+            raise ValueError(
+                f"{field}.{name} must be at least {least}, got {getattr(without, name)}"
+            )
+    for name, known in (("by", BY), ("placement", PLACEMENTS)):
+        if getattr(without, name) not in known:
+            raise ValueError(
+                f"{field}.{name} must be one of {', '.join(known)}, got {getattr(without, name)!r}"
+            )
     if without.every > 1 and without.gap:
         raise ValueError(f"{field}: every is {without.every} and gap {without.gap}: choose one")
     if without.by == "anticipation" and not without.gap:

@@ -67,12 +67,11 @@ class MemoryView:
     def scored(self, seen: Seen) -> Scored:
         """Boxes and scores before suppression."""
         features = self.detector.features(seen, training=False)
-        return self.detector.scored(
-            *self.detector.box_predictor(features), seen.proposals, seen.shapes
-        )
+        logits, offsets = self.detector.box_predictor(features)
+        return self.detector.scored(logits, offsets, seen.proposals, seen.shapes)
 
 
-class MemoryStream(MemoryView, RowStream):
+class MemoryStream(RowStream, MemoryView):
     """The stream of a detector.
 
     Args:
@@ -81,7 +80,7 @@ class MemoryStream(MemoryView, RowStream):
     """
 
     def __init__(self, detector: TwoStageDetector, settings: Settings):
-        RowStream.__init__(self, name="memory_warps_stream")
+        super().__init__(name="memory_warps_stream")
         self.detector = detector
         self.port: MemoryWarps = detector.map_memory
         self._strides = self.port.clocks

@@ -1,14 +1,5 @@
 """A folder of videos through an exported model, on one machine: `context-rcnn videos`.
 
-<<<<<<< HEAD
-    run      the stages one after the other, and the messages to the user
-    find     stage 1: the videos, which are files and folders of frames
-    frames   the frames of a video, in their order and in any order
-    rows     stage 2: videos side by side through a model, frame by frame
-    sparing  a model that does not look at every frame, or foretells some
-    state    the state from which a killed run continues: a journal for each finished video
-    options  options besides those of `engine.options`
-=======
     run        the stages one after the other, and the messages to the user
     find       stage 1: the videos, which are files and folders of frames
     frames     the frames of a video, in their order and in any order
@@ -18,7 +9,6 @@
     live       a camera's stream or a file as it comes
     state      the state from which a killed run continues: a journal for each finished video
     options    options besides those of `engine.options`
->>>>>>> 71180ab (Two speeds: a fast detector with the late features of a strong one, in threads or in turns; rows, study and pages of Memory Warps)
 
 Nothing here holds a whole video. A finished video is not opened again as long as its files stay the
 same. Its results depend only on its frames, the model and the flags: the model is always called

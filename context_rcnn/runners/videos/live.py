@@ -7,6 +7,7 @@ the meantime is up to its driver; of a file none is left out.
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from context_rcnn.data.paths import FileError
 from context_rcnn.results.journal import JournalWriter
 from context_rcnn.results.records import ImageResult, frame_name
 from context_rcnn.runners.engine.detect import to_result
-from context_rcnn.runners.engine.model import Outputs, checked, header_of, refusals, refused
+from context_rcnn.runners.engine.model import Model, Outputs, checked, header_of, refusals, refused
 from context_rcnn.runners.engine.state import JOURNAL, begin_state
 from context_rcnn.runners.engine.video_file import Frame, encode, read_frames
 from context_rcnn.runners.videos.two_speed import TwoSpeedRunner
@@ -89,7 +90,7 @@ def _journal(runner: TwoSpeedRunner, state_dir: str) -> JournalWriter:
             f"--state {state_dir} has a journal already: a stream cannot be continued, name a new "
             "folder"
         )
-    return JournalWriter(path, header_of(runner, {"two_speed": True}, memory=False))
+    return JournalWriter(path, header_of(cast(Model, runner), {"two_speed": True}, memory=False))
 
 
 def _captured(source: str) -> Iterator[Frame]:

@@ -78,7 +78,7 @@ def detect_folder_of_videos(
     """
     if options.two_speed:
         with TwoSpeedRunner(cast(TwoSpeedModel, model), say=say) as runner:
-            return _detect_folder(options, runner, say, created)
+            return _detect_folder(options, cast(VideoModel, runner), say, created)
     return _detect_folder(options, model, say, created)
 
 
@@ -88,7 +88,9 @@ def _detect_folder(
     about: dict[str, dict] = {"images": dataclasses.asdict(options.images)}
     about["videos"] = {"fps": options.fps} | ({"two_speed": True} if options.two_speed else {})
     if options.is_sparing:
-        model = SparingModel(cast(MovingModel, model), options.evidence_every, options.anticipate)
+        moving = cast(MovingModel, model)
+        sparing = SparingModel(moving, options.evidence_every, options.anticipate)
+        model = cast(VideoModel, sparing)
         spared = {"evidence_every": options.evidence_every, "anticipate": options.anticipate}
         about["videos"] |= spared
     header = header_of(model, about, memory=False, created=created)

@@ -77,7 +77,8 @@ class SparingModel:
         number = np.where(begins, 0, state["frame"])
         looked = valid & (number % self._every == 0)
         moved = valid & ~looked
-        inner, found = state["model"], None
+        inner = state["model"]
+        found: Outputs = {}
         # Rows of either kind rest while the others move on.
         for some, blind in ((looked, False), (moved, True)):
             if not some.any() and (blind or moved.any()):
@@ -95,7 +96,7 @@ class SparingModel:
                     elsewhere=elsewhere,
                     elsewhere_valid=elsewhere_valid,
                 )
-            found = part if found is None else _merged(some, part, found)
+            found = _merged(some, part, found) if found else part
         foretold = state["foretold"]
         if self._ahead:
             found, foretold = self._foretell(found, inner, number, valid, foretold)

@@ -1,0 +1,108 @@
+r"""A trained MemNet or ClockNet moved by the simulator's own flow: what its flow network costs it.
+
+    python -m benchmarks.true_flow --model_dir=warps_tables/videos-0/rows/memnet \
+        --archive=warps_tables/videos-0/archive
+
+Evaluates the run on its validation videos twice, with its flow network and with the exact flow of
+each pixel, averaged over the cells of a map. If both are no better than the still-image detector,
+not flow is the reason.
+"""
+
+import argparse
+import os
+
+import numpy as np
+
+import context_rcnn  # noqa: F401
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model_dir", required=True, help="run of a memory_warps")
+    parser.add_argument("--archive", required=True, help="folder of the simulated videos")
+    args = parser.parse_args()
+
+    from context_rcnn.tasks.loading import load_run
+
+    trained = load_run(args.model_dir)
+    for name, archive in (("flow network", ""), ("true flow", args.archive)):
+        metrics = evaluate(trained, archive)
+        speeds = metrics["by_speed"]
+        by_speed = ", ".join(
+            f"{speed} {100 * value:.1f}"
+            for speed in ("slow", "medium", "fast")
+            if (value := speeds[speed]["mAP@.5"]) is not None
+        )
+        print(f"{name}: mAP@.5 {100 * metrics['mAP@.5']:.1f} ({by_speed})", flush=True)
+
+
+def evaluate(trained, archive: str) -> dict:
+    """Metrics on the validation videos; with an archive, by the flow of its films."""
+    import tensorflow as tf
+
+    from context_rcnn.data import input as input_lib
+    from context_rcnn.data import videos
+    from context_rcnn.evaluation import coco, results
+    from context_rcnn.models.streaming import Frame
+    from context_rcnn.simulation import open_film
+
+    task = trained.task
+    params = task.task_config
+    stream, port = task.stream(), trained.model.map_memory
+    to_row = task.image_input(params.validation_data)
+    files = input_lib.find_files(params.validation_data.input_path)
+    flow = tf.Variable(tf.zeros([len(port.clocks), *port.map_shape[:2], 2]))
+    own = port.flow
+    if archive:
+        port.flow = lambda now, before: tf.convert_to_tensor(flow)
+    step = tf.function(stream.step, autograph=False)
+    detections, state = coco.Detections(), stream.initial_state(1)
+    dataset = tf.data.Dataset.from_tensor_slices(files).flat_map(videos.read_videos)
+    for number, video in enumerate(dataset):
+        film = None
+        for t, record in enumerate(video):
+            example = input_lib.examples.parse_example(record)
+            row = to_row.frame(example)
+            if archive:
+                name = os.path.basename(example["seq_id"].numpy().decode())
+                film = film or open_film(archive, name)
+                flow.assign(true_flows(film, t, port, task.task_config))
+            frame = Frame(
+                row["image"][None],
+                row["image_shape"][None],
+                tf.constant([number], tf.int64),
+                tf.constant([True]),
+            )
+            found, state = step(frame, state)
+            shape = np.tile(found["image_shape"][0], 2)
+            detections.add(
+                int(row["key"]),
+                found["detection_boxes"][0].numpy() / shape,
+                found["detection_scores"][0].numpy(),
+                found["detection_classes"][0].numpy(),
+            )
+    port.flow = own
+    return results.measure(
+        task.evaluation_images(), detections, task.class_names, params.evaluation.recalls
+    )
+
+
+def true_flows(film, t: int, port, params) -> np.ndarray:
+    """D from frame t to the frame of each clock's memory, in cells of the maps."""
+    rows, columns = port.map_shape[:2]
+    flows = np.zeros((len(port.clocks), rows, columns, 2), np.float32)
+    holds = params.temporal.memory_warps.schedule == "hold"
+    for i, clock in enumerate(port.clocks):
+        then = (t - 1) // clock * clock if holds else t - clock
+        if then >= 0 and t > 0:
+            vectors = film.flow(t, then).vectors[..., ::-1]
+            tall, wide = (
+                side // n for side, n in zip(vectors.shape, (rows, columns), strict=False)
+            )
+            parts = vectors[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide, 2)
+            flows[i] = parts.mean((1, 3)) / (tall, wide)
+    return flows
+
+
+if __name__ == "__main__":
+    main()

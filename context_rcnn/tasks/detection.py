@@ -88,6 +88,11 @@ class DetectionTask(Task):
         known = params.label_map and tf.io.gfile.exists(params.label_map)
         if tf.io.gfile.exists(classes) and not known:
             params = params.replace(label_map=classes)
+        elif not known:
+            try:
+                return cls(params)
+            except ValueError as error:
+                raise ValueError(f"there is no {classes}, and {error}") from None
         return cls(params)
 
     @classmethod

@@ -168,7 +168,10 @@ def test_settings_that_make_no_sense_are_refused_before_anything_runs(load, over
 @pytest.mark.parametrize(
     ("field", "choices"),
     [
-        ("task.temporal.type", "none, context_rcnn, mega, s3d, st_spatial"),
+        (
+            "task.temporal.type",
+            "none, context_rcnn, fgfa, mega, memory_warps, s3d, st_spatial, stmn, two_speed",
+        ),
         ("task.evaluation.post_processing.type", "none, majority_vote, repeat_detections, seq_nms"),
         ("trainer.optimizer_config.optimizer.type", "sgd.*adam"),
     ],

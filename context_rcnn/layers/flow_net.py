@@ -1,6 +1,8 @@
 """FlowNetS (arXiv 1504.06852) as FGFA and Memory Warps use it: flow between two images, in cells.
 
-    half image      2x2 mean, pixels / 255, the two images one behind the other
+    half image      2x2 mean, pixels / 255, the two images one behind the other; each pair less
+                    its mean colour, in units of its spread, without which learning from nothing
+                    hardly begins
     contraction     strided convolutions; at full width to 1024 channels at stride 64
     expansion       a prediction at each level, finer level by finer level
 
@@ -21,6 +23,7 @@ import tf_keras
 UNIT = 20.0
 """Pixels that a prediction of 1 stands for."""
 SLOPE = 0.1
+_LEAST_SPREAD = 0.01
 _FIRST = ((64, 7), (128, 5))
 _LATER = (256, 512, 512, 1024)  # of levels 3 to 6
 _UP = (64, 128, 256, 512)  # of the expansion to levels 2 to 5
@@ -111,7 +114,7 @@ class FlowNetS(tf_keras.layers.Layer):
 
     def _expand(self, now: tf.Tensor, before: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """What the finest prediction is made of, and the coarser predictions, finest first."""
-        x = tf.concat([now, before], axis=-1)
+        x = _standard(now, before)
         maps = []
         for layers in self._down:
             for layer in layers:
@@ -155,6 +158,15 @@ def half_size(image_size: Sequence[int]) -> tuple[int, int]:
     """Height and width of what `half` returns."""
     height, width = (-(-side // 2) for side in image_size)
     return height, width
+
+
+def _standard(now: tf.Tensor, before: tf.Tensor) -> tf.Tensor:
+    """Both images behind each other, less the mean colour of the pair, in units of its spread."""
+    both = tf.stack([now, before], axis=1)
+    both -= tf.reduce_mean(both, axis=[1, 2, 3], keepdims=True)
+    spread = tf.sqrt(tf.reduce_mean(tf.square(both), axis=[1, 2, 3, 4]) + _LEAST_SPREAD**2)
+    both /= spread[:, None, None, None, None]
+    return tf.concat([both[:, 0], both[:, 1]], axis=-1)
 
 
 def _convolve(layer: tf_keras.layers.Conv2D, x: tf.Tensor) -> tf.Tensor:

@@ -99,3 +99,17 @@ def test_what_does_not_fit_is_refused():
         FlowNetS(0.0)
     with pytest.raises(ValueError, match="stride 8 or 16, not 32"):
         FlowNetS(0.1, 3)(tf.zeros([1, 8, 8, 3]), tf.zeros([1, 8, 8, 3]), stride=32)
+
+
+def test_brightness_and_contrast_of_a_pair_change_nothing(tiny):
+    images = tf.random.stateless_uniform([2, 32, 48, 3], [6, 2])
+    changed = 0.1 + 0.5 * images
+    for found, expected in zip(
+        tiny.predictions(*changed[:, None]), tiny.predictions(*images[:, None]), strict=True
+    ):
+        # The least spread counts for a thousandth here.
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-3 * np.abs(expected).max())
+    apart = (
+        tiny.predictions(images[:1], 0.5 * images[1:])[0] - tiny.predictions(*images[:, None])[0]
+    )
+    assert np.abs(apart).max() > 1e-3

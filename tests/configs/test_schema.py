@@ -92,14 +92,17 @@ TABLES = {
     "reid": "psta",
     "stmn": "stmn",
 }
+OTHERS = ("fgfa", "two_speed")  # rows of Memory Warps' tables that come after these
 
 
 @pytest.mark.parametrize("path", PARTS, ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_row_of_the_tables_fits_every_data_set(path):
     assert path.read_text().startswith("# ")
     name = TABLES[path.parent.name]
+    if name == "memnet" and path.stem.startswith(OTHERS):
+        name = next(other for other in OTHERS if path.stem.startswith(other))
     wholes = sorted((ROOT / "configs").glob(f"*/{name}.yaml"))
-    assert len(wholes) == {"context_rcnn": 4, "mega": 2, "memnet": 2, "psta": 5, "stmn": 2}[name]
+    assert len(wholes) == {"context_rcnn": 4, "psta": 5}.get(name, 2)
     for whole in wholes:
         plain = schema.load_experiment(config_files=[str(whole)])
         row = schema.load_experiment(config_files=[str(whole), str(path)])

@@ -122,6 +122,7 @@ class Boxes(hyperparams.Config):
             before the box memory; empty with conv5 on crops.
         dropout: share of the outputs of each dense layer that training leaves out (`dc5`, `vgg16`).
         class_agnostic: whether all classes share the offsets of a box, as in R-FCN.
+        bins: number of places along each side of a box that have maps of their own (`rfcn`), k.
         hard_examples: rule to choose the `samples` by their losses: `none` draws them at random;
             `pure` takes those of highest loss among all proposals; `balanced` draws `candidates`,
             and takes positives at random and the negatives of highest loss.
@@ -135,6 +136,7 @@ class Boxes(hyperparams.Config):
     offset_weights: list[float] = dataclasses.field(default_factory=lambda: [10.0, 10.0, 5.0, 5.0])
     hidden: list[int] = dataclasses.field(default_factory=list)
     class_agnostic: bool = False
+    bins: int = 7
     dropout: float = 0.0
     hard_examples: str = "none"
     candidates: int = 300

@@ -91,6 +91,7 @@ def _rfcn(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
     head = rfcn.PositionSensitiveHead(
         config.num_classes,
         class_agnostic=config.boxes.class_agnostic,
+        bins=config.boxes.bins,
         regularizer=regularizer,
     )
     parts = _dilated(config, head, regularizer)
@@ -251,6 +252,7 @@ _ONLY_FOR = (
     (_DILATED, "backbone.dilate_first_block"),
     (("c4", "dc5", "rfcn", "fpn"), "backbone.groups"),
     (("dc5", "vgg16"), "boxes.dropout"),
+    (("rfcn",), "boxes.bins"),
 )
 
 

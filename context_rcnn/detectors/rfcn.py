@@ -12,7 +12,7 @@ _STRIDE = 16
 
 
 class PositionSensitiveHead(BoxHead):
-    """Maps of scores and offsets for each of 7x7 places within a box, pooled at the boxes.
+    """Maps of scores and offsets for each of k x k places within a box, pooled at the boxes.
 
     What it returns of a box are its scores and offsets already, so there are no features that a
     memory could hold.
@@ -20,6 +20,7 @@ class PositionSensitiveHead(BoxHead):
     Args:
         num_classes: number of classes without background.
         class_agnostic: whether all classes share the offsets of a box.
+        bins: places along each side of a box, k.
         regularizer: regularizer of the kernels.
     """
 
@@ -30,6 +31,7 @@ class PositionSensitiveHead(BoxHead):
         num_classes: int,
         *,
         class_agnostic: bool,
+        bins: int = BINS,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
         **kwargs,
     ):
@@ -37,26 +39,27 @@ class PositionSensitiveHead(BoxHead):
 
         def maps(name: str, of_bin: int) -> tf_keras.layers.Conv2D:
             return tf_keras.layers.Conv2D(
-                BINS * BINS * of_bin,
+                bins * bins * of_bin,
                 1,
                 kernel_initializer=tf_keras.initializers.RandomNormal(stddev=0.01),
                 kernel_regularizer=regularizer,
                 name=name,
             )
 
+        self._bins = bins
         self._classes = maps("classes", num_classes + 1)
         self._boxes = maps("boxes", 4 if class_agnostic else 4 * (num_classes + 1))
 
     def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
-        """Returns [batch, boxes, 7, 7, scores and offsets]."""
-        x = maps["5"]
+        """Returns [batch, boxes, bins, bins, scores and offsets]."""
+        x, bins = maps["5"], self._bins
         by_bin = [
-            tf.reshape(y, [-1, *y.shape[1:3], BINS * BINS, y.shape[3] // (BINS * BINS)])
+            tf.reshape(y, [-1, *y.shape[1:3], bins * bins, y.shape[3] // (bins * bins)])
             for y in (self._classes(x), self._boxes(x))
         ]
         both = tf.concat(by_bin, axis=-1)
         both = tf.reshape(both, [-1, *both.shape[1:3], both.shape[3] * both.shape[4]])
-        return position_sensitive_pool(both, boxes, stride=_STRIDE)
+        return position_sensitive_pool(both, boxes, stride=_STRIDE, bins=bins)
 
 
 class Vote(BoxPredictor):

@@ -236,3 +236,19 @@ def test_parts_have_the_names_of_other_detectors(port_behind):
     assert variables(stages) == variables(["backbone"])
     everything = variables(["backbone", "neck", "first_stage", "box_head"])
     assert everything == {id(v) for v in model.variables}
+
+
+def test_a_box_may_have_three_by_three_places():
+    """Each of the nine has maps of its own: a box of nine cells, one a place."""
+    head = rfcn.PositionSensitiveHead(1, class_agnostic=True, bins=3)
+    cells = tf.random.stateless_normal([1, 3, 3, 5], [3, 4])
+    crops = head.crop({"5": cells}, tf.constant([[[0.0, 0.0, 47.0, 47.0]]]))
+    assert crops.shape == (1, 1, 3, 3, 6)
+    logits, _ = rfcn.Vote(1)(crops)
+    kernel = head._classes.kernel.numpy()[0, 0].reshape(5, 9, 2)
+    by_hand = np.einsum("pd,dpc->c", cells.numpy().reshape(9, 5), kernel) / 9
+    np.testing.assert_allclose(logits[0, 0], by_hand, rtol=1e-4, atol=1e-7)
+    with pytest.raises(ValueError, match="boxes.bins is for rfcn, not c4; got 3"):
+        config = tiny_config("c4")
+        config.boxes.bins = 3
+        build_faster_rcnn(config)

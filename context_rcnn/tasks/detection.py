@@ -22,12 +22,10 @@ from context_rcnn.models.streaming import Stream
 from context_rcnn.tasks import features as task_features
 from context_rcnn.tasks import inputs as task_inputs
 from context_rcnn.tasks.evaluator import Evaluator, StreamRunner, given_proposals, normalised
-from context_rcnn.tasks.task import Task
+from context_rcnn.tasks.task import Task, as_written
 
 SECOND_STAGE_LOSSES = ("classes", "boxes")
 LOSSES = ("objectness", "proposal_boxes", *SECOND_STAGE_LOSSES)
-# Python here never branches on a tensor. AutoGraph would find nothing to convert, and take seconds.
-_as_written = tf.autograph.experimental.do_not_convert
 COMPILED_ENTRIES = 2048 + 9  # length of a bank's entries of a ResNet's conv5, to compile with
 
 
@@ -224,7 +222,7 @@ class DetectionTask(Task):
             )
         vgg.load_h5(path, field, vgg.h5_layers(model))
 
-    @_as_written
+    @as_written
     def build_inputs(
         self, params: configs.Data, input_context: tf.distribute.InputContext | None = None
     ) -> tf.data.Dataset:
@@ -468,7 +466,7 @@ class DetectionTask(Task):
             gradients = optimizer.get_unscaled_gradients(gradients)
         return gradients, values
 
-    @_as_written
+    @as_written
     def train_step(self, inputs, model, optimizer, metrics=None) -> dict[str, tf.Tensor]:
         """One step of one replica."""
         compute = self.gradients
@@ -495,7 +493,7 @@ class DetectionTask(Task):
             self._stream_runner = StreamRunner(self._stream, self._jit_compile)
         self._stream_runner.start(self.task_config.validation_data.global_batch_size)
 
-    @_as_written
+    @as_written
     def validation_step(self, inputs, model, metrics=None) -> dict[str, tf.Tensor]:
         """Detects on one replica's batch. Boxes come back normalised to the image."""
         if self._stream_runner is not None:

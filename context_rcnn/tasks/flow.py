@@ -24,12 +24,11 @@ from context_rcnn.evaluation.flow import end_point_errors, write_flow_results
 from context_rcnn.layers.flow_net import UNIT, FlowNetS
 from context_rcnn.layers.warp import warp
 from context_rcnn.tasks.inputs import Share
-from context_rcnn.tasks.task import Task
+from context_rcnn.tasks.task import Task, as_written
 
 KINDS = ("supervised", "photometric")
 CELL = 8
 """Pixels of a pair in a cell of maps of stride 16: within a detector, images are halved first."""
-_as_written = tf.autograph.experimental.do_not_convert
 
 
 class FlowModel(tf_keras.Model):
@@ -87,7 +86,7 @@ class FlowNetTask(Task):
             field = "task.init_checkpoint"
             checkpoints.restore(checkpoints.find_checkpoint(path, field), field, model=model)
 
-    @_as_written
+    @as_written
     def build_inputs(
         self, params: FlowData, input_context: tf.distribute.InputContext | None = None
     ) -> tf.data.Dataset:
@@ -191,7 +190,7 @@ class FlowNetTask(Task):
             loss = values["total_loss"] / replicas
         return tape.gradient(loss, model.trainable_variables), values
 
-    @_as_written
+    @as_written
     def train_step(self, inputs, model, optimizer, metrics=None) -> dict[str, tf.Tensor]:
         """One step of one replica."""
         compute = self.gradients
@@ -208,7 +207,7 @@ class FlowNetTask(Task):
         names = ["flow_loss", "weight_penalty"] if training else []
         return [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
 
-    @_as_written
+    @as_written
     def validation_step(self, inputs, model, metrics=None) -> dict[str, tf.Tensor]:
         """End-point errors of one replica's pairs."""
         now, before, flow = inputs["now"], inputs["before"], inputs["flow"]

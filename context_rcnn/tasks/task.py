@@ -1,7 +1,8 @@
 """What the loop, the loader and the compile check ask of a task, whatever it learns."""
 
 import importlib
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -9,6 +10,17 @@ import tf_keras
 from official.core import base_task, config_definitions, task_factory
 
 OURS = "context_rcnn.configs."
+
+
+def as_written(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps AutoGraph from a function in which Python never branches on a tensor.
+
+    It would find nothing to convert, and take seconds. The signature stays: Orbit looks there for
+    `input_context`, without which every replica would read the global batch.
+    """
+    kept = tf.autograph.experimental.do_not_convert(function)
+    kept.__signature__ = inspect.signature(function)
+    return kept
 
 
 class Task(base_task.Task):

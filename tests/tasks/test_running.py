@@ -279,6 +279,11 @@ from tests.tasks.processes import start_workers
 config = schema.load_experiment(config_files=[sys.argv[1]])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2
+for name in ("train_step", "validation_step"):
+    def step(self, inputs, *args, name=name, step=getattr(DetectionTask, name), **options):
+        print(name, "of", inputs["image"].shape[0], "images")
+        return step(self, inputs, *args, **options)
+    setattr(DetectionTask, name, step)
 running.run(config, mode="train_and_eval", model_dir=sys.argv[2], strategy=strategy)
 """
 
@@ -292,6 +297,8 @@ def test_two_devices_train_and_evaluate_all_images(finished_run, config_file, tm
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert "MirroredStrategy, 2 replicas" in result.stdout
+    for step in ("train_step", "validation_step"):  # each replica has half of a global batch of 4
+        assert f"{step} of 2 images" in result.stdout and f"{step} of 4" not in result.stdout
     assert metrics_of(tmp_path / "run", 6)["images"] == metrics_of(finished_run[0], 6)["images"]
 
 

@@ -1,6 +1,7 @@
 """A second task needs no change in running, loading and the rest: its settings find it."""
 
 import dataclasses
+import inspect
 import json
 
 import numpy as np
@@ -14,6 +15,8 @@ from context_rcnn import configs
 from context_rcnn.configs import experiments
 from context_rcnn.tasks import loading, running
 from context_rcnn.tasks.detection import DetectionTask
+from context_rcnn.tasks.flow import FlowNetTask
+from context_rcnn.tasks.reid import ReidTask
 from context_rcnn.tasks.task import Task, task_class
 
 
@@ -106,6 +109,12 @@ def test_the_speed_of_a_second_task_is_measured():
 
     found = speed.measure(experiments.get("a_line"), steps=2)
     assert found["seconds_a_step"] > 0
+
+
+@pytest.mark.parametrize("task", [DetectionTask, FlowNetTask, ReidTask])
+def test_a_task_is_asked_for_one_share_of_its_input(task):
+    """Orbit passes the share where `build_inputs` has an argument of this name, or none at all."""
+    assert "input_context" in inspect.getfullargspec(task.build_inputs).args
 
 
 def test_settings_find_their_task():

@@ -49,7 +49,8 @@ def assert_two_learn_what_one_does(config_path, start_main, folder, port):
                 "proposals": {"anchor_samples": 400, "anchor_positive_fraction": 1.0},
             },
             "train_data": {"max_boxes": 30},
-        }
+        },
+        "trainer": {"train_steps": 6},  # the rate warms up from zero
     }
     extra = folder / "extra.yaml"
     extra.write_text(yaml.safe_dump(overrides))

@@ -154,17 +154,16 @@ def test_two_devices_evaluate_as_one_does(video_run, video_settings, tmp_path):
 
 @pytest.mark.slow
 def test_two_workers_evaluate_as_one_does(video_run, video_settings, start_main, tmp_path):
-    """What two processes measure, one measures on their checkpoint."""
+    """What one process measures on a checkpoint, two measure. (That they measure what they have
+    just trained is not the same: until it is saved, each has batch norm statistics of its own.)"""
     flags = [f"--pipeline_config_path={video_settings}", f"--model_dir={tmp_path}"]
-    workers = start_workers(start_main, *flags, "--mode=train_and_eval")
+    flags += [f"--checkpoint_dir={video_run}", "--mode=eval"]
+    workers = start_workers(start_main, *flags)
     outputs = [worker.communicate(timeout=600)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], outputs[1][-3000:]
     assert "were not run" not in outputs[0]
     assert metrics_of(tmp_path, 2)["images"] == metrics_of(video_run, 2)["images"]
-    evaluated = tmp_path / "one"
-    config = schema.load_experiment(config_files=[str(video_settings)])
-    running.run(config, mode="eval", model_dir=str(evaluated), checkpoint=str(tmp_path))
-    assert_same_detections(detections_of(evaluated), detections_of(tmp_path))
+    assert_same_detections(detections_of(tmp_path), detections_of(video_run))
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import dataclasses
 import tensorflow as tf
 
 from context_rcnn.data import examples
-from context_rcnn.data.videos import lot_of, read_videos
+from context_rcnn.data.videos import draw_from_parts, lot_of, read_videos
 
 SAMPLINGS = ("uniform", "released")
 STILLS = ("none", "single", "copies")
@@ -108,12 +108,8 @@ class OrderedClips:
 
     def _drawn(self, choices: tf.Tensor, lot: tf.Tensor) -> tf.Tensor:
         """Numbers below `choices`, one from each of as many equal parts as are wanted."""
-        number = tf.minimum(choices, self.sequences)
         seed = tf.stack([tf.cast(self.seed, tf.int64), lot])
-        within = tf.random.stateless_uniform([number], seed=seed, dtype=tf.float64)
-        part = tf.cast(choices, tf.float64) / tf.cast(tf.maximum(number, 1), tf.float64)
-        starts = tf.cast((tf.cast(tf.range(number), tf.float64) + within) * part, tf.int32)
-        return tf.minimum(starts, choices - 1)
+        return draw_from_parts(choices, self.sequences, seed)
 
     def _in_turn(self, turns: tf.Tensor, drawn: tuple[tf.Tensor, tf.Tensor]):
         """One video by the release's rule; the state counts the sequences of each class."""

@@ -125,13 +125,9 @@ class Run:
         lot_of_file = lot
 
         def clips(place, video):
-            count = tf.size(video)
-            number = tf.minimum(count, self.keyframes)
             seed = tf.stack([tf.cast(self.seed, tf.int64), lot_of(lot_of_file, place)])
-            within = tf.random.stateless_uniform([number], seed=seed, dtype=tf.float64)
-            part = tf.cast(count, tf.float64) / tf.cast(number, tf.float64)
-            drawn = tf.cast((tf.cast(tf.range(number), tf.float64) + within) * part, tf.int32)
-            keyframes = tf.data.Dataset.from_tensor_slices(tf.minimum(drawn, count - 1))
+            drawn = draw_from_parts(tf.size(video), self.keyframes, seed)
+            keyframes = tf.data.Dataset.from_tensor_slices(drawn)
             return keyframes.map(lambda keyframe: self._clip(video, keyframe))
 
         return read_videos(file).enumerate().flat_map(clips)
@@ -156,6 +152,15 @@ def lot_of(lot: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
     return tf.random.stateless_uniform(
         [], seed=tf.stack([lot, place]), minval=None, maxval=None, dtype=tf.int64
     )
+
+
+def draw_from_parts(choices: tf.Tensor, most: int, seed: tf.Tensor) -> tf.Tensor:
+    """Numbers below `choices`, int32, one from each of as many equal parts, but at most `most`."""
+    number = tf.minimum(choices, most)
+    within = tf.random.stateless_uniform([number], seed=seed, dtype=tf.float64)
+    part = tf.cast(choices, tf.float64) / tf.cast(tf.maximum(number, 1), tf.float64)
+    drawn = tf.cast((tf.cast(tf.range(number), tf.float64) + within) * part, tf.int32)
+    return tf.minimum(drawn, choices - 1)
 
 
 def read_videos(file: tf.Tensor) -> tf.data.Dataset:

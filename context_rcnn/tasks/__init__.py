@@ -2,9 +2,13 @@
 
     task              what `running`, `loading` and the compile check need from a task
     detection         detectors, with a memory or without; parts: `inputs`, `features`, `evaluator`
+    detection_losses  the losses of both stages
+    start             the weights that a detector starts from
     reid              re-identification; its parts are `reid_losses` and `reid_evaluator`
+    flow              networks of optical flow
     running           a run: train, evaluate, resume; one device, many, or many machines
     controller        its outer loop: progress, evaluations in turns, early stopping
+    stopping          signals that end it at a saved step
     loading           a trained model from the folder of its run
     speed             how fast this machine trains
     slim_checkpoints  a run of a TensorFlow 1 checkpoint of the Object Detection API

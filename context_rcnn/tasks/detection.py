@@ -13,19 +13,18 @@ from context_rcnn import configs
 from context_rcnn.data import damage, label_map, video_stream
 from context_rcnn.data import input as input_lib
 from context_rcnn.data.frames import FrameSampler
-from context_rcnn.detectors import checkpoints, freezing, hard_examples, losses, targets, vgg
-from context_rcnn.detectors.two_stage import by_class
+from context_rcnn.detectors import freezing, targets
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
 from context_rcnn.memory_bank.join import MemoryJoin
 from context_rcnn.models import temporal as temporal_models
 from context_rcnn.models.streaming import Stream
 from context_rcnn.tasks import features as task_features
 from context_rcnn.tasks import inputs as task_inputs
+from context_rcnn.tasks.detection_losses import LOSSES, SECOND_STAGE_LOSSES, detection_losses
 from context_rcnn.tasks.evaluator import Evaluator, StreamRunner, given_proposals, normalised
+from context_rcnn.tasks.start import load_start
 from context_rcnn.tasks.task import Task, as_written
 
-SECOND_STAGE_LOSSES = ("classes", "boxes")
-LOSSES = ("objectness", "proposal_boxes", *SECOND_STAGE_LOSSES)
 COMPILED_ENTRIES = 2048 + 9  # length of a bank's entries of a ResNet's conv5, to compile with
 
 
@@ -189,38 +188,9 @@ class DetectionTask(Task):
     def initialize(self, model: tf_keras.Model) -> None:
         """Loads `init_checkpoint`, where a run starts afresh."""
         self.temporal.start(model)
-        self.temporal.start(model)
         if self.task_config.init_checkpoint:
-            self._load_init_checkpoint(model)
+            load_start(self.task_config, self.temporal, model)
         self._features.check(model)
-
-    def _load_init_checkpoint(self, model: tf_keras.Model) -> None:
-        params, field = self.task_config, "task.init_checkpoint"
-        path = checkpoints.find_checkpoint(params.init_checkpoint, field)
-        if path.endswith(".h5"):
-            self._load_h5(model, path, field)
-        elif params.init_checkpoint_modules == "backbone":
-            checkpoints.restore(path, field, **model.checkpoint_items)
-        elif params.init_checkpoint_modules == "detector":
-            self.temporal.warm_start(model, path, field)
-        elif params.init_checkpoint_modules == "all":
-            checkpoints.restore(path, field, model=model)
-        else:
-            raise ValueError(
-                "task.init_checkpoint_modules must be backbone, detector or all, got "
-                f"{params.init_checkpoint_modules!r}"
-            )
-
-    def _load_h5(self, model: tf_keras.Model, path: str, field: str) -> None:
-        """Takes ImageNet weights in the format of tf_keras.applications."""
-        params = self.task_config
-        if params.model.backbone.kind != "vgg16" or params.init_checkpoint_modules != "backbone":
-            raise ValueError(
-                f"{field}: {path} can be the backbone of vgg16 only; here model.backbone.kind is "
-                f"{params.model.backbone.kind} and init_checkpoint_modules "
-                f"{params.init_checkpoint_modules}"
-            )
-        vgg.load_h5(path, field, vgg.h5_layers(model))
 
     @as_written
     def build_inputs(
@@ -373,42 +343,8 @@ class DetectionTask(Task):
 
         Without `anchor_targets` those of the first stage are left out.
         """
-        params = self.task_config
-        anchors = labels.get("anchor_targets")
-        drawn, logits = model_outputs["targets"], model_outputs["class_logits"]
-        offsets = by_class(model_outputs["box_offsets"], logits.shape[-1])
-        offsets = tf.gather(offsets, drawn.classes, batch_dims=2)
-        if params.model.boxes.hard_examples != "none":
-            lost = hard_examples.box_losses(logits, offsets, drawn, params.losses)
-            drawn = hard_examples.choose(params.model.boxes, drawn, lost)
-        values = {}
-        if anchors is not None:
-            rpn = model_outputs["rpn"]
-            values = {
-                "objectness": losses.objectness_loss(
-                    tf.gather(rpn["objectness"], anchors.index, batch_dims=1),
-                    anchors.objectness,
-                    anchors.valid,
-                ),
-                "proposal_boxes": losses.box_loss(
-                    tf.gather(rpn["box_offsets"], anchors.index, batch_dims=1),
-                    anchors.box_offsets,
-                    anchors.objectness > 0,
-                    anchors.valid,
-                    params.losses.proposal_delta,
-                ),
-            }
-        values |= {
-            "classes": losses.class_loss(logits, drawn.classes, drawn.valid),
-            "boxes": losses.box_loss(
-                offsets,
-                drawn.box_offsets,
-                drawn.classes > 0,
-                drawn.valid,
-                params.losses.box_delta,
-            ),
-        }
-        weights = params.losses
+        values = detection_losses(self.task_config, model_outputs, labels.get("anchor_targets"))
+        weights = self.task_config.losses
         total = tf.add_n([getattr(weights, name) * value for name, value in values.items()])
         values["weight_penalty"] = tf.add_n(aux_losses) if aux_losses else tf.constant(0.0)
         values["total_loss"] = values["weight_penalty"] + total

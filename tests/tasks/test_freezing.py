@@ -8,7 +8,8 @@ import yaml
 
 from context_rcnn.configs import schema
 from context_rcnn.detectors.freezing import parts_of
-from context_rcnn.tasks.detection import LOSSES, DetectionTask
+from context_rcnn.tasks.detection import DetectionTask
+from context_rcnn.tasks.detection_losses import LOSSES
 from tests.tolerance import assert_close
 
 

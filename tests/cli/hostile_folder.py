@@ -14,6 +14,7 @@ import zlib
 import numpy as np
 from PIL import Image, features
 
+from context_rcnn.data.images import FORMATS
 from context_rcnn.runners.engine.files import name_of
 
 LONG = "n" * 200
@@ -108,7 +109,9 @@ def files():
     if features.check("avif"):
         found["kinds/a.avif"] = saved(picture(67), "AVIF")
     found["locked/inside.jpg"] = jpeg(74, START)
-    found["kinds/a.heic"] = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    found["damage/header.heic"] = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    if "HEIF" in FORMATS:
+        found["kinds/a.heic"] = saved(picture(68), "HEIF")
     return found
 
 

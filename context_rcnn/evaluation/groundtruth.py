@@ -28,6 +28,7 @@ class Image:
     burst: str = ""  # "" where unknown
     place: int = 0
     tracks: tuple[str, ...] = ()  # which object of its video each box is; "" where unknown
+    shows: tuple[int, ...] = ()  # whether it shows what tells it from look-alikes; -1 unknown
 
     @property
     def video(self) -> tuple[str, str, int | None]:
@@ -42,7 +43,7 @@ def read_groundtruth(
 
     def labels(example):
         kept = ("image_id", "camera", "seq_id", "label_state", "width", "height")
-        return {name: example[name] for name in (*kept, "boxes", "classes", "tracks")} | {
+        return {name: example[name] for name in (*kept, "boxes", "classes", "tracks", "shows")} | {
             "key": input_lib.image_key(example["image_id"])
         }
 
@@ -67,6 +68,7 @@ def read_groundtruth(
             burst=row["seq_id"].decode("utf-8", "replace"),
             place=place,
             tracks=tuple(track.decode("utf-8", "replace") for track in row["tracks"]),
+            shows=tuple(row["shows"].tolist()),
         )
         if image.key in ids:
             raise ValueError(

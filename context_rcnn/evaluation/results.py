@@ -7,7 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from context_rcnn.evaluation import coco, empties, motion
+from context_rcnn.evaluation import coco, empties, evidence, motion
 from context_rcnn.evaluation.groundtruth import Image
 
 
@@ -31,6 +31,7 @@ def measure(
             images, detections, recalls
         ),
         "by_speed": motion.measure_motion(images, detections, class_names),
+        "by_evidence": evidence.measure_evidence(images, detections),
     }
 
 
@@ -77,6 +78,14 @@ def as_table(metrics: Mapping[str, Any]) -> str:
             [
                 [name, str(row["boxes"]), *(_number(row[rule]) for rule in rules)]
                 for name, row in metrics["by_speed"].items()
+            ],
+        )
+    if metrics["by_evidence"]:
+        lines += _columns(
+            ["evidence", "boxes", "found", "right class"],
+            [
+                [name, str(row["boxes"]), _number(row["found"]), _number(row["right"])]
+                for name, row in metrics["by_evidence"].items()
             ],
         )
     lines += _columns(

@@ -69,7 +69,9 @@ def test_every_frame_is_measured_by_the_speed_of_what_it_shows(video_run, video_
     manifest = json.loads((video_examples / "manifest.json").read_text())
     assert metrics["images"] == manifest["splits"]["val"]["total"]["images"] > 4
     assert metrics["by_speed"]["all"]["boxes"] == metrics["boxes"]
-    assert "speed" in (video_run / "evaluation" / "step-2" / "metrics.txt").read_text()
+    assert sum(row["boxes"] for row in metrics["by_evidence"].values()) == metrics["boxes"]
+    text = (video_run / "evaluation" / "step-2" / "metrics.txt").read_text()
+    assert "speed" in text and "evidence" in text
 
 
 def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run, video_examples):

@@ -4,20 +4,18 @@ r"""The rows of MEGA's tables on simulated videos, over seeds.
     python -m benchmarks.studies.mega --output_dir=video_tables --only=single_frame,mega
 
 Each seed has its own videos, weights and order. A single-frame detector is trained first, on videos
-of its own; every row then goes on from it on other videos for as many steps, the single-frame row
-too, and is evaluated on videos that none has seen. What is finished is not run again. Writes
-<output_dir>/tables.json and, with --write_docs, puts the tables into docs/results.md.
+of its own, and stores what it sees in the others (`context-rcnn features`). Every row then learns
+on that with the same keyframes, steps and rate, the single-frame row too, and is evaluated on
+videos that none has seen. What is finished is not run again. Writes <output_dir>/tables.json and,
+with --write_docs, puts the tables into docs/results.md.
 """
 
 import dataclasses
 import json
-import pathlib
-from typing import Any
 
-from benchmarks.studies import study
+from benchmarks.studies import study, videos
 from benchmarks.studies.study import ROOT, cli
-
-SPEEDS = ("slow", "medium", "fast")
+from benchmarks.studies.videos import VideoStudy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +41,10 @@ SINGLE = Row(
     "single frame",
     "single_frame",
     "75.4",
-    settings=(
-        "task.validation_data.global_batch_size=16",
-        "task.train_data.global_batch_size=16",
-    ),
+    settings=("task.validation_data.global_batch_size=16",),
+)
+DETECTOR = dataclasses.replace(
+    SINGLE, settings=(*SINGLE.settings, "task.train_data.global_batch_size=16")
 )
 FULL = Row("MEGA", "mega", "82.9")
 LINKED = (
@@ -57,6 +55,7 @@ LINKED = (
 TABLES = {
     "Base model and MEGA (Table 3)": [
         SINGLE,
+        Row("own frame only", "own_frame", "-"),
         Row("base model", "base", "81.4"),
         Row(
             "base model, larger local range",
@@ -97,79 +96,62 @@ TABLES = {
 }
 
 
-class VideoStudy(study.Study):
-    """One seed: its videos, its detector and its rows."""
+class MegaStudy(VideoStudy):
+    """One seed: its videos, its detector, what the detector sees, and its rows."""
 
-    single_row: Any = SINGLE  # how the detector is trained that comes first
+    single_row = DETECTOR
+    drops = 1
 
     def prepare(self) -> None:
-        """Simulates the videos, writes examples and trains the single-frame detector."""
-        archive, args = self.folder / "archive", self.args
-        simulate = ["simulate", "videos", archive, f"--videos={args.videos}"]
-        simulate += [f"--frames={args.frames}", f"--seed={self.seed}", "--workers=2", "--overwrite"]
-        self.run("simulate", cli(*simulate), archive / "simulation.json")
-        splits = self.folder / "splits.json"
-        splits.write_text(json.dumps(split_videos(archive)))
-        flags = [f"--imagenet_vid_root={archive}", f"--splits_file={splits}"]
-        flags += [f"--output_dir={self.folder}/examples"]
-        self.run("examples", cli("examples", *flags), self.folder / "examples/manifest.json")
-        single = self.single_row
-        settings = ["task.init_checkpoint=''", *single.settings]
-        self.train_on("detector", single.flags, self.args.detector_steps, settings, "pretrain")
+        """Also stores what the detector sees in the videos of the rows."""
+        super().prepare()
+        command = cli("features", f"--model_dir={self.folder}/detector", "--mirrored")
+        command += [f"--examples={self.folder}/examples/[tv]*-of-*"]
+        command += [f"--output_dir={self.folder}/store", "--batch_size=16"]
+        self.run("features", command, self.folder / "store/manifest.json")
 
     def row(self, row: Row) -> dict:
-        """Trains and evaluates a row; returns its metrics."""
-        settings = [f"task.init_checkpoint={self.folder}/detector", *row.settings]
+        """Learns a row on what the detector saw, and evaluates it; returns its metrics."""
+        steps, labels = self.args.steps, self.folder / "store" / "labels"
+        settings = [
+            f"task.init_checkpoint={self.folder}/detector",
+            "task.learn_on=features",
+            f"task.features={self.folder}/store",
+            "task.train_data.global_batch_size=16",  # keyframes, of all rows
+            f"{study.RATE}.values=[{self.args.rate},{self.args.rate / 10}]",
+            f"task.train_data.input_path={labels}/train-*",
+            f"task.validation_data.input_path={labels}/val-*",
+        ]
         flags = row.flags
         if row.weights:
             flags += [f"--checkpoint_dir={self.folder}/rows/{row.weights}", "--mode=eval"]
-        settings.append("task.train_data.global_batch_size=16")  # keyframes, of all rows
-        return self.train_on(f"rows/{row.name}", flags, self.args.steps, settings, "train")
-
-    def train_on(
-        self, name: str, flags: list[str], steps: int, settings: list[str], split: str
-    ) -> dict:
-        """Trains on a part of the videos, evaluates on the archive's own val; returns metrics."""
-        examples = self.folder / "examples"
-        inputs = [
-            f"task.train_data.input_path={examples}/{split}-*",
-            f"task.validation_data.input_path={examples}/val-*",
-        ]
-        return self.train(name, flags, steps, inputs + settings)
+        return self.train(f"rows/{row.name}", flags, steps, [*settings, *row.settings])
 
 
-def split_videos(archive: pathlib.Path) -> dict[str, list[str]]:
-    """A third of the training videos for the detector that comes first; the archive's own val."""
-    data = archive / "Data" / "VID"
-    train = sorted(f"train/{path.name}" for path in data.glob("train/*/*"))
-    third = len(train) // 3
-    val = sorted(f"val/{path.name}" for path in data.glob("val/*"))
-    return {"pretrain": train[:third], "train": train[third:], "val": val}
-
-
-def run_study(videos: VideoStudy, only: set[str]) -> study.Results:
+def run_study(seed: MegaStudy, only: set[str]) -> study.Results:
     """Runs the rows; returns metrics by row name."""
     rows = study.chosen(TABLES, only)
-    if videos.args.finished:
-        return videos.finished(list(rows))
-    videos.prepare()
-    return {name: videos.row(row) for name, row in rows.items()}
+    if seed.args.finished:
+        return seed.finished(list(rows))
+    seed.prepare()
+    return {name: seed.row(row) for name, row in rows.items()}
 
 
 def main() -> None:
     parser = study.parser_of(__doc__, "video_tables")
-    parser.add_argument("--videos", type=int, default=600, help="number of videos (default: 600)")
-    parser.add_argument("--frames", type=int, default=16, help="frames of a video (default: 16)")
+    videos.add_video_flags(parser, videos=240, frames=40)
+    parser.add_argument(
+        "--rate", type=float, default=0.03, help="learning rate of the rows (default: .03)"
+    )
+    parser.set_defaults(detector_steps=2000, steps=1500)
     args, only = study.parse(parser, TABLES)
-    measures = {
-        speed: lambda metrics, speed=speed: 100 * metrics["by_speed"][speed]["mAP@.5"]
-        for speed in SPEEDS
-    }
     results, text = [], ""
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        results.append(run_study(VideoStudy(args.output_dir / f"videos-{seed}", seed, args), only))
+        results.append(run_study(MegaStudy(args.output_dir / f"videos-{seed}", seed, args), only))
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = study.as_markdown(TABLES, results, SINGLE, measures, "paper, on ImageNet VID")
+        text = study.as_markdown(
+            TABLES, results, SINGLE, videos.measures(), "paper, on ImageNet VID"
+        )
         print(text, flush=True)
     if args.write_docs:
         study.write_docs(text, "video tables")

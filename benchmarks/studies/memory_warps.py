@@ -14,9 +14,9 @@ tables into docs/results.md, with the end-point error of the flow network before
 import dataclasses
 import json
 
-from benchmarks.studies import study
-from benchmarks.studies.mega import SPEEDS, VideoStudy
+from benchmarks.studies import study, videos
 from benchmarks.studies.study import ROOT, cli
+from benchmarks.studies.videos import VideoStudy
 
 WARPS, FGFA = "task.temporal.memory_warps", "task.temporal.fgfa"
 MEMNET, CLOCKNET, FAST = "memnet", "clocknet", "rfcn_18"
@@ -223,26 +223,25 @@ class WarpsStudy(VideoStudy):
         return json.loads(self.metrics("flow_net", self.args.flow_steps).read_text())
 
 
-def run_study(videos: WarpsStudy, only: set[str]) -> study.Results:
+def run_study(seed: WarpsStudy, only: set[str]) -> study.Results:
     """Runs the rows, trained ones first; returns metrics by row name."""
     rows = study.chosen(TABLES, only)
-    if videos.args.finished:
-        return videos.finished(list(rows))
+    if seed.args.finished:
+        return seed.finished(list(rows))
     every = study.chosen(TABLES, set())
-    videos.prepare()
+    seed.prepare()
     needed = {row.strong for row in rows.values()} | {row.weights for row in rows.values()}
     needed |= {row.start.rpartition("/")[2] for row in rows.values() if "/" in row.start}
     order = sorted(needed & set(every), key=lambda name: bool(every[name].strong))
     for name in order:
-        videos.row(every[name])
+        seed.row(every[name])
     ordered = sorted(rows.values(), key=lambda row: (bool(row.weights), bool(row.strong)))
-    return {row.name: videos.row(row) for row in ordered}
+    return {row.name: seed.row(row) for row in ordered}
 
 
 def main() -> None:
     parser = study.parser_of(__doc__, "warps_tables")
-    parser.add_argument("--videos", type=int, default=300, help="number of videos (default: 300)")
-    parser.add_argument("--frames", type=int, default=40, help="frames of a video (default: 40)")
+    videos.add_video_flags(parser, videos=300, frames=40)
     parser.add_argument(
         "--flow_videos",
         type=int,
@@ -253,17 +252,14 @@ def main() -> None:
         "--flow_steps", type=int, default=1500, help="steps of the flow network (default: 1500)"
     )
     args, only = study.parse(parser, TABLES)
-    measures = {
-        speed: lambda metrics, speed=speed: _percent(metrics["by_speed"], speed) for speed in SPEEDS
-    }
     results, flows, text = [], [], ""
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        videos = WarpsStudy(args.output_dir / f"videos-{seed}", seed, args)
-        results.append(run_study(videos, only))
-        flows.append(videos.flow_errors())
+        one = WarpsStudy(args.output_dir / f"videos-{seed}", seed, args)
+        results.append(run_study(one, only))
+        flows.append(one.flow_errors())
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
         text = on_flow(flows) + study.as_markdown(
-            TABLES, results, SINGLE, measures, "paper, on ImageNet VID"
+            TABLES, results, SINGLE, videos.measures(), "paper, on ImageNet VID"
         )
         print(text, flush=True)
     if args.write_docs:
@@ -277,11 +273,6 @@ def on_flow(flows: list[dict]) -> str:
         for name in ("end_point_error", "zero_flow_error")
     )
     return f"The flow networks are off by {found} cells on pairs held out, no flow by {none}.\n"
-
-
-def _percent(by_speed: dict, speed: str) -> float | None:
-    value = by_speed.get(speed, {}).get("mAP@.5")
-    return None if value is None else 100 * value
 
 
 if __name__ == "__main__":

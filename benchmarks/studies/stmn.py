@@ -13,9 +13,9 @@ are evaluations of rows that were trained before. What is finished is not run ag
 import dataclasses
 import json
 
-from benchmarks.studies import study
-from benchmarks.studies.mega import SPEEDS, VideoStudy
+from benchmarks.studies import study, videos
 from benchmarks.studies.study import ROOT
+from benchmarks.studies.videos import VideoStudy
 
 STMN = "task.temporal.stmn"
 FRAMES = 5  # of a training sequence of `stmn_tiny`
@@ -149,42 +149,35 @@ class StmnStudy(VideoStudy):
         return str(self.metrics(STILL_LOOSE, steps).parent)
 
 
-def run_study(videos: StmnStudy, only: set[str]) -> study.Results:
+def run_study(seed: StmnStudy, only: set[str]) -> study.Results:
     """Runs the rows, trained ones first; returns metrics by row name."""
     rows = study.chosen(TABLES, only)
-    if videos.args.finished:
-        return videos.finished(list(rows))
+    if seed.args.finished:
+        return seed.finished(list(rows))
     needed = {row.weights for row in rows.values() if row.weights} - set(rows)
     every = study.chosen(TABLES, set())
-    videos.prepare()
+    seed.prepare()
     for name in sorted(needed):
-        videos.row(every[name])
+        seed.row(every[name])
     order = sorted(rows.values(), key=lambda row: bool(row.weights))
-    return {row.name: videos.row(row) for row in order}
+    return {row.name: seed.row(row) for row in order}
 
 
 def main() -> None:
     parser = study.parser_of(__doc__, "stmn_tables")
-    parser.add_argument("--videos", type=int, default=300, help="number of videos (default: 300)")
-    parser.add_argument("--frames", type=int, default=40, help="frames of a video (default: 40)")
+    videos.add_video_flags(parser, videos=300, frames=40)
     args, only = study.parse(parser, TABLES)
-    measures = {
-        speed: lambda metrics, speed=speed: _percent(metrics["by_speed"], speed) for speed in SPEEDS
-    }
     results, text = [], ""
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        videos = StmnStudy(args.output_dir / f"videos-{seed}", seed, args)
-        results.append(run_study(videos, only))
+        one = StmnStudy(args.output_dir / f"videos-{seed}", seed, args)
+        results.append(run_study(one, only))
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = study.as_markdown(TABLES, results, SINGLE, measures, "paper, on ImageNet VID")
+        text = study.as_markdown(
+            TABLES, results, SINGLE, videos.measures(), "paper, on ImageNet VID"
+        )
         print(text, flush=True)
     if args.write_docs:
         study.write_docs(text, "STMN tables")
-
-
-def _percent(by_speed: dict, speed: str) -> float | None:
-    value = by_speed.get(speed, {}).get("mAP@.5")
-    return None if value is None else 100 * value
 
 
 if __name__ == "__main__":

@@ -36,11 +36,16 @@ Results = Mapping[str, dict]  # metrics by the name of the row
 class Study:
     """One seed: a folder in which commands are run once.
 
+    Attributes:
+        drops: how often the rate of its experiments is divided.
+
     Args:
         folder: folder of the study.
         seed: seed of all random choices.
         args: arguments that `parser_of` parses, and more.
     """
+
+    drops = 2
 
     def __init__(self, folder: pathlib.Path, seed: int, args: argparse.Namespace):
         self.folder, self.seed, self.args = folder, seed, args
@@ -56,7 +61,9 @@ class Study:
 
     def train(self, name: str, flags: list[str], steps: int, settings: list[str]) -> dict:
         """Trains and evaluates a run once; returns its metrics."""
-        command = train_command(self.folder / name, flags, steps, self.seed, settings)
+        command = train_command(
+            self.folder / name, flags, steps, self.seed, settings, drops=self.drops
+        )
         self.run(name, command, self.metrics(name, steps))
         return json.loads(self.metrics(name, steps).read_text())
 
@@ -177,15 +184,22 @@ def run_once(folder: pathlib.Path, name: str, command: list, product: pathlib.Pa
 
 
 def train_command(
-    model_dir: pathlib.Path, flags: list[str], steps: int, seed: int, settings: list[str]
+    model_dir: pathlib.Path,
+    flags: list[str],
+    steps: int,
+    seed: int,
+    settings: list[str],
+    *,
+    drops: int = 2,
 ) -> list:
-    """Training and evaluation in so many steps, with a warm-up and two drops of the rate."""
+    """Training and evaluation in so many steps, with a warm-up and drops of the rate."""
+    boundaries = [steps * 2 // 3, steps * 8 // 9][:drops]
     overrides = [
         f"task.train_data.seed={seed}",
         f"trainer.seed={seed}",
         f"trainer.validation_interval={steps}",
         f"trainer.optimizer_config.warmup.linear.warmup_steps={steps // 10}",
-        f"{RATE}.boundaries=[{steps * 2 // 3},{steps * 8 // 9}]",
+        f"{RATE}.boundaries=[{','.join(map(str, boundaries))}]",
         *settings,
     ]
     command = [sys.executable, "-m", "context_rcnn.model_main_tf2", *flags]

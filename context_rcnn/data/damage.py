@@ -11,12 +11,20 @@ _OUTSIDE = 0.01  # of the image's side: what rounding may do
 
 
 def find_damage(
-    files: Sequence[str], progress: Callable[[Iterable], Iterable] = iter
+    files: Sequence[str],
+    progress: Callable[[Iterable], Iterable] = iter,
+    *,
+    labels_alone: bool = False,
 ) -> Iterator[str]:
     """Yields a line for everything that is wrong: file, record, what.
 
     Reads every record, parses it, decodes its image and looks at its labels. Behind a broken
     checksum or a cut record the rest of that file cannot be read; the other files still are.
+
+    Args:
+        files: files of examples.
+        progress: wraps the files, to show how far it is.
+        labels_alone: whether records need no image, as where a memory learns on stored features.
     """
     places: dict[str, str] = {}
     for file in progress(files):
@@ -33,7 +41,8 @@ def find_damage(
                 break
             try:
                 example = examples.parse_example(record)
-                tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)
+                if not labels_alone or example["image_bytes"].numpy():
+                    tf.io.decode_image(example["image_bytes"], channels=3, expand_animations=False)
                 for problem in _label_problems(example):
                     yield f"{file}: record {number}: {problem}"
                 image_id = example["image_id"].numpy().decode()

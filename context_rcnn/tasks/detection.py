@@ -107,7 +107,9 @@ class DetectionTask(Task):
     def find_damage(cls, params: configs.DetectionTask) -> Iterator[str]:
         paths = (params.train_data.input_path, params.validation_data.input_path)
         for path in filter(None, paths):
-            yield from damage.find_damage(input_lib.find_files(path))
+            yield from damage.find_damage(
+                input_lib.find_files(path), labels_alone=params.learn_on == "features"
+            )
 
     def resolved_params(self) -> configs.DetectionTask:
         params = self.task_config.replace()

@@ -260,6 +260,14 @@ def test_files_without_damage_have_none(files, tmp_path):
     assert list(find_damage([str(tmp_path / "empty")])) == [f"{tmp_path}/empty: has no records"]
 
 
+def test_records_without_images_are_whole_where_only_labels_are_read(tmp_path):
+    path = write(tmp_path / "x", [make_example("a", encoded=b""), make_example("b", encoded=b"?")])
+    first, second = (f"{path}: record {number}: " for number in range(2))
+    found = list(find_damage([path]))
+    assert [line[: len(first)] for line in found] == [first, second]
+    assert [line[: len(second)] for line in find_damage([path], labels_alone=True)] == [second]
+
+
 BAD_BOXES = [[0.2, 0.2, 0.2, 0.5], [np.nan, 0, 1, 1], [0, 0, 1, 1.5], [0.1, 0.1, 0.9, 0.9]]
 
 

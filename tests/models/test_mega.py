@@ -364,7 +364,12 @@ def test_missing_frames_of_a_clip_change_nothing(detector, video):
 
 @pytest.mark.parametrize(
     "settings,message",
-    [({"variant": "other"}, "paper, released"), ({"heads": 5}, "multiple of heads")],
+    [
+        ({"variant": "other"}, "paper, released"),
+        ({"heads": 5}, "multiple of heads"),
+        ({"global_frames": 0}, "mega.global_modules is 1, but without global_frames"),
+        ({"training": {"global_frames": 0}}, "nothing to look at; set it to 0"),
+    ],
 )
 def test_settings_that_make_no_sense_are_named(build, settings, message):
     with pytest.raises(ValueError, match=message):

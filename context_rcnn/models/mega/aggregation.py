@@ -321,6 +321,11 @@ def build_mega(
             f"c4, got {model.backbone.kind!r}"
         )
     training = config.training
+    if config.global_modules and not (config.global_frames and training.global_frames):
+        raise ValueError(
+            f"task.temporal.mega.global_modules is {config.global_modules}, but without "
+            "global_frames and training.global_frames there is nothing to look at; set it to 0"
+        )
     return build_faster_rcnn(
         model,
         weight_decay=weight_decay,

@@ -1,2 +1,10 @@
-"""The papers' tables on simulated data: `table1` (Context R-CNN), `mega` and `stmn`, made of
-`study`."""
+"""The papers' tables on simulated data; `python -m benchmarks.studies` runs them all.
+
+study           seeds, rows, commands that are run once, tables
+videos          what studies on videos share
+table1          Context R-CNN
+mega            MEGA
+stmn            STMN
+memory_warps    MemNet, ClockNet, FGFA, two speeds
+psta            PSTA; `psta_attention` measures what it attends to
+"""

@@ -163,7 +163,12 @@ def of_all_streams(slow):
     return pytest.mark.parametrize("kind", kinds)
 
 
-of_streams = of_all_streams(slow={"stmn, centre"})
+of_streams = of_all_streams(
+    slow={
+        *("stmn, centre", "stmn, forward", "fgfa, causal"),
+        *("last_maps, on R-FCN", "memory_warps, halves"),
+    }
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,50 @@
+"""All studies by one command, and what their tables show."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from benchmarks.studies import __main__ as every
+from benchmarks.studies import mega, memory_warps, psta, stmn, study, table1, videos
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_each_study_has_its_command(tmp_path):
+    flags = ["--output_dir", tmp_path, "--seeds=2", "--dry_run", "--only=mega,stmn"]
+    command = [sys.executable, "-m", "benchmarks.studies", *flags]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert [line.split()[3:] for line in shown.splitlines()] == [
+        [f"benchmarks.studies.{name}", f"--output_dir={tmp_path / name}", "--seeds=2"]
+        for name in ("mega", "stmn")
+    ]
+    modules = (table1, mega, stmn, memory_warps, psta)
+    assert [f"benchmarks.studies.{name}" for name in every.STUDIES] == [m.__name__ for m in modules]
+
+
+@pytest.mark.parametrize("drops", [1, 2])
+def test_the_rate_drops_as_often_as_the_experiment_has_values(drops, tmp_path):
+    command = study.train_command(tmp_path, [], 90, seed=3, settings=["a=1"], drops=drops)
+    overrides = command[-1].split("=", 1)[1]
+    wanted = {1: "[60]", 2: "[60,80]"}[drops]
+    assert f"{study.RATE}.boundaries={wanted},a=1" in overrides and "trainer.seed=3" in overrides
+
+
+def test_measures_of_videos_are_percentages_or_nothing():
+    metrics = {
+        "by_speed": {"slow": {"mAP@.5": 0.5}, "fast": {"mAP@.5": None}},
+        "by_evidence": {"seen elsewhere": {"right": 0.25}},
+    }
+    found = {name: measure(metrics) for name, measure in videos.measures().items()}
+    assert found == {
+        "slow": 50.0,
+        "medium": None,
+        "fast": None,
+        "clear boxes right": None,
+        "hidden, seen elsewhere": 25.0,
+        "hidden throughout": None,
+    }
+    empty = {"by_speed": None, "by_evidence": None}
+    assert not any(measure(empty) for measure in videos.measures().values())

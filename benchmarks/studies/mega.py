@@ -3,11 +3,11 @@ r"""The rows of MEGA's tables on simulated videos, over seeds.
     python -m benchmarks.studies.mega --output_dir=video_tables --seeds=3
     python -m benchmarks.studies.mega --output_dir=video_tables --only=single_frame,mega
 
-Each seed has its own videos, weights and order. A single-frame detector is trained first, on videos
-of its own, and stores what it sees in the others (`context-rcnn features`). Every row then learns
-on that with the same keyframes, steps and rate, the single-frame row too, and is evaluated on
-videos that none has seen. What is finished is not run again. Writes <output_dir>/tables.json and,
-with --write_docs, puts the tables into docs/results.md.
+Each seed has its own videos, weights and order. A single-frame detector is trained first, on stills
+of other places, and stores what it sees in the videos (`context-rcnn features`). Every row then
+learns on that with the same keyframes, steps and rate, the single-frame row too, and is evaluated
+on videos that none has seen. What is finished is not run again. Writes <output_dir>/tables.json
+and, with --write_docs, puts the tables into docs/results.md.
 """
 
 import dataclasses
@@ -44,7 +44,12 @@ SINGLE = Row(
     settings=("task.validation_data.global_batch_size=16",),
 )
 DETECTOR = dataclasses.replace(
-    SINGLE, settings=(*SINGLE.settings, "task.train_data.global_batch_size=16")
+    SINGLE,
+    settings=(
+        *SINGLE.settings,
+        "task.train_data.global_batch_size=16",
+        f"{study.RATE}.values=[0.02,0.002]",
+    ),
 )
 FULL = Row("MEGA", "mega", "82.9")
 LINKED = (
@@ -106,7 +111,7 @@ class MegaStudy(VideoStudy):
         """Also stores what the detector sees in the videos of the rows."""
         super().prepare()
         command = cli("features", f"--model_dir={self.folder}/detector", "--mirrored")
-        command += [f"--examples={self.folder}/examples/[tv]*-of-*"]
+        command += [f"--examples={self.folder}/videos"]
         command += [f"--output_dir={self.folder}/store", "--batch_size=16"]
         self.run("features", command, self.folder / "store/manifest.json")
 
@@ -139,7 +144,7 @@ def run_study(seed: MegaStudy, only: set[str]) -> study.Results:
 
 def main() -> None:
     parser = study.parser_of(__doc__, "video_tables")
-    videos.add_video_flags(parser, videos=240, frames=40)
+    videos.add_video_flags(parser, videos=180, frames=40)
     parser.add_argument(
         "--rate", type=float, default=0.03, help="learning rate of the rows (default: .03)"
     )

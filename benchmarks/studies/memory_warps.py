@@ -4,8 +4,8 @@ r"""The rows of Memory Warps' tables on simulated videos, over seeds.
     python -m benchmarks.studies.memory_warps --output_dir=warps_tables --only=single_frame,memnet
 
 Each seed has its own videos, pairs with known flow, weights and order. A flow network is trained
-on the pairs and a still-image detector on videos of its own; every row then goes on from both on
-other videos, on as many keyframes, the still-image row too, and is evaluated on videos that none
+on the pairs and a still-image detector on stills of other places; every row then goes on from both
+on videos, on as many keyframes, the still-image row too, and is evaluated on videos that none
 has seen. Gaps, cycles, halves and schedules are evaluations of rows that were trained before. What
 is finished is not run again. Writes <output_dir>/tables.json and, with --write_docs, puts the
 tables into docs/results.md, with the end-point error of the flow network before.
@@ -214,9 +214,7 @@ class WarpsStudy(VideoStudy):
         flags = row.flags
         if row.weights:
             flags += [f"--checkpoint_dir={self.folder}/rows/{row.weights}", "--mode=eval"]
-        return self.train_on(
-            f"rows/{row.name}", flags, self.args.steps, [*settings, *row.settings], "train"
-        )
+        return self.train_on(f"rows/{row.name}", flags, self.args.steps, [*settings, *row.settings])
 
     def flow_errors(self) -> dict:
         """The end-point errors of the flow network."""
@@ -241,7 +239,7 @@ def run_study(seed: WarpsStudy, only: set[str]) -> study.Results:
 
 def main() -> None:
     parser = study.parser_of(__doc__, "warps_tables")
-    videos.add_video_flags(parser, videos=300, frames=40)
+    videos.add_video_flags(parser, videos=200, frames=40)
     parser.add_argument(
         "--flow_videos",
         type=int,

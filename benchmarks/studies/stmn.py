@@ -4,7 +4,7 @@ r"""The rows of STMN's tables on simulated videos, over seeds.
     python -m benchmarks.studies.stmn --output_dir=stmn_tables --only=single_frame,stmn
 
 Each seed has its own videos, weights and order. A still-image detector with STMN's neck is trained
-first, on videos of its own; every row then goes on from it on other videos, on as many frames, the
+first, on stills of other places; every row then goes on from it on videos, on as many frames, the
 still-image row too, and is evaluated on videos that none has seen. Windows, ensembles and linkings
 are evaluations of rows that were trained before. What is finished is not run again. Writes
 <output_dir>/tables.json and, with --write_docs, puts the tables into docs/results.md.
@@ -138,14 +138,14 @@ class StmnStudy(VideoStudy):
             flags += [f"--checkpoint_dir={self.folder}/rows/{row.weights}", "--mode=eval"]
         if row.ensemble:
             settings.append(f"task.evaluation.ensemble={self._still()}")
-        return self.train_on(f"rows/{row.name}", flags, self.args.steps, settings, "train")
+        return self.train_on(f"rows/{row.name}", flags, self.args.steps, settings)
 
     def _still(self) -> str:
         """The folder with the detections of the first detector before suppression."""
         steps = self.args.detector_steps
         flags = [*SINGLE.flags, f"--checkpoint_dir={self.folder}/detector", "--mode=eval"]
         settings = ["task.init_checkpoint=''", SINGLE.settings[1], *LOOSE]
-        self.train_on(STILL_LOOSE, flags, steps, settings, "pretrain")
+        self.train_on(STILL_LOOSE, flags, steps, settings, "stills")
         return str(self.metrics(STILL_LOOSE, steps).parent)
 
 
@@ -165,7 +165,7 @@ def run_study(seed: StmnStudy, only: set[str]) -> study.Results:
 
 def main() -> None:
     parser = study.parser_of(__doc__, "stmn_tables")
-    videos.add_video_flags(parser, videos=300, frames=40)
+    videos.add_video_flags(parser, videos=200, frames=40)
     args, only = study.parse(parser, TABLES)
     results, text = [], ""
     for seed in range(args.first_seed, args.first_seed + args.seeds):

@@ -1,8 +1,6 @@
 """What studies on simulated videos have in common: videos, a first detector, measures."""
 
 import argparse
-import json
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +15,9 @@ EVIDENCE = {
 }
 # Two pairs of look-alikes; nearly all of them show themselves at some time.
 SIMULATED = ("--species=4", "--never_fraction=.05")
+# What a detector learns from first: few frames each of many places, mostly clear, as photographs
+# are. (The papers add ImageNet DET's to the videos.)
+STILLS = ("--frames=6", "--clear_fraction=.6", "--val_fraction=.01")
 
 
 class VideoStudy(study.Study):
@@ -25,43 +26,42 @@ class VideoStudy(study.Study):
     single_row: Any  # how the detector is trained that comes first
 
     def prepare(self) -> None:
-        """Simulates the videos, writes examples and trains the single-frame detector."""
-        archive, args = self.folder / "archive", self.args
-        simulate = ["simulate", "videos", archive, f"--videos={args.videos}", *SIMULATED]
-        simulate += [f"--frames={args.frames}", f"--seed={self.seed}", "--workers=2", "--overwrite"]
-        self.run("simulate", cli(*simulate), archive / "simulation.json")
-        splits = self.folder / "splits.json"
-        splits.write_text(json.dumps(split_videos(archive)))
-        flags = [f"--imagenet_vid_root={archive}", f"--splits_file={splits}"]
-        flags += [f"--output_dir={self.folder}/examples"]
-        self.run("examples", cli("examples", *flags), self.folder / "examples/manifest.json")
+        """Simulates stills and videos, writes examples and trains the single-frame detector."""
+        args = self.args
+        self.simulate("stills", f"--videos={args.stills}", f"--seed={1000 + self.seed}", *STILLS)
+        videos = (f"--videos={args.videos}", f"--frames={args.frames}", f"--seed={self.seed}")
+        self.simulate("videos", *videos, "--val_fraction=.34")
         single = self.single_row
         settings = ["task.init_checkpoint=''", *single.settings]
-        self.train_on("detector", single.flags, self.args.detector_steps, settings, "pretrain")
+        self.train_on("detector", single.flags, args.detector_steps, settings, "stills")
+
+    def simulate(self, name: str, *flags: str) -> None:
+        """Simulates videos and writes their examples."""
+        archive, examples = self.folder / f"{name}_archive", self.folder / name
+        simulate = ["simulate", "videos", archive, *SIMULATED, *flags, "--workers=2", "--overwrite"]
+        self.run(f"simulate_{name}", cli(*simulate), archive / "simulation.json")
+        command = cli("examples", f"--imagenet_vid_root={archive}", f"--output_dir={examples}")
+        self.run(f"examples_{name}", command, examples / "manifest.json")
 
     def train_on(
-        self, name: str, flags: list[str], steps: int, settings: list[str], split: str
+        self, name: str, flags: list[str], steps: int, settings: list[str], source: str = "videos"
     ) -> dict:
-        """Trains on a part of the videos, evaluates on the archive's own val; returns metrics."""
-        examples = self.folder / "examples"
+        """Trains on videos or stills, evaluates on videos held out; returns metrics."""
         inputs = [
-            f"task.train_data.input_path={examples}/{split}-*",
-            f"task.validation_data.input_path={examples}/val-*",
+            f"task.train_data.input_path={self.folder}/{source}/train-*",
+            f"task.validation_data.input_path={self.folder}/videos/val-*",
         ]
         return self.train(name, flags, steps, inputs + settings)
 
 
-def split_videos(archive: pathlib.Path) -> dict[str, list[str]]:
-    """A third of the training videos for the detector that comes first; the archive's own val."""
-    data = archive / "Data" / "VID"
-    train = sorted(f"train/{path.name}" for path in data.glob("train/*/*"))
-    third = len(train) // 3
-    val = sorted(f"val/{path.name}" for path in data.glob("val/*"))
-    return {"pretrain": train[:third], "train": train[third:], "val": val}
-
-
 def add_video_flags(parser: argparse.ArgumentParser, videos: int, frames: int) -> None:
     """The flags of all studies on videos, with their defaults."""
+    parser.add_argument(
+        "--stills",
+        type=int,
+        default=600,
+        help="number of places that the first detector sees, in six frames each (default: 600)",
+    )
     parser.add_argument(
         "--videos", type=int, default=videos, help=f"number of videos (default: {videos})"
     )

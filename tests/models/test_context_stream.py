@@ -82,12 +82,17 @@ def run(stream, images, seconds=SECONDS, cameras=None, state=None, valid=None):
 @pytest.mark.parametrize(
     ("kind", "top_k", "capacity", "options"),
     [
-        ("long", 1, 8, {"horizon": "day"}),
         ("both", 2, 8, {"horizon": "day"}),
         ("long", 2, 12, {"horizon": "minute", "calendar": True}),
-        ("long", 1, 8, {"horizon": "minute", "include_keyframe": False}),
         ("long", 1, 3, {"horizon": "any", "include_keyframe": False}),
-        ("long", 2, 4, {"horizon": "any"}),
+        *(
+            pytest.param(*settings, marks=pytest.mark.slow)
+            for settings in (
+                ("long", 1, 8, {"horizon": "day"}),
+                ("long", 1, 8, {"horizon": "minute", "include_keyframe": False}),
+                ("long", 2, 4, {"horizon": "any"}),
+            )
+        ),
     ],
 )
 def test_each_frame_is_detected_as_with_a_bank_of_its_past(

@@ -171,6 +171,7 @@ def test_its_kernels_decay(shared):
     assert penalised - len(shared().losses) == 16  # eight convolutions a block
 
 
+@pytest.mark.slow
 def test_xla_computes_the_same(shared, frames):
     images, shapes = frames
     model = shared(s3d={"gating": True})

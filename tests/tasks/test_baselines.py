@@ -24,7 +24,7 @@ def load(settings, tmp_path_factory):
     return lambda overrides: schema.load_experiment(config_files=[str(path)], overrides=overrides)
 
 
-@pytest.mark.parametrize("kind", ["st_spatial", "s3d"])
+@pytest.mark.parametrize("kind", ["st_spatial", pytest.param("s3d", marks=pytest.mark.slow)])
 def test_a_baseline_trains_and_is_evaluated(load, kind):
     config = load(
         f"task.temporal.type={kind},task.clip.frames=4,task.train_data.global_batch_size=2,"

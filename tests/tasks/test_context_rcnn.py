@@ -177,6 +177,7 @@ def test_frames_that_do_not_teach_have_no_part_in_the_losses(config_path):
         np.testing.assert_allclose(a[name], b[name], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_command_explains_a_trained_run(trained, bank, tmp_path, capsys):
     folder, _ = trained
     output = tmp_path / "explained.jsonl"

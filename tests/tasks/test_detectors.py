@@ -74,6 +74,7 @@ def test_an_rfcn_is_evaluated(rfcn):
     assert 0.0 <= task.reduce_aggregated_logs(state)["mAP@.5"] <= 1.0
 
 
+@pytest.mark.slow
 def test_an_exported_rfcn_detects_what_the_trained_one_does(rfcn, tmp_path):
     config, task, model, _, _ = rfcn
     export_lib.export_trained(Trained(config, task, model), str(tmp_path / "model"))

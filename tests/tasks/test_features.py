@@ -212,6 +212,7 @@ def learned(context, store, tmp_path_factory):
     return folder, running.run(config, mode="train_and_eval", model_dir=folder)
 
 
+@pytest.mark.slow
 def test_a_run_on_features_is_a_whole_detector_on_images(learned, still, context):
     folder, scalars = learned
     assert np.isfinite(scalars["mAP@.5"]) and "training_loss" not in scalars

@@ -138,6 +138,7 @@ def found_by(model, clips, output, *flags):
     }
 
 
+@pytest.mark.slow
 def test_its_export_detects_sparingly_in_videos(exported, clips, tmp_path):
     """`--evidence_every` and `--anticipate` give what the model's own functions give."""
     from context_rcnn.export.exported import ExportedModel
@@ -171,6 +172,7 @@ def test_its_export_detects_sparingly_in_videos(exported, clips, tmp_path):
                 np.testing.assert_allclose([one[0] for one in found], kept, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_a_model_without_flow_cannot_spare_a_look(exported, clips, still_run, tmp_path, capsys):
     export = ["export", f"--model_dir={still_run}", f"--output_dir={tmp_path}/still"]
     assert cli.main(export) == 0
@@ -192,6 +194,7 @@ def two_speed_run(warps_settings, still_run, warps_run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_a_fast_detector_learns_beside_a_strong_one_that_stays(two_speed_run, warps_run):
     trained, strong = load_run(str(two_speed_run)), load_run(str(warps_run))
     within = trained.model.map_memory.strong
@@ -210,6 +213,7 @@ def test_a_fast_detector_learns_beside_a_strong_one_that_stays(two_speed_run, wa
     assert metrics_of(two_speed_run, 1)["images"] > 0
 
 
+@pytest.mark.slow
 def test_both_detectors_are_one_export_that_runs_at_two_speeds(
     two_speed_run, clips, tmp_path, capsys
 ):

@@ -60,6 +60,8 @@ class DetectionTask(config_definitions.TaskConfig):
             `neck`, `pyramid`, `first_stage`, `box_head`, `predictor`, `memory`; of a ResNet also
             `conv1` and `res2` to `res5`, of a VGG-16 `conv1` to `conv5`. Their batch norms use the
             moving statistics.
+        accumulate: number of parts into which each replica's batch is divided. They are computed
+            one after another, as by as many replicas, and take the memory of one part.
     """
 
     model: FasterRcnn = dataclasses.field(default_factory=FasterRcnn)
@@ -76,6 +78,7 @@ class DetectionTask(config_definitions.TaskConfig):
     init_checkpoint: str = ""
     init_checkpoint_modules: str = "backbone"
     freeze: list[str] = dataclasses.field(default_factory=list)
+    accumulate: int = 1
 
 
 @dataclasses.dataclass

@@ -3,6 +3,7 @@
     task              what `running`, `loading` and the compile check need from a task
     detection         detectors, with a memory or without; parts: `inputs`, `features`, `evaluator`
     detection_losses  the losses of both stages
+    accumulation      a batch in parts, one after another
     start             the weights that a detector starts from
     reid              re-identification; its parts are `reid_losses` and `reid_evaluator`
     flow              networks of optical flow

@@ -20,6 +20,7 @@ from context_rcnn.models import temporal as temporal_models
 from context_rcnn.models.streaming import Stream
 from context_rcnn.tasks import features as task_features
 from context_rcnn.tasks import inputs as task_inputs
+from context_rcnn.tasks.accumulation import in_parts
 from context_rcnn.tasks.detection_losses import LOSSES, SECOND_STAGE_LOSSES, detection_losses
 from context_rcnn.tasks.evaluator import Evaluator, StreamRunner, given_proposals, normalised
 from context_rcnn.tasks.start import load_start
@@ -407,10 +408,11 @@ class DetectionTask(Task):
     @as_written
     def train_step(self, inputs, model, optimizer, metrics=None) -> dict[str, tf.Tensor]:
         """One step of one replica."""
-        compute = self.gradients
+        compute = functools.partial(self.gradients, model=model, optimizer=optimizer)
         if self._jit_compile:
             compute = tf.function(compute, jit_compile=True, autograph=False)
-        gradients, values = compute(inputs, model, optimizer)
+        clips = inputs["clip_valid"].shape[0]
+        gradients, values = in_parts(compute, inputs, self.task_config.accumulate, clips)
         optimizer.apply_gradients(list(zip(gradients, model.trainable_variables, strict=True)))
         for metric in metrics or []:
             metric.update_state(values[metric.name])

@@ -32,8 +32,6 @@ def why_not(detector: TwoStageDetector) -> str:
         return f"its layer {detector.box_memory.name} works on crops of the maps"
     if not getattr(detector.box_memory, "per_channel", False):
         return f"its layer {detector.box_memory.name} does not say that it works `per_channel`"
-    if detector.rpn_head is None:
-        return "its proposals are given with each image (task.model.proposals.source)"
     if not detector.box_predictor.variables:
         return "its scores are made on maps, so that its predictor has nothing to learn"
     if not detector.box_predictor.pools:

@@ -78,12 +78,12 @@ class StoreImages(ExtractPart):
     def run(self, batch: list[Photograph]) -> list[Outputs | FileError]:
         """What is seen of each image; outputs of mirror images have a prefix."""
         with LOADING:  # one for all threads
-            loaded = _load(self._options.extractor)
+            module, labelled, given = _load(self._options.extractor)
 
         def see(photographs: list[Photograph]) -> Outputs:
             found: Outputs = {}
             for mirrored in self._sides():
-                seen = _see(*loaded, photographs, mirrored)
+                seen = _see(module, labelled, given, photographs, mirrored)
                 found |= {_side(name, mirrored): value for name, value in seen.items()}
             return found
 

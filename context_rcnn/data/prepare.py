@@ -117,8 +117,9 @@ def _upright_proposals(
     stated = (record.width, record.height) if record.width and record.height else None
     if record.relative_proposals:
         stated = None  # without a size, fractions are of the upright image
+    relative = record.relative_proposals
     boxes = [
-        Box(*edges, label="", relative=record.relative_proposals) for edges in given[:, :4].tolist()
+        Box(x1, y1, x2, y2, label="", relative=relative) for x1, y1, x2, y2 in given[:, :4].tolist()
     ]
     try:
         edges = normalise(boxes, stated, image.file_size, image.orientation)

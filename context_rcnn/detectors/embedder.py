@@ -5,6 +5,8 @@ a predictor learn on its vectors. Its signature `serving_default` has one input,
 width, 3] with pixels from 0 to 255 (float32 or uint8), and one output, vectors [n, depth].
 """
 
+import hashlib
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +46,8 @@ class EmbedderBoxHead(BoxHead):
         self._size = (height or CROP, width or CROP)
         # As a list: a layer keeps variables that it finds in its attributes.
         self.embedder_variables = list(self._embed.variables)
+        # A network may have its weights as constants; so its graph is part of its hash, too.
+        self._graph_hash = tf.Variable(_hash_of_graph(folder), trainable=False, name="graph_hash")
 
     def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
         """Returns crops [batch, boxes, size, size, 3]; what is outside of the image is black."""
@@ -51,8 +55,11 @@ class EmbedderBoxHead(BoxHead):
         sides = tf.constant([images.shape[1] - 1, images.shape[2] - 1] * 2, tf.float32)
         middle = (boxes[..., :2] + boxes[..., 2:]) / 2.0
         half = tf.reduce_max(boxes[..., 2:] - boxes[..., :2], axis=-1, keepdims=True) / 2.0
-        square = tf.concat([middle - half, middle + half], axis=-1)
-        return crop_and_resize(images, square / sides, max(self._size))
+        # Samples are the centres of the crop's pixels, and so are the cells of the images.
+        size = max(self._size)
+        reach, middle = half * (1.0 - 1.0 / size), middle - 0.5
+        square = tf.concat([middle - reach, middle + reach], axis=-1)
+        return crop_and_resize(images, square / sides, size)
 
     def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns box features [batch, boxes, 1, 1, depth]."""
@@ -66,6 +73,15 @@ class EmbedderBoxHead(BoxHead):
             crops = tf.round(crops)
         (found,) = self._embed(**{self._input.name: tf.cast(crops, self._input.dtype)}).values()
         return tf.cast(found, tf.float32)
+
+
+def _hash_of_graph(folder: str) -> list[int]:
+    """16 numbers of the SavedModel's graph and constants, wherever its folder is."""
+    path = os.path.join(folder, "saved_model.pb")
+    if not tf.io.gfile.exists(path):
+        path += "txt"
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return list(hashlib.blake2b(file.read(), digest_size=16).digest())
 
 
 def load_embedder(folder: str) -> tuple[Any, tf.TensorSpec]:

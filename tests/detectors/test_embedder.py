@@ -1,5 +1,7 @@
 """A network on crops of given boxes: its vectors against NumPy, and what is no such network."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -35,14 +37,15 @@ def network(tmp_path_factory):
 
 
 def expected_vectors(image, box):
-    """Of a square of the box's longer side around its middle; black outside of the image."""
+    """Of a square of the box's longer side around its middle, sampled at the centres of 8x8 pixels;
+    black outside of the image."""
     half = max(box[2] - box[0], box[3] - box[1]) / 2
     middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     crop = np.zeros([8, 8, 3])
     for i in range(8):
         for j in range(8):
-            y = middle[0] - half + 2 * half * i / 7
-            x = middle[1] - half + 2 * half * j / 7
+            y = middle[0] - half + 2 * half * (i + 0.5) / 8 - 0.5
+            x = middle[1] - half + 2 * half * (j + 0.5) / 8 - 0.5
             if 0 <= y <= image.shape[0] - 1 and 0 <= x <= image.shape[1] - 1:
                 top, left = int(y), int(x)
                 down, right = min(top + 1, SIZE[0] - 1), min(left + 1, SIZE[1] - 1)
@@ -96,6 +99,23 @@ def test_a_bank_and_a_store_get_the_same_vectors(network, tmp_path):
     # The mirror image of the first is the second, and its boxes are the second's.
     mirrored = module.propose(encoded[:1], labelled[:1], tf.constant(True), *(g[1:] for g in given))
     np.testing.assert_allclose(mirrored["features"][0], store["features"][1], rtol=1e-4, atol=1e-3)
+
+
+def test_a_hash_knows_the_networks_constants_and_not_its_place(tmp_path):
+    def three(gain, crops):
+        return {"vectors": 3.0 * gain * tf.reduce_mean(crops, axis=[1, 2])}
+
+    def two(gain, crops):
+        return {"vectors": 2.0 * gain * tf.reduce_mean(crops, axis=[1, 2])}
+
+    spec, hashes = tf.TensorSpec([None, 8, 8, 3], tf.float32), []
+    for name, function in (("a", three), ("b", two)):
+        save(tmp_path / name, function, spec)
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    for name in ("a", "b", "copy"):
+        described = export_boxes(str(tmp_path / name), str(tmp_path / f"boxes {name}"), SIZE, 2)
+        hashes.append(described["hash"])
+    assert hashes[0] == hashes[2] != hashes[1]
 
 
 def test_a_box_is_detected_once_as_its_best_class(network):

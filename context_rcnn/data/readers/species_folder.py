@@ -23,10 +23,7 @@ def read_species_folder(root: str | Path, camera_namer: CameraNamer | None = Non
     """
     namer = camera_namer or CameraNamer(root_camera=Path(root).resolve().name)
 
-    def name_camera(file_name: str) -> str | None:
-        return namer(file_name.partition("/")[2] or file_name)
-
-    archive = read_image_folder(root, name_camera)
+    archive = read_image_folder(root, lambda name: namer(name.partition("/")[2] or name))
     records, failures = [], list(archive.failures)
     for record in archive.records:
         species, inside, _ = record.file_name.partition("/")

@@ -1,6 +1,7 @@
 """An image file, read and checked for the model."""
 
 import dataclasses
+from typing import Any
 
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
@@ -17,14 +18,20 @@ class Prepared:
 
     Attributes:
         image: image with its size, unless there is a problem.
-        encoded: a JPEG that any decoder reads, b"" if there is a problem; with the boxes of another
-            detector where the model names these.
+        encoded: a JPEG that any decoder reads, b"" if there is a problem.
         problem: why the image cannot be used, None if it can.
+        given: the same with boxes of another detector, where the model names these.
     """
 
     image: ImageResult
-    encoded: bytes | GivenImage = b""
+    encoded: bytes = b""
     problem: FileError | None = None
+    given: GivenImage | None = None
+
+    @property
+    def row(self) -> Any:
+        """What the model takes as an image."""
+        return self.encoded if self.given is None else self.given
 
 
 def prepare_image(
@@ -45,4 +52,4 @@ def prepare_image(
     width, height = prepared.image.upright_size
     image = dataclasses.replace(image, width=width, height=height)
     encoded = prepared.image.encoded
-    return Prepared(image, encoded if given is None else given.of(image.file, encoded))
+    return Prepared(image, encoded, given=given.of(image.file, encoded) if given else None)

@@ -59,7 +59,7 @@ def _seconds_an_image(
         for image in itertools.islice(table.in_time(READABLE), options.batch_size)
     ]
     reading = (time.perf_counter() - since) / max(len(sample), 1) / workers
-    encoded = [prepared.encoded for prepared in sample if prepared.encoded]
+    encoded = [prepared.row for prepared in sample if prepared.encoded]
     if not encoded:
         return 0.0, 0.0
     encoded = (encoded * options.batch_size)[: options.batch_size]

@@ -103,7 +103,7 @@ def _parts(
     since = time.monotonic()
     while batch := list(itertools.islice(todo, batch_size)):
         usable = [p for p in batch if p.encoded]
-        outputs = run(model.extract, [p.encoded for p in usable], batch_size) if usable else []
+        outputs = run(model.extract, [p.row for p in usable], batch_size) if usable else []
         done += [(p.image, p.problem) for p in batch if p.problem]
         done += [(p.image, found) for p, found in zip(usable, outputs, strict=True)]
         bar.update(len(batch))

@@ -19,6 +19,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
+from beam_pipelines import boxes
 from beam_pipelines.extraction import (
     FAILURES,
     STAGE,
@@ -370,7 +371,15 @@ def build_parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--examples", help="folder of examples, or a file pattern")
-    parser.add_argument("--extractor", required=True, help="folder of a saved extractor")
+    made_by = parser.add_mutually_exclusive_group(required=True)
+    made_by.add_argument("--extractor", help="folder of a saved extractor")
+    made_by.add_argument(
+        "--embedder",
+        metavar="SAVEDMODEL",
+        help="folder of an image-embedding network, which sees the boxes of --detections or those "
+        "in the examples (docs/memory_on_megadetector.md)",
+    )
+    boxes.add_embedder_flags(parser)
     parser.add_argument("--output_dir", required=True, help="folder of the bank")
     frames = parser.add_argument_group("which boxes of a frame are stored")
     frames.add_argument(
@@ -453,9 +462,11 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
     if bool(args.examples) == any(getattr(args, source) for source in SOURCES):
         archives = ", ".join(f"--{source}" for source in SOURCES)
         raise ValueError(f"give either --examples or an archive ({archives})")
+    if args.embedder and not (args.examples or args.detections or args.proposals_json):
+        raise ValueError("--embedder sees given boxes: give MegaDetector's with --detections")
     manifest = build_memory_bank(
         args.examples or flags.archive_options(args),
-        args.extractor,
+        args.extractor or boxes.freeze_boxes(args),
         args.output_dir,
         images=flags.image_options(args),
         frames=FrameOptions(

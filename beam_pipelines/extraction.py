@@ -23,7 +23,7 @@ from apache_beam.metrics import Metrics
 
 from beam_pipelines.files import at_hand_for_good, files_of, read_text, upload, write_text
 from beam_pipelines.running import Progress
-from beam_pipelines.sources import Photograph, Piece
+from beam_pipelines.sources import Photograph, Piece, padded_proposals
 from context_rcnn.data.failures import Failure, Lost, Reason, to_jsonl
 from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions
@@ -161,8 +161,8 @@ class ExtractPart(beam.DoFn):
     def run(self, batch: list[Photograph]) -> list[Outputs | FileError]:
         """What the extractor says of each image, or why it says nothing."""
         with LOADING:  # one for all threads
-            module = _load(self._options.extractor)
-        return _run(module, batch)
+            module, given = _load(self._options.extractor)
+        return _run(module, given, batch)
 
 
 def _entries(
@@ -198,14 +198,16 @@ def _usable(
         yield photograph
 
 
-def _run(module: Any, batch: list[Photograph]) -> list[Outputs | FileError]:
-    """Outputs of each image, or why there are none."""
+def _run(module: Any, given: bool, batch: list[Photograph]) -> list[Outputs | FileError]:
+    """Outputs of each image, or why there are none; `given` extractors take boxes with it."""
     import tensorflow as tf
 
-    def extract(encoded: list[bytes]) -> Outputs:
-        return {name: out.numpy() for name, out in module.extract(tf.constant(encoded)).items()}
+    def extract(photographs: list[Photograph]) -> Outputs:
+        encoded = tf.constant([photograph.encoded for photograph in photographs])
+        proposals = map(tf.constant, padded_proposals(photographs)) if given else ()
+        return {name: out.numpy() for name, out in module.extract(encoded, *proposals).items()}
 
-    return run(extract, [photograph.encoded for photograph in batch], len(batch))
+    return run(extract, batch, len(batch))
 
 
 def _failure(photograph: Photograph, reason: Reason, detail: str, lost: Lost = "image") -> Failure:
@@ -216,10 +218,11 @@ def _failure(photograph: Photograph, reason: Reason, detail: str, lost: Lost = "
 
 @functools.lru_cache(maxsize=1)
 def _load(extractor: str):
-    """The extractor of this process."""
+    """The extractor of this process, and whether it takes boxes with an image."""
     from context_rcnn.export.extractor import load_extractor
 
-    return load_extractor(at_hand_for_good(extractor))[0]
+    module, description = load_extractor(at_hand_for_good(extractor))
+    return module, bool(description.get("given"))
 
 
 def describe_extractor(extractor: str) -> dict[str, Any]:

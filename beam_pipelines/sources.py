@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -40,6 +40,8 @@ class Photograph:
         encoded: The image file.
         boxes, classes: Labelled boxes [n, 4], as fractions of the image, and their classes [n];
             None for photographs of an archive.
+        proposals: Boxes of another detector [m, 5], as fractions of the image, with their scores;
+            None where there are none.
     """
 
     image_id: str
@@ -49,6 +51,7 @@ class Photograph:
     encoded: bytes
     boxes: np.ndarray | None = None
     classes: np.ndarray | None = None
+    proposals: np.ndarray | None = None
 
 
 class Piece(Protocol):
@@ -104,6 +107,7 @@ class ExamplesFile:
                         encoded=row["image_bytes"],
                         boxes=row["boxes"],
                         classes=row["classes"],
+                        proposals=_proposals(row["proposals"], row["proposal_scores"]),
                     )
                     number += 1
             except (tf.errors.OpError, UnicodeDecodeError) as error:
@@ -146,7 +150,26 @@ class ArchivePiece:
                     record.seconds,
                     prepared.record.label_state in _LABELLED,
                     prepared.image.encoded,
+                    proposals=prepared.proposals,
                 )
+
+
+def _proposals(boxes: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
+    """Proposals of an example, where there are as many boxes as scores."""
+    if not len(boxes) or len(boxes) != len(scores):
+        return None
+    return np.concatenate([boxes, scores[:, None]], axis=1)
+
+
+def padded_proposals(photographs: Sequence[Photograph]) -> tuple[np.ndarray, np.ndarray]:
+    """Proposals [n, m, 4] and their scores [n, m] of photographs; padding is all zeros."""
+    found = [p.proposals for p in photographs]
+    most = max([1, *(len(boxes) for boxes in found if boxes is not None)])
+    rows = np.zeros([len(found), most, 5], np.float32)
+    for row, boxes in zip(rows, found, strict=True):
+        if boxes is not None:
+            row[: len(boxes)] = boxes
+    return rows[..., :4], rows[..., 4]
 
 
 def examples_files(examples: str) -> list[ExamplesFile]:

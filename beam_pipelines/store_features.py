@@ -8,9 +8,7 @@ it looks only at what has changed. Equal inputs give equal bytes with any number
 import argparse
 import functools
 import json
-import os
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,12 +17,19 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
+from beam_pipelines import boxes
 from beam_pipelines.build_memory_bank import BuildMemoryBank, make_parts, prepare_folder
 from beam_pipelines.extraction import LOADING, BuildOptions, ExtractPart, Part, count
-from beam_pipelines.files import at_hand, at_hand_for_good, files_of, read_text, upload, write_text
+from beam_pipelines.files import at_hand, at_hand_for_good, files_of, read_text, write_text
 from beam_pipelines.running import make_pipeline_options, run_command
 from beam_pipelines.shards import check_output_dir
-from beam_pipelines.sources import ExamplesFile, Photograph, Piece, examples_files
+from beam_pipelines.sources import (
+    ExamplesFile,
+    Photograph,
+    Piece,
+    examples_files,
+    padded_proposals,
+)
 from beam_pipelines.tfrecord import TFRecordWriter
 from context_rcnn.data import label_map
 from context_rcnn.data.failures import Failure
@@ -39,7 +44,6 @@ from context_rcnn.memory_bank.stored_images import StoredImage
 from context_rcnn.runners.engine.model import Outputs, run
 
 LABELS = "labels"
-EXTRACTOR = f"{PROGRESS}/extractor"
 DESCRIPTION = "features.json"
 
 _EPILOG = """\
@@ -74,12 +78,12 @@ class StoreImages(ExtractPart):
     def run(self, batch: list[Photograph]) -> list[Outputs | FileError]:
         """What is seen of each image; outputs of mirror images have a prefix."""
         with LOADING:  # one for all threads
-            module, labelled = _load(self._options.extractor)
+            module, labelled, given = _load(self._options.extractor)
 
         def see(photographs: list[Photograph]) -> Outputs:
             found: Outputs = {}
             for mirrored in self._sides():
-                seen = _see(module, labelled, photographs, mirrored)
+                seen = _see(module, labelled, given, photographs, mirrored)
                 found |= {_side(name, mirrored): value for name, value in seen.items()}
             return found
 
@@ -196,18 +200,26 @@ def _with_area(photograph: Photograph) -> tuple[np.ndarray, np.ndarray]:
     return boxes[there], classes[there].astype(np.int32)
 
 
-def _see(module: Any, labelled: int, photographs: list[Photograph], mirrored: bool) -> Outputs:
+def _see(
+    module: Any, labelled: int, given: int, photographs: list[Photograph], mirrored: bool
+) -> Outputs:
     """The outputs of `propose`, with the features of all labelled boxes, so many in a call."""
     import tensorflow as tf
 
     encoded = tf.constant([photograph.encoded for photograph in photographs])
-    boxes = [_with_area(photograph)[0] for photograph in photographs]
-    calls = max(1, *(-(-len(of_image) // labelled) for of_image in boxes))
+    known = [_with_area(photograph)[0] for photograph in photographs]
+    calls = max(1, *(-(-len(of_image) // labelled) for of_image in known))
     padded = np.zeros([len(photographs), calls * labelled, 4], np.float32)
-    for row, of_image in zip(padded, boxes, strict=True):
+    for row, of_image in zip(padded, known, strict=True):
         row[: len(of_image)] = flip_boxes(of_image) if mirrored else of_image
+    proposals = []
+    if given:
+        of_images, scores = padded_proposals(photographs)
+        if mirrored:
+            of_images = np.stack([flip_boxes(of_image) for of_image in of_images])
+        proposals = [tf.constant(of_images), tf.constant(scores)]
     seen = [
-        module.propose(encoded, tf.constant(some), tf.constant(mirrored))
+        module.propose(encoded, tf.constant(some), tf.constant(mirrored), *proposals)
         for some in np.split(padded, calls, axis=1)
     ]
     outputs = {name: value.numpy() for name, value in seen[0].items()}
@@ -221,11 +233,12 @@ def _side(name: str, mirrored: bool) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _load(extractor: str):
-    """The extractor of this process, and how many labelled boxes it takes."""
+    """The extractor of this process, and how many labelled boxes and proposals it takes."""
     import tensorflow as tf
 
     module = tf.saved_model.load(at_hand_for_good(extractor))
-    return module, _describe(extractor)["labelled"]
+    description = _describe(extractor)
+    return module, description["labelled"], description["given"]
 
 
 def _describe(extractor: str) -> dict[str, Any]:
@@ -239,7 +252,8 @@ def _describe(extractor: str) -> dict[str, Any]:
         )
     try:
         description = json.loads(text)
-        return {name: description[name] for name in ("hash", "depth", "labelled")}
+        facts = {name: description[name] for name in ("hash", "depth", "labelled")}
+        return facts | {"given": description.get("given", 0)}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the description of an extractor: {error!r}") from None
 
@@ -280,17 +294,7 @@ def _freeze(model_dir: str, checkpoint: str, output_dir: str) -> str:
     """Makes an extractor of a training run, in the store; returns its folder."""
     from context_rcnn.export.features import export_features
 
-    folder = FileSystems.join(output_dir, EXTRACTOR)
-    with tempfile.TemporaryDirectory(prefix="context_rcnn-") as local:
-        export_features(model_dir, local, checkpoint)
-        inside = [
-            os.path.relpath(os.path.join(place, name), local).replace(os.sep, "/")
-            for place, _, names in os.walk(local)
-            for name in names
-        ]
-        # The description comes last: with it, the rest is there.
-        upload(local, sorted(inside, key=lambda name: (name == DESCRIPTION, name)), folder)
-    return folder
+    return boxes.keep(lambda local: export_features(model_dir, local, checkpoint), output_dir)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -308,6 +312,13 @@ def build_parser() -> argparse.ArgumentParser:
     of_what.add_argument(
         "--extractor", help="folder of a SavedModel with the function `propose` (docs/formats.md)"
     )
+    of_what.add_argument(
+        "--embedder",
+        metavar="SAVEDMODEL",
+        help="folder of an image-embedding network, which sees the proposals in the examples "
+        "(docs/memory_on_megadetector.md)",
+    )
+    boxes.add_embedder_flags(parser)
     parser.add_argument(
         "--checkpoint",
         default="",
@@ -345,9 +356,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
+    if args.embedder:
+        extractor = boxes.freeze_boxes(args)
+    else:
+        extractor = args.extractor or _freeze(args.model_dir, args.checkpoint, args.output_dir)
     manifest = store_features(
         args.examples,
-        args.extractor or _freeze(args.model_dir, args.checkpoint, args.output_dir),
+        extractor,
         args.output_dir,
         mirrored=args.mirrored,
         dtype=args.dtype,

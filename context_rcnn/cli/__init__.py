@@ -7,6 +7,7 @@
     data     simulate, validate, examples
     train    train, convert, extractor, explain, export
     bank     remember, bank ..., features   memory banks, and stores to learn on
+    head     embedder, head            a memory on top of MegaDetector
     demo, doctor
 
 Each verb is one call into the rooms below, which are imported when the verb runs. The verbs of

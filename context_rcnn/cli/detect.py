@@ -70,6 +70,13 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
     results.add_run(
         detect, "folder of the images, one folder per camera", "the cameras and the expected time"
     )
+    detect.add_argument(
+        "--detections",
+        metavar="FILE",
+        default="",
+        help="MegaDetector's results for these images, for a model that names the boxes of another "
+        "detector (docs/memory_on_megadetector.md); videos are then passed over",
+    )
     detect.add_argument("--report", metavar="DIR", help="folder for a page to judge the results by")
     detect.add_argument(
         "--batch_size", type=int, default=4, help="images in each call of the model (default: 4)"
@@ -168,7 +175,7 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         top_k=args.top_k,
         batch_size=args.batch_size,
         workers=args.workers,
-        videos=args.videos,
+        videos=args.videos and not args.detections,
         fps=args.fps or None,
         rde=args.rde,
         repeats=RepeatDetectionOptions(
@@ -179,7 +186,8 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         ),
         review_dir=f"{output}.review",
         repeats_table=f"{output}.repeats.csv",
-        explain=_EXPLAINED if args.report else 0,
+        explain=_EXPLAINED if args.report and not args.detections else 0,
+        detections=args.detections,
         dry_run=args.dry_run,
         restart=args.restart,
         overwrite=args.overwrite,

@@ -7,10 +7,21 @@ from collections.abc import Sequence
 
 import context_rcnn
 from context_rcnn import extras
-from context_rcnn.cli import bank, data, demo, detect, doctor, reid, report, train, videos
+from context_rcnn.cli import (
+    bank,
+    data,
+    demo,
+    detect,
+    doctor,
+    head,
+    reid,
+    report,
+    train,
+    videos,
+)
 
 # In the order in which --help lists them.
-VERBS = (detect, videos, reid, report, data, train, bank, demo, doctor)
+VERBS = (detect, videos, reid, report, data, train, bank, head, demo, doctor)
 
 EPILOG = """\
 with a model:

@@ -13,8 +13,8 @@ class Backbone(hyperparams.Config):
         kind: type of the feature extractor: `c4` (first stage on conv4 at stride 16, conv5 as
             second stage, as in Context R-CNN), `dc5` (conv5 on the whole map, dilated, at the same
             stride, as in MEGA), `rfcn` (R-FCN on such a conv5), `vgg16` (VGG-16 with its dense
-            layers), `fpn` (a feature pyramid), or `slim_c4` (C4 as the Object Detection API's
-            TensorFlow 1 models compute it).
+            layers), `fpn` (a feature pyramid), `slim_c4` (C4 as the Object Detection API's
+            TensorFlow 1 models compute it), or `embedder` (any network on crops of given boxes).
         model_id: depth of the ResNet: 10, 18, 34, 50, 101, 152, ...; `slim_c4` has the last three.
         depth_multiplier: factor on the number of channels; small values make toy models.
         freeze_batch_norm: whether training also uses the moving statistics, for fine-tuning; in
@@ -30,6 +30,7 @@ class Backbone(hyperparams.Config):
         groups: number of groups of the 3x3 convolutions; 32 makes a ResNeXt of a ResNet of 50 or
             more layers.
         group_width: number of channels of a group in conv2, twice as many in each later stage.
+        embedder: folder of the network's SavedModel (`embedder` only).
     """
 
     kind: str = "c4"
@@ -44,6 +45,7 @@ class Backbone(hyperparams.Config):
     port_behind: str = "conv5"
     groups: int = 1
     group_width: int = 4
+    embedder: str = ""
 
 
 @dataclasses.dataclass
@@ -86,9 +88,15 @@ class Proposals(hyperparams.Config):
 
     Attributes:
         filters: number of channels of the 3x3 convolution before the predictions.
-        pre_nms: number of best boxes per level that go into suppression.
+        pre_nms: number of best boxes per level that go into suppression; 0 for all, with
+            `suppress_unclipped`.
         nms_iou: IoU with a better box at which a box is suppressed.
         count: number of proposals per image, in training and in inference.
+        clip_anchors: whether anchors are clipped to the padded image before boxes are decoded from
+            them, as in the Object Detection API.
+        suppress_unclipped: whether boxes are suppressed as they were decoded, as in the Object
+            Detection API; they are clipped to the image afterwards, and those without area are
+            dropped. By default they are clipped first.
         source: `first_stage`, or `given` with the images by another detector
             (`context-rcnn examples --proposals_json`); there is then no first stage.
         anchor_samples: number of anchors per image that train the first stage.
@@ -101,6 +109,8 @@ class Proposals(hyperparams.Config):
     pre_nms: int = 6000
     nms_iou: float = 0.7
     count: int = 300
+    clip_anchors: bool = False
+    suppress_unclipped: bool = False
     source: str = "first_stage"
     anchor_samples: int = 256
     anchor_positive_fraction: float = 0.5
@@ -151,11 +161,17 @@ class Detections(hyperparams.Config):
         score_threshold: score that a detection must exceed.
         nms_iou: IoU with a better box of the same class at which a box is suppressed.
         count: largest number of detections per image.
+        suppress_unclipped: whether boxes are suppressed as they were decoded, as in the Object
+            Detection API; they are clipped to the image afterwards, and those without area are
+            dropped. By default they are clipped first.
+        best_class_only: whether a box is detected only as its best class.
     """
 
     score_threshold: float = 0.001
     nms_iou: float = 0.6
     count: int = 100
+    suppress_unclipped: bool = False
+    best_class_only: bool = False
 
 
 @dataclasses.dataclass

@@ -28,6 +28,31 @@ _IMMATERIAL = {
     "width_stride",
 }
 # fmt: on
+# Defaults of fields that nobody reads here, where they are not zero, false or empty. Its own tools
+# write all fields, with their defaults.
+_DEFAULTS: dict[str, Any] = {
+    "activation": "RELU",
+    "additional_layer_depth": 256,
+    "box_code_size": 4,
+    "change_coordinate_frame": True,
+    "frame_index": -1,
+    "groundtruth_box_visualization_color": "black",
+    "mask_height": 15,
+    "mask_prediction_conv_depth": 256,
+    "mask_prediction_num_conv_layers": 2,
+    "mask_type": "NUMERICAL_MASKS",
+    "mask_width": 15,
+    "max_classes_per_detection": 1,
+    "max_level": 7,
+    "max_num_boxes_to_visualize": 20,
+    "min_level": 3,
+    "normalize_coordinates": True,
+    "recall_upper_bound": 1.0,
+    "resize_masks": True,
+    "resize_method": "BILINEAR",
+    "second_stage_mask_prediction_loss_weight": 1.0,
+    "logit_scale": 1.0,
+}
 _RESNET = re.compile(r"faster_rcnn_resnet(50|101|152)(_v1)?(_fpn)?(_keras)?")
 # Our YAML has none of these at its top, though it may have a `model: {...}` further in.
 _BEGINNING = re.compile(r"(\s|#.*\n)*(model|train_config|\w+_input_reader|eval_config)\s*:?\s*\{")
@@ -80,8 +105,16 @@ def read_pipeline_config(text: str) -> Converted:
     if len(readers) > 1:
         notes.append("eval_input_reader: there are several; the first is evaluated")
     for name, field in root.unread(_IMMATERIAL):
-        notes.append(f"line {field.line}: {name} has no counterpart here")
+        if not _is_default(name, field.value):
+            notes.append(f"line {field.line}: {name} has no counterpart here")
     return Converted(experiment, {"task": task, "trainer": trainer}, notes)
+
+
+def _is_default(name: str, value: Any) -> bool:
+    """Whether a field that nobody reads says what it says anyway."""
+    if isinstance(value, text_format.Message):
+        return False
+    return value == _DEFAULTS.get(name.rpartition(".")[2], type(value)())
 
 
 def _model(model: Group) -> tuple[dict, dict]:
@@ -107,6 +140,7 @@ def _model(model: Group) -> tuple[dict, dict]:
     head.one("dropout_keep_probability", 0.5)
     head.only("predict_instance_masks", False, False, "there are no masks")
     head.only("share_box_across_classes", False, False, "each class has its own box offsets")
+    rcnn.group("second_stage_classification_loss").group("weighted_softmax")
     rcnn.only("first_stage_atrous_rate", 1, 1, "the first stage's convolution is not dilated")
     rcnn.only("first_stage_box_predictor_kernel_size", 3, 3, "it is 3")
     rcnn.only("first_stage_nms_score_threshold", 0.0, 0.0, "no proposal is left out by its score")

@@ -15,6 +15,7 @@ from context_rcnn.data.readers.megadetector import (
     DEFAULT_MIN_SCORE,
     box_image_labels,
     check_overlap,
+    propose_animals,
     read_megadetector,
 )
 from context_rcnn.data.readers.proposals import add_proposals, read_proposals
@@ -47,9 +48,11 @@ class ArchiveOptions(_Sources):
         min_megadetector_score: Confidence that makes an animal certain.
         megadetector_splits: Splits that get such boxes; evaluation keeps to human ones.
         proposals_json: Files with proposals of another detector, in COCO's results format.
+        detections: MegaDetector results, whose boxes become the proposals of each image.
         splits_file: Cameras by split; without it cameras are split by hash.
         val_fraction: Share of cameras for validation when split by hash.
         seed: Seed of the hash.
+        label_column: Column of the source's table that has the labels; by default the usual ones.
         label_map: Label map file; without it ids follow the order of the source's categories.
         camera_regex: Names the camera by a group `camera` searched in the path.
         camera_csv: Names the camera by a table of files or folders.
@@ -60,9 +63,11 @@ class ArchiveOptions(_Sources):
     min_megadetector_score: float = DEFAULT_MIN_SCORE
     megadetector_splits: tuple[str, ...] = (TRAIN,)
     proposals_json: tuple[str, ...] = ()
+    detections: str | None = None
     splits_file: str | None = None
     val_fraction: float = 0.2
     seed: int = 0
+    label_column: str | None = None
     label_map: str | None = None
     camera_regex: str | None = None
     camera_csv: str | None = None
@@ -84,6 +89,10 @@ class ArchiveOptions(_Sources):
                 f"megadetector_json gives boxes to images that are labelled with a class, and "
                 f"{layout.flag} has no labels; give them as COCO Camera Traps JSON (input_json)"
             )
+        if self.detections and self.proposals_json:
+            raise ValueError("give proposals_json or detections, not both")
+        if self.label_column and not layout.labelled_column:
+            raise ValueError(f"label_column is for tables, not for {layout.flag}")
         if self.camera_regex and self.camera_csv:
             raise ValueError("give camera_regex or camera_csv, not both")
         if not Path(self.root).is_dir():
@@ -146,6 +155,14 @@ def read_archive(options: ArchiveOptions) -> SplitArchive:
     if options.proposals_json:
         proposals = read_proposals(options.proposals_json)
         by_split = add_proposals(by_split, proposals, failures, notes)
+    if options.detections:
+        found = read_megadetector(options.detections)
+        check_overlap((record for members in by_split.values() for record in members), found)
+        failures.extend(found.failures)
+        by_split = {
+            split: [propose_animals(record, found, notes) for record in members]
+            for split, members in by_split.items()
+        }
     if options.label_map:
         label_map = read_label_map(options.label_map)
         by_split = {
@@ -163,7 +180,7 @@ def _read_source(options: ArchiveOptions) -> Archive:
     namer = CameraNamer(
         options.camera_regex, options.camera_csv, root_camera=Path(options.root).resolve().name
     )
-    return options.layout.read_archive(options.source, namer)
+    return options.layout.read_archive(options.source, namer, options.label_column)
 
 
 def _choose_splits(options: ArchiveOptions, records: list[ImageRecord]) -> Splits:

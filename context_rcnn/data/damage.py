@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from context_rcnn.data import examples
 
@@ -50,6 +51,14 @@ def find_damage(
                 if first != f"record {number} of {file}":
                     yield f"{file}: record {number}: image {image_id!r} is also {first}"
             except (tf.errors.OpError, UnicodeDecodeError) as error:
+                if _is_sequence(record.numpy()):
+                    yield (
+                        f"{file}: record {number} is a tf.SequenceExample, as the Object Detection "
+                        "API's context step writes them, and no tf.Example: `context-rcnn bank "
+                        f"import BANK --examples={file} --images=FOLDER` makes examples of the "
+                        "file; the rest of it was not read"
+                    )
+                    break
                 yield f"{file}: record {number}: {_brief(error)}"
             number += 1
 
@@ -70,6 +79,15 @@ def _label_problems(example: Mapping[str, tf.Tensor]) -> Iterator[str]:
             yield f"{where}: reaches out of the image (ymin, xmin, ymax, xmax: {edges})"
         if label < 1:
             yield f"{where}: class {label}, but classes count from 1"
+
+
+def _is_sequence(record: bytes) -> bool:
+    """Whether a record that is no tf.Example is a tf.SequenceExample."""
+    try:
+        lists = tf.train.SequenceExample.FromString(record).feature_lists.feature_list
+    except DecodeError:
+        return False
+    return any(name.startswith(("image/", "region/")) for name in lists)
 
 
 def _brief(error: UnicodeDecodeError | tf.errors.OpError) -> str:

@@ -15,13 +15,20 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
     for layout in LAYOUTS:
         kind = "FILE" if layout.root else "DIR"
         source.add_argument(f"--{layout.flag}", metavar=kind, help=layout.what)
-        if layout.root:
-            start = f"folder the file names of --{layout.flag} start from"
-            source.add_argument(f"--{layout.root}", metavar="DIR", help=start)
+    for root in dict.fromkeys(layout.root for layout in LAYOUTS if layout.root):
+        of = " or ".join(f"--{layout.flag}" for layout in LAYOUTS if layout.root == root)
+        start = f"folder the file names of {of} start from"
+        source.add_argument(f"--{root}", metavar="DIR", help=start)
 
     labels = parser.add_argument_group("labels")
     labels.add_argument(
         "--label_map", metavar="FILE", help="label map (.pbtxt); default: from the annotations"
+    )
+    labels.add_argument(
+        "--label_column",
+        metavar="NAME",
+        help="column of --timelapse_csv with the species (default: the one called Species, Animal, "
+        "Label or Class)",
     )
     labels.add_argument(
         "--megadetector_json",
@@ -49,6 +56,12 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         default=default["proposals_json"],
         help="proposals of another detector in COCO's results format, kept beside the labels",
+    )
+    labels.add_argument(
+        "--detections",
+        metavar="FILE",
+        help="MegaDetector results; their animals become the proposals of each image, for models "
+        "that name the boxes of another detector",
     )
 
     splits = parser.add_argument_group("splits, always by camera")

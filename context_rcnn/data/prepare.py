@@ -115,7 +115,12 @@ def _upright_proposals(
         return None, []
     given = np.frombuffer(record.proposals, np.float32).reshape(-1, 5)
     stated = (record.width, record.height) if record.width and record.height else None
-    boxes = [Box(x1, y1, x2, y2, label="") for x1, y1, x2, y2 in given[:, :4].tolist()]
+    if record.relative_proposals:
+        stated = None  # without a size, fractions are of the upright image
+    relative = record.relative_proposals
+    boxes = [
+        Box(x1, y1, x2, y2, label="", relative=relative) for x1, y1, x2, y2 in given[:, :4].tolist()
+    ]
     try:
         edges = normalise(boxes, stated, image.file_size, image.orientation)
     except ValueError as error:

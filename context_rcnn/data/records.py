@@ -86,6 +86,7 @@ class ImageRecord:
         width, height: Image size the boxes refer to, if the source states it.
         proposals: Boxes of another detector to choose from, float32 x1, y1, x2, y2, score each, in
             pixels; None where there were no files of them.
+        relative_proposals: Proposals are fractions of the upright image, not pixels.
     """
 
     image_id: str
@@ -101,6 +102,7 @@ class ImageRecord:
     width: int | None = None
     height: int | None = None
     proposals: bytes | None = None
+    relative_proposals: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; see `from_dict`."""

@@ -9,10 +9,11 @@ from official.vision.modeling.heads import dense_prediction_heads
 from official.vision.modeling.layers import roi_generator
 
 from context_rcnn import configs
-from context_rcnn.detectors import backbones, hard_examples, rfcn, slim, vgg
+from context_rcnn.detectors import backbones, embedder, hard_examples, rfcn, slim, vgg
 from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
 from context_rcnn.detectors.necks import Neck, build_neck, swap_out
+from context_rcnn.detectors.proposers import UnclippedProposer
 from context_rcnn.detectors.two_stage import TwoStageDetector
 
 Regularizer: TypeAlias = "tf_keras.regularizers.Regularizer | None"
@@ -147,6 +148,19 @@ def _slim_c4(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
     )
 
 
+def _embedder(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
+    """Any network, on crops of given boxes."""
+    if config.proposals.source != "given":
+        raise ValueError(
+            "model.backbone.kind embedder has no first stage: model.proposals.source must be given"
+        )
+    if config.backbone.freeze_batch_norm or config.boxes.hidden:
+        raise ValueError(
+            "model.backbone.kind embedder: the network is frozen, and model.boxes.hidden is empty"
+        )
+    return Parts(embedder.build_trunk(), embedder.EmbedderBoxHead(config.backbone.embedder), {})
+
+
 SOURCES = ("first_stage", "given")
 KINDS = {
     "c4": _c4,
@@ -155,6 +169,7 @@ KINDS = {
     "vgg16": _vgg16,
     "fpn": _fpn,
     "slim_c4": _slim_c4,
+    "embedder": _embedder,
 }
 
 
@@ -165,6 +180,7 @@ def build_faster_rcnn(
     map_memory: tf_keras.layers.Layer | None = None,
     box_memory: tf_keras.layers.Layer | None = None,
     memory_on_crops: bool = False,
+    pool_before_memory: bool = False,
     swaps_convolution: bool = False,
     detector_class: Callable[..., TwoStageDetector] = TwoStageDetector,
 ) -> TwoStageDetector:
@@ -173,7 +189,8 @@ def build_faster_rcnn(
     Args:
         config: the detector.
         weight_decay: weight decay of all kernels.
-        map_memory, box_memory, memory_on_crops: the ports, see `TwoStageDetector`.
+        map_memory, box_memory: the ports, see `TwoStageDetector`.
+        memory_on_crops, pool_before_memory: place of the second port, see `TwoStageDetector`.
         swaps_convolution: whether `map_memory` takes the place of the neck's convolution behind it.
         detector_class: puts the parts together.
     """
@@ -202,6 +219,7 @@ def build_faster_rcnn(
         neck=parts.neck,
         rpn_head=None if given else _rpn_head(config, parts, regularizer),
         anchors={} if given else _anchors(config, parts),
+        clip_anchors_to=config.image_size if config.proposals.clip_anchors else None,
         proposer=_proposer(config.proposals),
         box_head=parts.box_head,
         box_predictor=parts.predictor
@@ -225,6 +243,9 @@ def build_faster_rcnn(
         map_memory=map_memory,
         box_memory=box_memory,
         memory_on_crops=memory_on_crops,
+        pool_before_memory=pool_before_memory,
+        suppress_unclipped=config.detections.suppress_unclipped,
+        best_class_only=config.detections.best_class_only,
     )
     model.checkpoint_items = dict(parts.checkpoint_items)
     return model
@@ -253,6 +274,7 @@ _ONLY_FOR = (
     (("c4", "dc5", "rfcn", "fpn"), "backbone.groups"),
     (("dc5", "vgg16"), "boxes.dropout"),
     (("rfcn",), "boxes.bins"),
+    (("embedder",), "backbone.embedder"),
 )
 
 
@@ -296,7 +318,18 @@ def _rpn_head(
     )
 
 
-def _proposer(config: configs.Proposals) -> roi_generator.MultilevelROIGenerator:
+def _proposer(
+    config: configs.Proposals,
+) -> roi_generator.MultilevelROIGenerator | UnclippedProposer:
+    if config.suppress_unclipped:
+        return UnclippedProposer(
+            pre_nms=config.pre_nms, iou_threshold=config.nms_iou, count=config.count
+        )
+    if config.pre_nms < 1:
+        raise ValueError(
+            f"model.proposals.pre_nms must be at least 1, got {config.pre_nms}; 0 (all) is for "
+            "model.proposals.suppress_unclipped"
+        )
     options = {
         "pre_nms_top_k": config.pre_nms,
         "nms_iou_threshold": config.nms_iou,

@@ -32,6 +32,10 @@ class BoxHead(tf_keras.layers.Layer):
             return crops
         return per_box(self._pool, crops)
 
+    def pool(self, crops: tf.Tensor) -> tf.Tensor:
+        """Crops [batch, boxes, 7, 7, channels], as `crop` returns them already."""
+        return crops
+
     def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns box features [batch, boxes, 7, 7, depth]."""
         if self._conv5 is None:

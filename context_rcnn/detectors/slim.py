@@ -160,7 +160,7 @@ class SlimRpnHead(tf_keras.layers.Layer):
 
 
 class SlimBoxHead(BoxHead):
-    """14x14 crops by `crop_and_resize`, to which a memory may be added; then pooled, then conv5."""
+    """14x14 crops by `crop_and_resize`, then pooled, then conv5; a memory may be added anywhere."""
 
     def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:
         """Returns crops [batch, boxes, 14, 14, channels]."""
@@ -168,6 +168,10 @@ class SlimBoxHead(BoxHead):
         sides = tf.constant([x.shape[1] * _STRIDE, x.shape[2] * _STRIDE] * 2, tf.float32)
         return crop_and_resize(x, tf.cast(boxes, tf.float32) / sides, _CROP)
 
+    def pool(self, crops: tf.Tensor) -> tf.Tensor:
+        """Returns crops [batch, boxes, 7, 7, channels]; those that are pooled as they are."""
+        return per_box(self._pool, crops) if crops.shape[2] == _CROP else crops
+
     def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         """Returns box features [batch, boxes, 7, 7, depth]."""
-        return super().call(per_box(self._pool, crops), training=training)
+        return super().call(self.pool(crops), training=training)

@@ -60,6 +60,9 @@ def fingerprint(parts: list[tf_keras.layers.Layer], model: configs.FasterRcnn) -
         "anchors": model.anchors.as_dict(),
         "proposals": [model.proposals.pre_nms, model.proposals.nms_iou, model.proposals.count],
     }
+    late = [model.proposals.clip_anchors, model.proposals.suppress_unclipped]
+    if any(late):
+        settings["late_clipping"] = late
     digest = hashlib.blake2b(json.dumps(settings, sort_keys=True).encode(), digest_size=16)
     # Sorted: frozen, a layer lists its variables in another order.
     values = (variable.numpy() for part in parts for variable in part.variables)

@@ -41,7 +41,13 @@ def suppress(
 
 
 def best_detections(
-    boxes: tf.Tensor, scores: tf.Tensor, *, score_threshold: float, iou_threshold: float, count: int
+    boxes: tf.Tensor,
+    scores: tf.Tensor,
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    count: int,
+    clip_to: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
     """The best boxes of all classes after suppression within each.
 
@@ -51,6 +57,8 @@ def best_detections(
         score_threshold: score that a box must exceed.
         iou_threshold: IoU at which a box suppresses a worse one.
         count: detections per image.
+        clip_to: [batch, 2], height and width to which the best `count` boxes of each class are
+            clipped after suppression; those that then have no area are left out.
 
     Returns:
         boxes [batch, count, 4], scores [batch, count] and classes [batch, count] from 0, best
@@ -62,6 +70,11 @@ def best_detections(
     ranked = tf.reshape(tf.transpose(boxes, [0, 2, 1, 3]), [-1, n, 4])
     ranked = tf.gather(ranked, order, batch_dims=1)
     kept = suppress(ranked, by_class > score_threshold, iou_threshold)
+    if clip_to is not None:
+        kept &= tf.cumsum(tf.cast(kept, tf.int32), axis=1) <= count
+        limits = tf.repeat(tf.cast(clip_to, tf.float32), classes, axis=0)
+        ranked = box_ops.clip_boxes(ranked, limits[:, None])
+        kept &= tf.reduce_all(ranked[..., 2:] > ranked[..., :2], axis=-1)
     flat = tf.reshape(tf.where(kept, by_class, -1.0), [-1, classes * n])
     top, index = tf.math.top_k(flat, min(count, classes * n))
     there = top >= 0.0

@@ -1,6 +1,6 @@
 """The two-stage detector: its pass, in two halves, and the two places where a memory may enter."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -13,6 +13,7 @@ from context_rcnn.detectors.anchors import flatten_anchors
 from context_rcnn.detectors.backbones import normalize_images
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor
 from context_rcnn.detectors.necks import Neck
+from context_rcnn.detectors.proposers import UnclippedProposer
 
 Tensors = dict[str, tf.Tensor]
 Memory = Mapping[str, tf.Tensor] | None
@@ -94,6 +95,8 @@ class TwoStageDetector(tf_keras.Model):
         neck: layers before port 1 and behind it, or None.
         rpn_head: maps to objectness and offsets by level; None if proposals are given.
         anchors: [rows, columns, anchors * 4] by level; none if proposals are given.
+        clip_anchors_to: height and width to which anchors are clipped before they are decoded, or
+            None.
         proposer: decodes, suppresses and keeps the best proposals; not used if they are given.
         box_head: crops and second-stage features.
         box_predictor: scores, and offsets of each class or of all.
@@ -102,6 +105,9 @@ class TwoStageDetector(tf_keras.Model):
         map_memory: port 1, on feature maps.
         box_memory: port 2, on box features.
         memory_on_crops: port 2 comes before the second stage's features, on the crops.
+        pool_before_memory: the crops that port 2 works on are pooled to 7x7 already.
+        suppress_unclipped: detections are suppressed as they were decoded, and clipped later.
+        best_class_only: a box is detected only as its best class.
     """
 
     def __init__(
@@ -112,7 +118,8 @@ class TwoStageDetector(tf_keras.Model):
         neck: Neck | None = None,
         rpn_head: tf_keras.layers.Layer | None,
         anchors: Mapping[str, tf.Tensor],
-        proposer: roi_generator.MultilevelROIGenerator,
+        clip_anchors_to: Sequence[int] | None = None,
+        proposer: roi_generator.MultilevelROIGenerator | UnclippedProposer,
         box_head: BoxHead,
         box_predictor: BoxPredictor,
         detection: Mapping[str, Any],
@@ -120,6 +127,9 @@ class TwoStageDetector(tf_keras.Model):
         map_memory: tf_keras.layers.Layer | None = None,
         box_memory: tf_keras.layers.Layer | None = None,
         memory_on_crops: bool = False,
+        pool_before_memory: bool = False,
+        suppress_unclipped: bool = False,
+        best_class_only: bool = False,
         **kwargs,
     ):
         # Keras would round stored images, which are no pixels, under a policy of mixed precision.
@@ -133,6 +143,10 @@ class TwoStageDetector(tf_keras.Model):
         self.map_memory = map_memory or IdentityPort(name="map_memory")
         self.box_memory = box_memory or IdentityPort(name="box_memory")
         self.memory_on_crops = memory_on_crops
+        self._pool_before_memory = pool_before_memory
+        self._suppress_unclipped = suppress_unclipped
+        self._best_class_only = best_class_only
+        self._clip_anchors_to = clip_anchors_to
         self._proposer = proposer
         self._detection = dict(detection)
         # Kept in a tuple of plain arrays, so that Keras does not take the anchors for weights.
@@ -270,6 +284,8 @@ class TwoStageDetector(tf_keras.Model):
             return recall(stored.crop(known, at, seen.proposals.boxes))
         crops = self.box_head.crop(seen.maps, seen.proposals.boxes)
         if self.memory_on_crops:
+            if self._pool_before_memory:
+                crops = self.box_head.pool(crops)
             return self.box_head(recall(crops), training=training)
         return recall(self.box_head(crops, training=training))
 
@@ -288,10 +304,12 @@ class TwoStageDetector(tf_keras.Model):
         logits = {level: tf.cast(value, tf.float32) for level, value in logits.items()}
         offsets = {level: tf.cast(value, tf.float32) for level, value in offsets.items()}
         batch = tf.shape(shapes)[0]
-        anchors = {
-            level: tf.broadcast_to(tf.reshape(anchor, [1, -1, 4]), [batch, anchor.size // 4, 4])
-            for level, anchor in self._anchors
-        }
+        anchors = {}
+        for level, anchor in self._anchors:
+            boxes = tf.reshape(anchor, [1, -1, 4])
+            if self._clip_anchors_to is not None:
+                boxes = box_ops.clip_boxes(boxes, [float(side) for side in self._clip_anchors_to])
+            anchors[level] = tf.broadcast_to(boxes, [batch, anchor.size // 4, 4])
         boxes, scores = self._proposer(
             offsets, logits, anchors, tf.cast(shapes, tf.float32), training=training
         )
@@ -338,7 +356,8 @@ class TwoStageDetector(tf_keras.Model):
 
         Rows past `num_detections` have score -1 and a box of zeros.
         """
-        return self.best(*self.scored(class_logits, box_offsets, proposals, image_shape))
+        boxes, scores = self.scored(class_logits, box_offsets, proposals, image_shape)
+        return self.best(boxes, scores, image_shape)
 
     def scored(
         self,
@@ -350,17 +369,42 @@ class TwoStageDetector(tf_keras.Model):
         """Boxes before suppression, without background.
 
         Returns:
-            Boxes [batch, proposals, classes, 4] and scores [batch, proposals, classes].
+            Boxes [batch, proposals, classes, 4], clipped unless that comes after suppression, and
+            scores [batch, proposals, classes].
         """
         boxes = self.class_boxes(box_offsets, proposals, class_logits.shape[-1] - 1)
-        boxes = box_ops.clip_boxes(boxes, tf.cast(image_shape, tf.float32)[:, None, None])
+        if not self._suppress_unclipped:
+            boxes = box_ops.clip_boxes(boxes, tf.cast(image_shape, tf.float32)[:, None, None])
         # An invalid proposal is all background.
         scores = tf.where(proposals.valid[..., None], tf.nn.softmax(class_logits)[..., 1:], 0.0)
+        if self._best_class_only:
+            best = scores == tf.reduce_max(scores, axis=-1, keepdims=True)
+            scores = tf.where(best, scores, 0.0)
         return boxes, scores
 
-    def best(self, boxes: tf.Tensor, scores: tf.Tensor) -> Tensors:
-        """Detections, see `detect`, of what `scored` returns; of several passes, if one likes."""
-        return _detections(*suppression.best_detections(boxes, scores, **self._detection))
+    def best(
+        self, boxes: tf.Tensor, scores: tf.Tensor, image_shape: tf.Tensor | None = None
+    ) -> Tensors:
+        """Detections, see `detect`, of what `scored` returns; of several passes, if one likes.
+
+        Args:
+            boxes, scores: the result of `scored`.
+            image_shape: [batch, 2], for a detector that clips boxes after suppression.
+        """
+        clip_to = self._late_clipping(image_shape)
+        best = suppression.best_detections(boxes, scores, clip_to=clip_to, **self._detection)
+        return _detections(*best)
+
+    def _late_clipping(self, image_shape: tf.Tensor | None) -> tf.Tensor | None:
+        """The shapes to clip to after suppression; None where that is done before."""
+        if not self._suppress_unclipped:
+            return None
+        if image_shape is None:
+            raise ValueError(
+                "model.detections.suppress_unclipped: this memory joins boxes of several passes, "
+                "which have to be clipped before suppression"
+            )
+        return image_shape
 
     def best_labelled(self, boxes: tf.Tensor, scores: tf.Tensor, labels: tf.Tensor) -> Tensors:
         """Detections, see `detect`, of boxes that have one class each.
@@ -370,6 +414,7 @@ class TwoStageDetector(tf_keras.Model):
             scores: [batch, n].
             labels: int32 [batch, n], from 0.
         """
+        self._late_clipping(None)
         best = suppression.best_labelled(boxes, scores, labels, **self._detection)
         return _detections(*best)
 

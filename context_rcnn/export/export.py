@@ -99,16 +99,22 @@ def serve(
         "exported models are asked about single images or frame by frame: it cannot be exported"
     )
     memory = temporal.describe()["memory"]
-    if _given(trained) and (memory or input_type == "tf_example"):
+    given = _given(trained)
+    if given and input_type == "tf_example":
         raise ValueError(
-            "this detector takes proposals with its images: it can be exported neither with a "
-            "memory bank nor with --input_type=tf_example"
+            "this detector takes proposals with its images: it cannot be exported with "
+            "--input_type=tf_example"
         )
     flags = (side_input_shapes, side_input_types, side_input_names)
-    side_inputs = _side_inputs(memory, input_type, use_side_inputs, flags)
+    side_inputs = [] if given else _side_inputs(memory, input_type, use_side_inputs, flags)
     frozen, made_by, extract = None, None, None
     if extractor:
         frozen, made_by = _load_extractor(extractor, temporal)
+        if bool(given) != bool(made_by.get("given")):
+            raise ValueError(
+                f"--extractor {extractor}: detector and extractor must both take the boxes of "
+                "another detector with an image, or both find their own"
+            )
         extract = _extract(frozen, same_images=_same_images(trained.config.task.model, made_by))
     elif memory:
         _LOG.warning(
@@ -116,7 +122,7 @@ def serve(
             "made by extractor %s)",
             temporal.extractor_hash or "unknown",
         )
-    stream = temporal.stream(trained.model, extract)
+    stream = None if given and memory else temporal.stream(trained.model, extract)
     if stream is not None and "proposals" in stream.inputs:
         raise ValueError(
             "this detector takes proposals with each frame of a video: it can be trained and "

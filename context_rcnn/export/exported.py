@@ -7,6 +7,7 @@ The model itself runs on TensorFlow alone; this only spares the conversions, and
 before TensorFlow does. docs/serving.md has the same without this package.
 """
 
+import dataclasses
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -29,12 +30,30 @@ MEANINGS = {
 Arrays = dict[str, np.ndarray]
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class GivenImage:
+    """An image with boxes of another detector, for a model that names them.
+
+    Attributes:
+        encoded: the image file.
+        boxes: float32 [m, 4], y1 x1 y2 x2 as fractions of the image.
+        scores: float32 [m].
+    """
+
+    encoded: bytes
+    boxes: np.ndarray
+    scores: np.ndarray
+
+
 class ExportedModel:
     """A model as `context-rcnn export` writes it.
 
     Detections are `boxes` float32 [images, detections, 4], y1 x1 y2 x2 as fractions of the image,
     `scores` float32 [images, detections], best first and -1 in padding, and `classes` int32
     [images, detections], 0 in padding. A broken image fails all that are with it.
+
+    A model that names the boxes of another detector takes `GivenImage`s in place of encoded images
+    in `detect`, `extract` and `detect_with_projected`.
 
     Args:
         folder: folder of the export, with `model.json`.
@@ -65,9 +84,10 @@ class ExportedModel:
         """Hash of the extractor inside, "" if there is none."""
         return (self.description["extractor"] or {}).get("hash", "")
 
-    def detect(self, encoded: Sequence[bytes]) -> Arrays:
+    def detect(self, encoded: Sequence[bytes | GivenImage]) -> Arrays:
         """Detections without a memory."""
-        return _detections(self._call("detect", _images(encoded)))
+        name = "detect_with_proposals" if self._takes_boxes else "detect"
+        return _detections(self._call(name, *self._asked(encoded)))
 
     def detect_with_proposals(
         self, encoded: Sequence[bytes], proposals: np.ndarray, scores: np.ndarray
@@ -100,9 +120,9 @@ class ExportedModel:
         size = tf.convert_to_tensor(np.asarray(valid_context_size), tf.int32)
         return _detections(self._call("detect_with_context", _images(encoded), features, size))
 
-    def extract(self, encoded: Sequence[bytes]) -> Arrays:
+    def extract(self, encoded: Sequence[bytes | GivenImage]) -> Arrays:
         """What the frozen extractor finds: `features`, `boxes`, `scores`, `classes`."""
-        return _arrays(self._call("extract", _images(encoded)))
+        return _arrays(self._call("extract", *self._asked(encoded)))
 
     def project(self, context_features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Keys and values [blocks, entries, depth] of entries [entries, entry_size]."""
@@ -111,7 +131,7 @@ class ExportedModel:
 
     def detect_with_projected(
         self,
-        encoded: Sequence[bytes],
+        encoded: Sequence[bytes | GivenImage],
         keys: np.ndarray | tf.Tensor,
         values: np.ndarray | tf.Tensor,
         valid: np.ndarray,
@@ -124,7 +144,9 @@ class ExportedModel:
                 where nothing is valid.
             valid: bool [n, entries] or [1, entries], which entries each image sees.
         """
-        called = self._call("detect_with_projected", *_projected(encoded, keys, values, valid))
+        given = "_proposals_and" if self._takes_boxes else ""
+        memory = _projected(keys, values, valid)
+        called = self._call(f"detect_with{given}_projected", *self._asked(encoded), *memory)
         return _detections(called)
 
     def explain_with_projected(
@@ -139,7 +161,8 @@ class ExportedModel:
         `attention_index` int32 and `attention_weight` float32 [images, detections, entries] are
         the entries that it attends to most, best first, with weight 0 where there are no more.
         """
-        called = self._call("explain_with_projected", *_projected(encoded, keys, values, valid))
+        memory = _projected(keys, values, valid)
+        called = self._call("explain_with_projected", _images(encoded), *memory)
         attention = {name: called[name].numpy() for name in ("attention_index", "attention_weight")}
         return _detections(called) | attention
 
@@ -251,6 +274,29 @@ class ExportedModel:
         parts = [given[f"help_{name}"] for name in ("maps", "image", "there")]
         return _detections(self._call("fast_step", _images(encoded), there, *parts))
 
+    @property
+    def _takes_boxes(self) -> bool:
+        """Whether it names the boxes of another detector."""
+        return bool(self.description.get("proposals"))
+
+    def _asked(self, rows: Sequence[bytes | GivenImage]) -> list[tf.Tensor]:
+        """Images as the model's functions take them, with their boxes if it names boxes."""
+        encoded = [row.encoded if isinstance(row, GivenImage) else row for row in rows]
+        if not self._takes_boxes:
+            return [_images(encoded)]
+        given = [row for row in rows if isinstance(row, GivenImage)]
+        if len(given) < len(rows):
+            raise ValueError(
+                "this model finds no boxes itself: give it boxes of another detector with each "
+                "image (`GivenImage`), or ask detect_with_proposals"
+            )
+        most = max([1, *(len(row.scores) for row in given)])
+        boxes = np.zeros([len(rows), most, 4], np.float32)
+        scores = np.zeros([len(rows), most], np.float32)
+        for i, row in enumerate(given):
+            boxes[i, : len(row.scores)], scores[i, : len(row.scores)] = row.boxes, row.scores
+        return [_images(encoded), tf.constant(boxes), tf.constant(scores)]
+
     def _stream_inputs(self, **given: Any) -> Sequence[str]:
         """What the stream takes; ValueError if it is not what is given, or there is no stream."""
         self._function("step")
@@ -324,13 +370,10 @@ def _images(encoded: Sequence[bytes]) -> tf.Tensor:
 
 
 def _projected(
-    encoded: Sequence[bytes],
-    keys: np.ndarray | tf.Tensor,
-    values: np.ndarray | tf.Tensor,
-    valid: np.ndarray,
+    keys: np.ndarray | tf.Tensor, values: np.ndarray | tf.Tensor, valid: np.ndarray
 ) -> list[tf.Tensor]:
     parts = [tf.convert_to_tensor(part, tf.float32) for part in (keys, values)]
-    return [_images(encoded), *parts, tf.convert_to_tensor(valid, tf.bool)]
+    return [*parts, tf.convert_to_tensor(valid, tf.bool)]
 
 
 def _arrays(outputs: Mapping[str, tf.Tensor]) -> Arrays:

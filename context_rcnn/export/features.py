@@ -79,7 +79,7 @@ class FeatureExtractor(tf.Module):
         """What is seen of images; see the module."""
         model, config = self._untracked.model, self._untracked.config
         images, shapes = prepare_images(encoded_images, config.image_size, config.keep_aspect_ratio)
-        images = tf.cond(mirrored, lambda: _mirror(images, shapes), lambda: images)
+        images = tf.cond(mirrored, lambda: mirror(images, shapes), lambda: images)
         seen = model.look(images, shapes, training=False)
         sides = tf.tile(shapes, [1, 2])[:, None]
         boxes, scores, valid = seen.proposals[:3]
@@ -97,7 +97,8 @@ class FeatureExtractor(tf.Module):
         }
 
 
-def _mirror(images: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
+def mirror(images: tf.Tensor, shapes: tf.Tensor) -> tf.Tensor:
+    """Mirrored images, with their padding in its place."""
     return tf.map_fn(
         lambda one: input_lib.flip_image(*one),
         (images, shapes),

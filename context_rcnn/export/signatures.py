@@ -8,6 +8,8 @@ as many as one likes and of any size, unless said otherwise.
     detect                 images alone: the single-frame model
     detect_with_proposals  and boxes of another detector, in place of `detect`, for a model that
                            finds none itself
+    detect_with_proposals_and_projected
+                           the same, and a memory that was projected before
     detect_with_context    and a memory, as entries of a bank
     project                entries of a bank to keys and values, to be kept for a camera
     detect_with_projected  images, and a memory that was projected before
@@ -102,15 +104,16 @@ class ServedDetector(tf.Module):
             tf.TensorSpec([None, 2], tf.float32, "image_shapes"),
         )
         self._given = description["proposals"]
+        asked = (ENCODED, *PROPOSALS) if self._given else (ENCODED,)
         if self._given:
-            self._serve("detect_with_proposals", self._detect_with_proposals, ENCODED, *PROPOSALS)
+            self._serve("detect_with_proposals", self._detect_with_proposals, *asked)
         else:
             self._serve("detect", self._detect, ENCODED)
             self._serve("detect_prepared", self._detect_prepared, *prepared)
         if memory:
             self._serve_memory(memory["blocks"], memory["depth"], prepared)
         if extractor is not None:
-            self._serve("extract", self._extract, ENCODED)
+            self._serve("extract", self._extract, *asked)
         if stream is not None:
             self._serve_steps(Steps(stream, self._prepare))
         self.serving_default = self._default(input_type, side_inputs)
@@ -149,8 +152,12 @@ class ServedDetector(tf.Module):
             tf.TensorSpec([None, blocks, None, depth], tf.float32, "context_values"),
             tf.TensorSpec([None, None], tf.bool, "context_valid"),
         )
-        self._serve("detect_with_context", self._detect_with_context, ENCODED, *specs)
         self._serve("project", self._project, specs[0])
+        if self._given:
+            name = "detect_with_proposals_and_projected"
+            self._serve(name, self._detect_given_with_projected, ENCODED, *PROPOSALS, *projected)
+            return
+        self._serve("detect_with_context", self._detect_with_context, ENCODED, *specs)
         self._serve("detect_with_projected", self._detect_with_projected, ENCODED, *projected)
         self._serve("explain_with_projected", self._explain_with_projected, ENCODED, *projected)
         self._serve(
@@ -279,9 +286,27 @@ class ServedDetector(tf.Module):
     def _detect_with_proposals(
         self, encoded_images: tf.Tensor, proposals: tf.Tensor, proposal_scores: tf.Tensor
     ) -> Tensors:
-        images, shapes = self._prepare(encoded_images)
-        given = self._proposals(proposals, proposal_scores, shapes)
-        return _normalised(self._run(images, shapes, {}, given).detections, shapes)
+        return self._detect_given(encoded_images, proposals, proposal_scores, {})
+
+    def _detect_given_with_projected(
+        self,
+        encoded_images: tf.Tensor,
+        proposals: tf.Tensor,
+        proposal_scores: tf.Tensor,
+        context_keys: tf.Tensor,
+        context_values: tf.Tensor,
+        context_valid: tf.Tensor,
+    ) -> Tensors:
+        count = tf.shape(encoded_images)[0]
+        memory = _projected(context_keys, context_values, context_valid, count)
+        return self._detect_given(encoded_images, proposals, proposal_scores, memory)
+
+    def _detect_given(
+        self, encoded: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor, memory: Tensors
+    ) -> Tensors:
+        images, shapes = self._prepare(encoded)
+        given = self._proposals(boxes, scores, shapes)
+        return _normalised(self._run(images, shapes, memory, given).detections, shapes)
 
     def _proposals(self, boxes: tf.Tensor, scores: tf.Tensor, shapes: tf.Tensor) -> Proposals:
         best = best_proposals(boxes, scores, shapes, self._given)
@@ -324,8 +349,8 @@ class ServedDetector(tf.Module):
         memory = self._model.box_memory.project(features, valid)
         return {name: memory[name] for name in ("context_keys", "context_values")}
 
-    def _extract(self, encoded_images: tf.Tensor) -> Tensors:
-        return self._extractor.extract(encoded_images)
+    def _extract(self, *inputs: tf.Tensor) -> Tensors:
+        return self._extractor.extract(*inputs)
 
     def _step(self, *inputs: Any) -> tuple[Tensors, Tensors]:
         *frame, state = inputs

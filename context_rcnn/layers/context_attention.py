@@ -34,8 +34,8 @@ class Projection(tf_keras.layers.Layer):
     Args:
         units: depth of the output.
         variant: `paper` or `released`.
-        norm_order: order in the released code: `dense_first` (dense, norm, ReLU6), as in its
-            TensorFlow 1 models, or `norm_first` (norm, dense, ReLU6), as in its TensorFlow 2 ones.
+        norm_order: order in the released code: `dense_first` (dense, norm, ReLU6), or `norm_first`
+            (norm, dense, ReLU6), as for some months in its TensorFlow 2 code.
         unit_length: the released code's L2 normalisation of the output.
         initial_scale: strength of the output before training, 1 for the initialisation of Keras.
         regularizer: regularizer of the kernel.

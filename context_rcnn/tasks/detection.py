@@ -165,7 +165,8 @@ class DetectionTask(Task):
             "task.learn_on: features": self._features.used,
         }
         freezing_fields = [name for name, value in fields.items() if value]
-        if freezing_fields and not params.init_checkpoint:
+        taught = params.init_checkpoint or params.model.backbone.kind == "embedder"
+        if freezing_fields and not taught:
             raise ValueError(
                 f"{freezing_fields[0]} freezes what was learned before, but there is no "
                 "task.init_checkpoint: set one, or do not freeze"
@@ -273,8 +274,11 @@ class DetectionTask(Task):
 
     @property
     def _given(self) -> int:
-        """Proposals of another detector that come with an image; 0 where there is a first stage."""
+        """Proposals of another detector that come with an image; 0 where there is a first stage,
+        and where stored images have them."""
         proposals = self.task_config.model.proposals
+        if self._features.used:
+            return 0
         return proposals.count if proposals.source == "given" else 0
 
     def memory_join(self) -> MemoryJoin | None:

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from context_rcnn import configs
 from context_rcnn.detectors import stored
+from context_rcnn.detectors.embedder import EmbedderBoxHead
 from context_rcnn.detectors.freezing import parts_of
 from context_rcnn.detectors.two_stage import IdentityPort, TwoStageDetector
 from context_rcnn.memory_bank.stored_images import ImageStore
@@ -32,7 +33,7 @@ def why_not(detector: TwoStageDetector) -> str:
         return f"its layer {detector.box_memory.name} works on crops of the maps"
     if not getattr(detector.box_memory, "per_channel", False):
         return f"its layer {detector.box_memory.name} does not say that it works `per_channel`"
-    if detector.rpn_head is None:
+    if detector.rpn_head is None and not isinstance(detector.box_head, EmbedderBoxHead):
         return "its proposals are given with each image (task.model.proposals.source)"
     if not detector.box_predictor.variables:
         return "its scores are made on maps, so that its predictor has nothing to learn"

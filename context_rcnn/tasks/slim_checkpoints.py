@@ -3,7 +3,7 @@
 What it calls                                            is here
 FirstStageFeatureExtractor/resnet_v1_N/...               the backbone, of kind slim_c4
 Conv, FirstStageBoxPredictor/...                         the first stage's head
-AttentionBlock/fully_connected{,_1,_2}, fully_connected  queries, keys, values, output
+AttentionBlock.../fully_connected..., fully_connected... queries, keys, values, outputs
 SecondStageFeatureExtractor/resnet_v1_N/block4/...       the second stage's features
 SecondStageBoxPredictor/...                              the box predictor
 """
@@ -54,6 +54,7 @@ def convert(
     if backbone.kind != "c4":
         raise ValueError(f"{pipeline_config}: only models without a pyramid can be converted")
     backbone.kind, backbone.norm_epsilon, backbone.norm_momentum = "slim_c4", 1e-5, 0.997
+    _suppress_as_there(task.model)
     task.label_map = label_map
     task.init_checkpoint, task.init_checkpoint_modules = os.path.abspath(model_dir), "all"
     classes = source.take("SecondStageBoxPredictor/ClassPredictor/biases").shape[0] - 1
@@ -80,6 +81,14 @@ def convert(
     task.label_map = os.path.join(model_dir, label_maps.FILE_NAME)
     schema.save_experiment(config, os.path.join(model_dir, "params.yaml"))
     return source.left()
+
+
+def _suppress_as_there(model: configs.FasterRcnn) -> None:
+    """Anchors are clipped and boxes are not, until suppression is over."""
+    model.proposals.clip_anchors = True
+    model.proposals.suppress_unclipped = True
+    model.proposals.pre_nms = 0
+    model.detections.suppress_unclipped = True
 
 
 def fill(model: TwoStageDetector, source: Source, config: configs.FasterRcnn) -> None:

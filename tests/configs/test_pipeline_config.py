@@ -246,6 +246,58 @@ def test_what_has_no_counterpart_is_told_with_its_line():
     assert len(notes) == 5
 
 
+DEFAULTS = """
+model { faster_rcnn {
+  number_of_stages: 2 num_classes: 2 first_stage_atrous_rate: 1
+  first_stage_box_predictor_kernel_size: 3 first_stage_nms_score_threshold: 0 resize_masks: true
+  clip_anchors_to_image: false use_matmul_crop_and_resize: false use_static_shapes: false
+  inplace_batchnorm_update: false output_final_box_features: false
+  second_stage_mask_prediction_loss_weight: 1
+  second_stage_classification_loss { weighted_softmax { logit_scale: 1.0 } }
+  image_resizer { fixed_shape_resizer {
+    height: 320 width: 320 resize_method: BILINEAR convert_to_grayscale: false } }
+  feature_extractor { type: "faster_rcnn_resnet101" first_stage_features_stride: 16
+    batch_norm_trainable: false override_base_feature_extractor_hyperparams: false }
+  first_stage_anchor_generator { grid_anchor_generator {
+    height_stride: 16 height_offset: 0 width_offset: 0 scales: 1 aspect_ratios: 1 } }
+  first_stage_box_predictor_conv_hyperparams {
+    op: CONV activation: RELU regularize_depthwise: false }
+  second_stage_box_predictor { mask_rcnn_box_predictor {
+    use_dropout: false dropout_keep_probability: 0.5 box_code_size: 4 mask_height: 15
+    predict_instance_masks: false mask_prediction_conv_depth: 256 predict_keypoints: false
+    mask_width: 15 mask_prediction_num_conv_layers: 2 masks_are_class_agnostic: false } }
+  second_stage_post_processing { score_converter: SOFTMAX logit_scale: 1.0
+    batch_non_max_suppression {
+      use_class_agnostic_nms: false max_classes_per_detection: 1 soft_nms_sigma: 0.0
+      change_coordinate_frame: true use_combined_nms: false } }
+} }
+train_config {
+  bias_grad_multiplier: 0.0 merge_multiple_label_boxes: false summarize_gradients: false
+  optimizer { momentum_optimizer { } use_moving_average: false } }
+train_input_reader {
+  name: "" mask_type: NUMERICAL_MASKS num_keypoints: 0 use_display_name: false frame_index: -1
+  input_type: TF_EXAMPLE load_instance_masks: false expand_labels_hierarchy: false }
+eval_config {
+  save_graph: false visualization_export_dir: "" max_num_boxes_to_visualize: 20 skip_scores: false
+  groundtruth_box_visualization_color: "black" recall_lower_bound: 0 recall_upper_bound: 1 }
+"""
+
+
+def test_fields_at_their_defaults_are_not_mentioned():
+    """As the API's own tools write a config: every field, most of them with its default."""
+    assert pipeline_config.read_pipeline_config(DEFAULTS).notes == []
+    for old, new in (
+        ("soft_nms_sigma: 0.0", "soft_nms_sigma: 0.5"),
+        ("resize_masks: true", "resize_masks: false"),
+        ("activation: RELU ", "activation: RELU_6 "),
+        ("frame_index: -1", "frame_index: 0"),
+        ("weighted_softmax { logit_scale: 1.0 }", "weighted_sigmoid { }"),
+    ):
+        assert old in DEFAULTS
+        (note,) = pipeline_config.read_pipeline_config(DEFAULTS.replace(old, new)).notes
+        assert new.partition(":")[0].split()[0] in note and "has no counterpart here" in note
+
+
 @pytest.mark.parametrize(
     "old, new, error",
     [

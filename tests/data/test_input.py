@@ -268,6 +268,17 @@ def test_records_without_images_are_whole_where_only_labels_are_read(tmp_path):
     assert [line[: len(second)] for line in find_damage([path], labels_alone=True)] == [second]
 
 
+def test_sequence_examples_are_called_what_they_are(tmp_path):
+    sequence = tf.train.SequenceExample()
+    sequence.context.feature["image/context_feature_length"].int64_list.value.append(4)
+    image = sequence.feature_lists.feature_list["image/encoded"].feature.add()
+    image.bytes_list.value.append(b"an image")
+    path = write(tmp_path / "sequences", [sequence.SerializeToString()] * 2)
+    (problem,) = find_damage([path])
+    assert problem.startswith(f"{path}: record 0 is a tf.SequenceExample")
+    assert f"`context-rcnn bank import BANK --examples={path} --images=FOLDER`" in problem
+
+
 BAD_BOXES = [[0.2, 0.2, 0.2, 0.5], [np.nan, 0, 1, 1], [0, 0, 1, 1.5], [0.1, 0.1, 0.9, 0.9]]
 
 

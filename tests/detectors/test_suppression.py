@@ -78,3 +78,23 @@ def test_more_detections_than_boxes_are_padded():
     )
     assert [value.shape.as_list() for value in found] == [[1, 3, 4], [1, 3], [1, 3], [1]]
     assert list(found[3]) == [1]
+
+
+def test_the_best_of_a_class_are_clipped_after_suppression_and_may_vanish():
+    """Worked by hand: 2 detections, an image of 10x10, one class."""
+    boxes = [
+        [0.0, 0.0, 8.0, 8.0],  # best
+        [0.0, -8.0, 8.0, 0.0],  # outside: takes one of the two places, and vanishes
+        [0.0, 4.0, 8.0, 20.0],  # IoU .2 as decoded, and .4 when clipped
+        [2.0, 2.0, 6.0, 6.0],
+    ]
+    scores = [0.9, 0.8, 0.7, 0.6]
+    given = {"score_threshold": 0.1, "iou_threshold": 0.35}
+    inputs = tf.constant([[[box] for box in boxes]]), tf.constant([[[s] for s in scores]])
+    shape = tf.constant([[10.0, 10.0]])
+    found = best_detections(*inputs, **given, count=2, clip_to=shape)
+    assert found[3].numpy().tolist() == [1]
+    found = best_detections(*inputs, **given, count=3, clip_to=shape)
+    assert found[3].numpy().tolist() == [2]
+    np.testing.assert_allclose(found[0][0, :2], [boxes[0], [0, 4, 8, 10]])
+    np.testing.assert_allclose(found[1][0], [0.9, 0.7, 0.0])

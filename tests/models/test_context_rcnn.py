@@ -304,7 +304,7 @@ def test_xla_computes_the_same(build, frames, bank):
         ({"short_term": {"boxes": -1}}, "short_term.boxes must be 0 .* or more, got -1"),
         ({"long_term": {"enabled": False}}, "attends to nothing"),
         ({"combine": "both"}, "combine must be one of sequence, parallel"),
-        ({"position": "rpn"}, "position must be one of features, crops"),
+        ({"position": "rpn"}, "position must be one of features, crops, pooled_crops"),
         ({"repeat_input": True}, "repeat_input belongs to the variant released"),
         ({"variant": "mine"}, "variant must be one of"),
         ({"long_term": {"entry_size": 0}}, "entry_size must be set"),

@@ -11,11 +11,11 @@ import yaml
 from context_rcnn.configs import schema
 from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.export import export as export_lib
-from context_rcnn.export.exported import ExportedModel
+from context_rcnn.export.exported import ExportedModel, GivenImage
 from context_rcnn.export.extractor import prepare_images
 from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.loading import Trained
-from tests.tolerance import PIXELS, SCORES
+from tests.tolerance import PIXELS, SCORES, assert_same_bits
 
 NECK = {"type": "stmn", "channels": 8, "width": 12, "dilation": 2}
 
@@ -166,7 +166,7 @@ def test_an_exported_fast_rcnn_detects_in_the_proposals_of_the_request(fast, tmp
     encoded = [tf.io.encode_png(image).numpy()]
     boxes = np.float32([[[0.1, 0.2, 0.6, 0.7], [0.0, 0.0, 0.0, 0.0], [0.3, 0.1, 0.9, 0.5]]])
     found = exported.detect_with_proposals(encoded, boxes, np.float32([[0.5, 0.9, 0.75]]))
-    pixels = boxes[:, [2, 0]] * [64, 96, 64, 96]
+    exact, pixels = boxes, boxes[:, [2, 0]] * [64, 96, 64, 96]
     padded = tf.constant(np.pad(pixels, [(0, 0), (0, 10), (0, 0)]), tf.float32)
     valid = tf.range(12)[None] < 2
     given = Proposals(padded, tf.cast(valid, tf.float32), valid)
@@ -176,9 +176,11 @@ def test_an_exported_fast_rcnn_detects_in_the_proposals_of_the_request(fast, tmp
     boxes = expected["detection_boxes"]
     np.testing.assert_allclose(found["boxes"] * scale, boxes, rtol=0, atol=PIXELS)
     assert (found["scores"] > 0).any()
-    with pytest.raises(ValueError, match="ask detect_with_proposals, with boxes of another"):
+    image = GivenImage(encoded[0], exact[0], np.float32([0.5, 0.9, 0.75]))
+    assert_same_bits(exported.detect([image]), found)
+    with pytest.raises(ValueError, match="finds no boxes itself.* or ask detect_with_proposals"):
         exported.detect(encoded)
-    with pytest.raises(ValueError, match="neither with a memory bank nor with --input_type=tf_exa"):
+    with pytest.raises(ValueError, match="cannot be exported with --input_type=tf_example"):
         export_lib.serve(Trained(config, task, model), input_type="tf_example")
 
 

@@ -64,9 +64,11 @@ class ContextRcnn(hyperparams.Config):
         initial_output: strength of attention at the start of training, relative to an ordinary
             initialisation (1). A small value disturbs a trained detector less.
         norm_order: order of dense layer and batch norm in the released projections: `dense_first`
-            (its TensorFlow 1 models) or `norm_first` (its TensorFlow 2 models).
-        position: place where the context is added: the second stage's `features`, or the `crops`
-            that the second stage starts from.
+            (dense, norm, ReLU6) or `norm_first` (norm, dense, ReLU6), as for some months in its
+            TensorFlow 2 code.
+        position: place where the context is added: the second stage's `features`, the `crops` that
+            the second stage starts from, or `pooled_crops`; the last two differ in `slim_c4`, which
+            has crops of 14x14 before it pools them to 7x7.
         combine: combination of short and long term: in `sequence` (the paper) or in `parallel`.
         repeat_input: whether the input box features are added twice to the output of long-term
             attention, and halved after short-term attention. The later released code does this;
@@ -103,6 +105,39 @@ def context_rcnn_c4() -> configs.Experiment:
     task.clip.frames = 4
     task.memory.max_entries = 8500
     task.train_data.global_batch_size = 32
+    return experiment
+
+
+@experiments.register("memory_head")
+def memory_head() -> configs.Experiment:
+    """Names MegaDetector's boxes with a memory of their camera, learned on stored features.
+
+    `context-rcnn head` sets where the data are and which network the features are of. The boxes
+    stay as they are: their offsets do not learn. Batch norms within attention make one rate fit
+    networks of any scale of features.
+    """
+    steps = 1000
+    experiment = detection.faster_rcnn_c4()
+    task, trainer = experiment.task, experiment.trainer
+    task.learn_on = "features"
+    model = task.model
+    model.image_size, model.keep_aspect_ratio = [960, 1280], True
+    model.backbone.kind = "embedder"
+    model.proposals.source, model.proposals.count = "given", 8
+    model.boxes.samples, model.boxes.positive_fraction = 8, 0.75
+    model.detections.count, model.detections.nms_iou = 8, 1.0
+    model.detections.best_class_only = True
+    task.losses.boxes = 0.0
+    task.temporal.type = "context_rcnn"
+    memory = task.temporal.context_rcnn
+    memory.variant, memory.depth, memory.temperature = "released", 128, 0.1
+    task.memory.max_entries = 500
+    task.train_data.global_batch_size = task.validation_data.global_batch_size = 32
+    task.train_data.flip_probability = 0.0
+    task.train_data.cache = True
+    trainer.train_steps = steps
+    trainer.validation_interval = trainer.checkpoint_interval = steps // 4
+    trainer.optimizer_config = configs.momentum(0.02, steps, warmup_steps=50)
     return experiment
 
 

@@ -13,6 +13,8 @@ from context_rcnn.data.readers.citycam import read_citycam, read_citycam_splits
 from context_rcnn.data.readers.coco_camera_traps import read_coco_camera_traps
 from context_rcnn.data.readers.image_folder import read_image_folder
 from context_rcnn.data.readers.imagenet_vid import read_imagenet_vid, read_imagenet_vid_splits
+from context_rcnn.data.readers.species_folder import read_species_folder
+from context_rcnn.data.readers.timelapse import read_timelapse
 from context_rcnn.data.records import Archive
 from context_rcnn.data.splits import Splits
 
@@ -29,6 +31,7 @@ class Layout:
         read_splits: reads the splits that the layout itself has, if they are there.
         root: the setting with the folder that file names start from, where that is not `flag`.
         named_cameras: whether `read` takes a `CameraNamer`, too, since cameras are named by paths.
+        labelled_column: whether `read` takes the name of a column with the labels, too.
     """
 
     name: str
@@ -38,14 +41,17 @@ class Layout:
     read_splits: Callable[[str], Splits | None] = lambda path: None
     root: str = ""
     named_cameras: bool = False
+    labelled_column: bool = False
 
     @property
     def settings(self) -> tuple[str, ...]:
         """The settings that say where an archive of this layout is."""
         return (self.flag, self.root) if self.root else (self.flag,)
 
-    def read_archive(self, path: str, namer: CameraNamer) -> Archive:
+    def read_archive(self, path: str, namer: CameraNamer, column: str | None = None) -> Archive:
         """The archive at a path."""
+        if self.labelled_column:
+            return self.read(path, namer, column)
         return self.read(path, namer) if self.named_cameras else self.read(path)
 
 
@@ -63,6 +69,22 @@ LAYOUTS = (
         "input_folder",
         "folder of images, one folder per camera; overflow folders such as 101RECNX are merged",
         read_image_folder,
+        named_cameras=True,
+    ),
+    Layout(
+        "Timelapse CSV",
+        "timelapse_csv",
+        "CSV file that Timelapse exported, with a column of species",
+        read_timelapse,
+        root="image_root",
+        named_cameras=True,
+        labelled_column=True,
+    ),
+    Layout(
+        "folder per species",
+        "species_folder",
+        "folder with a folder per species, and one per camera in each",
+        read_species_folder,
         named_cameras=True,
     ),
     Layout(

@@ -1,5 +1,6 @@
 """Reader of bare folders of camera-trap images: no labels, cameras by folder, time by EXIF."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from context_rcnn.data.walk import PassedOver, walk_images
 STAGE = "image_folder"
 
 
-def read_image_folder(root: str | Path, camera_namer: CameraNamer | None = None) -> Archive:
+def read_image_folder(
+    root: str | Path, camera_namer: Callable[[str], str | None] | None = None
+) -> Archive:
     """All images below a folder, in the order of their paths.
 
     The path relative to `root` is the image id. Everything else that lies there is reported too:

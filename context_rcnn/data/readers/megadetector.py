@@ -5,6 +5,7 @@ a class-agnostic detector that is sure there is an animal make a boxed example o
 Format: https://lila.science/megadetector-output-format, versions 1.0 to 1.6.
 """
 
+import array
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable
@@ -81,6 +82,18 @@ def box_image_labels(
     """
     counts: Counter = Counter()
     return [_box_one(record, results, min_score, counts) for record in records], counts
+
+
+def propose_animals(
+    record: ImageRecord, results: MegaDetectorResults, notes: Counter
+) -> ImageRecord:
+    """The record with its detections as proposals; `notes` gets the counts."""
+    boxes = array.array("f")
+    for animal in results.animals.get(record.file_name, ()):
+        boxes.extend((animal.xmin, animal.ymin, animal.xmax, animal.ymax, animal.score))
+    notes["proposals"] += len(boxes) // 5
+    notes["images_without_proposals"] += not boxes
+    return dataclasses.replace(record, proposals=boxes.tobytes(), relative_proposals=True)
 
 
 def check_overlap(records: Iterable[ImageRecord], results: MegaDetectorResults) -> None:

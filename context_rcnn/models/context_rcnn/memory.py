@@ -26,7 +26,7 @@ from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
 from context_rcnn.layers.context_attention import AttentionStack, Projected
 
 COMBINATIONS = ("sequence", "parallel")
-POSITIONS = ("features", "crops")
+POSITIONS = ("features", "crops", "pooled_crops")
 
 
 class ContextMemory(tf_keras.layers.Layer):
@@ -44,8 +44,8 @@ class ContextMemory(tf_keras.layers.Layer):
                           attention beyond the clip
         recent_valid      bool [batch, boxes]
 
-    Without any memory it gives its input, exactly; short-term attention always has the frame's own
-    boxes.
+    Without any memory it gives its input, exactly (three times its input where the settings repeat
+    it); short-term attention always has the frame's own boxes.
 
     Args:
         config: settings of Context R-CNN.
@@ -182,14 +182,14 @@ class ContextMemory(tf_keras.layers.Layer):
                 if self._config.repeat_input:
                     asking /= 2.0
         if self.long_term is not None:
-            bank = self._bank(memory, training)
+            bank, said = self._bank(memory, training), tf.zeros_like(asking)
             if bank is not None:
                 said, weights["long_term"] = self.long_term(asking, valid, bank, training=training)
-                if self._config.repeat_input:
-                    said += 2.0 * asking
-                    bias = said if self._config.combine == "sequence" else bias + said
-                else:
-                    bias += said
+            if self._config.repeat_input:
+                said += 2.0 * asking
+                bias = said if self._config.combine == "sequence" else bias + said
+            else:
+                bias += said
         features += tf.reshape(bias, [-1, count, 1, 1, depth])
         if not with_weights:
             return features
@@ -266,7 +266,8 @@ def build_context_rcnn(
         model,
         weight_decay=weight_decay,
         box_memory=port,
-        memory_on_crops=config.position == "crops",
+        memory_on_crops=config.position != "features",
+        pool_before_memory=config.position == "pooled_crops",
     )
 
 

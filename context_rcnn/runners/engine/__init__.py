@@ -14,6 +14,7 @@ A model:
     memory      the part of a camera's bank that a batch of images sees
     detect      the detections of a model, in the form of results
     extract     the output of an extractor, in the form of a memory bank
+    given       boxes of another detector, for a model that names them
 
 Pictures:
 

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from context_rcnn.data.paths import FileError
+from context_rcnn.export.exported import GivenImage
 from context_rcnn.results.records import Detection, ImageResult
 from context_rcnn.runners.engine.memory import CameraMemory
 from context_rcnn.runners.engine.model import MemorySettings, Model, Outputs, run
@@ -33,7 +34,7 @@ def detect_batch(
     usable = [p for p in batch if p.encoded]
     found: list[Outputs | FileError] = []
     if usable:
-        encoded = [p.encoded for p in usable]
+        encoded = [p.row for p in usable]
         seen = memory.seen_by([p.image for p in usable]) if memory else None
         if seen is None:
             found = run(model.detect, encoded, batch_size)
@@ -70,7 +71,10 @@ def _rounded(box: np.ndarray) -> tuple[float, float, float, float]:
 
 def check_model(model: Model, settings: MemorySettings | None, batch_size: int) -> None:
     """Runs the model once, so that one that cannot run at all is not taken for broken images."""
-    images = [grey_image()] * batch_size
+    image: Any = grey_image()
+    if model.description.get("proposals"):
+        image = GivenImage(grey_image(), np.zeros([0, 4], np.float32), np.zeros(0, np.float32))
+    images = [image] * batch_size
     model.detect(images)
     if settings is not None:
         model.extract(images)

@@ -14,6 +14,7 @@ from context_rcnn.memory_bank.store import Bank
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import detect_batch
+from context_rcnn.runners.engine.given import GivenBoxes
 from context_rcnn.runners.engine.memory import CameraMemory
 from context_rcnn.runners.engine.model import MemorySettings, Model
 from context_rcnn.runners.engine.prepared import prepare_image
@@ -57,6 +58,7 @@ def detect(
     batch_size: int,
     workers: int,
     bar: Bar,
+    given: GivenBoxes | None = None,
 ) -> None:
     """Fills in the detections of all readable images.
 
@@ -71,10 +73,11 @@ def detect(
         batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.
+        given: boxes of another detector, for a model that names them.
     """
     batches, again = itertools.tee(_batches(table, memories, batch_size))
     flat = (image for batch in again for image in batch)
-    prepared = ahead(lambda image: prepare_image(image, root, images), flat, workers)
+    prepared = ahead(lambda image: prepare_image(image, root, images, given), flat, workers)
     away = table.away()
     memory: CameraMemory | None = None
     owner: str | None = None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from tqdm import tqdm
 
+from context_rcnn.runners.engine.given import GivenBoxes
 from context_rcnn.runners.engine.model import MemorySettings, Model
 from context_rcnn.runners.engine.prepared import prepare_image
 from context_rcnn.runners.folder.options import FolderOptions
@@ -22,6 +23,7 @@ def tell_work(
     table: ImageTable,
     say: Callable[[str], None],
     workers: int,
+    given: GivenBoxes | None = None,
 ) -> None:
     """Says what is to be done, and about how long that takes."""
     images = table.count(READABLE)
@@ -34,7 +36,7 @@ def tell_work(
         )
     if max(new, to_remember) < _WORTH_MEASURING and not options.dry_run:
         return
-    remembering, detecting = _seconds_an_image(options, model, settings, table, workers)
+    remembering, detecting = _seconds_an_image(options, model, settings, table, workers, given)
     seconds = remembering * to_remember + detecting * new
     say(
         f"about {tqdm.format_interval(seconds)} (h:mm:ss) for {new:,} images on this machine, at "
@@ -48,15 +50,16 @@ def _seconds_an_image(
     settings: MemorySettings | None,
     table: ImageTable,
     workers: int,
+    given: GivenBoxes | None,
 ) -> tuple[float, float]:
     """Measured on the first batch that can be read: to remember, and to detect."""
     since = time.perf_counter()
     sample = [
-        prepare_image(image, options.root, options.images)
+        prepare_image(image, options.root, options.images, given)
         for image in itertools.islice(table.in_time(READABLE), options.batch_size)
     ]
     reading = (time.perf_counter() - since) / max(len(sample), 1) / workers
-    encoded = [prepared.encoded for prepared in sample if prepared.encoded]
+    encoded = [prepared.row for prepared in sample if prepared.encoded]
     if not encoded:
         return 0.0, 0.0
     encoded = (encoded * options.batch_size)[: options.batch_size]

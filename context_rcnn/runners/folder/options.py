@@ -29,6 +29,7 @@ class FolderOptions(RunOptions):
         videos: whether videos that lie among the photographs are detected in, too.
         fps: number of frames to use per second of a video; None for all.
         explain: number of images for which the state records what the memory did.
+        detections: MegaDetector's results, for a model that names the boxes of another detector.
     """
 
     batch_size: int = 4
@@ -45,6 +46,7 @@ class FolderOptions(RunOptions):
     videos: bool = True
     fps: float | None = 1.0
     explain: int = 0
+    detections: str = ""
 
     def __post_init__(self):
         super().__post_init__()

@@ -35,6 +35,7 @@ from context_rcnn.memory_bank.writer import BankWriter, ShardWriter
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.extract import entries_of
+from context_rcnn.runners.engine.given import GivenBoxes
 from context_rcnn.runners.engine.model import Model, Outputs, run
 from context_rcnn.runners.engine.prepared import Prepared, prepare_image
 from context_rcnn.runners.engine.progress import Bar
@@ -58,6 +59,7 @@ def remember(
     batch_size: int,
     workers: int,
     bar: Bar,
+    given: GivenBoxes | None = None,
 ) -> Bank:
     """Brings the bank up to date with the table, and opens it.
 
@@ -72,6 +74,7 @@ def remember(
         batch_size: images per call of the model.
         workers: threads that read images.
         bar: shows how far this is.
+        given: boxes of another detector, for a model that names them.
     """
     bank = os.path.join(folder, BANK)
     writer.recover(bank)
@@ -81,7 +84,9 @@ def remember(
             table.forget_remembered()
             table.forget_parts()
     _remove_leftovers(table, folder)
-    todo = ahead(lambda i: prepare_image(i, root, images), table.in_time(TO_REMEMBER), workers)
+    todo = ahead(
+        lambda i: prepare_image(i, root, images, given), table.in_time(TO_REMEMBER), workers
+    )
     for done in _parts(model, todo, batch_size, bar):
         _write_part(table, info, folder, done, frames)
     if table.parts() or table.fact("bank") != table.fingerprint(REMEMBERED):
@@ -98,7 +103,7 @@ def _parts(
     since = time.monotonic()
     while batch := list(itertools.islice(todo, batch_size)):
         usable = [p for p in batch if p.encoded]
-        outputs = run(model.extract, [p.encoded for p in usable], batch_size) if usable else []
+        outputs = run(model.extract, [p.row for p in usable], batch_size) if usable else []
         done += [(p.image, p.problem) for p in batch if p.problem]
         done += [(p.image, found) for p, found in zip(usable, outputs, strict=True)]
         bar.update(len(batch))

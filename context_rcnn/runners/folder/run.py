@@ -32,6 +32,7 @@ from context_rcnn.results.records import ImageResult
 from context_rcnn.results.write import Summary
 from context_rcnn.runners.engine.detect import check_model
 from context_rcnn.runners.engine.files import not_listed
+from context_rcnn.runners.engine.given import GivenBoxes, check_takes_boxes
 from context_rcnn.runners.engine.model import (
     MemorySettings,
     Model,
@@ -78,11 +79,14 @@ def detect_folder(
     Raises:
         ValueError: For what cannot be done, before anything that takes long.
     """
+    check_takes_boxes(model, bool(options.detections))
+    given = GivenBoxes(options.detections) if options.detections else None
     if options.memory:
         check_takes_images(model, "; --no_memory detects in single images")
     settings = MemorySettings.of(model) if options.memory and model.has_memory else None
     remembered = {"top_k": _top_k(options, model)} if settings else {}
     about = {"images": dataclasses.asdict(options.images), **remembered}
+    about |= {"detections": given.hash} if given else {}
     header = header_of(model, about, memory=settings is not None, created=created)
     Classes(header.label_map, options.results.kinds, options.results.taxa)
     namer = CameraNamer(options.camera_regex, options.camera_csv, Path(options.root).resolve().name)
@@ -92,7 +96,7 @@ def detect_folder(
             refuse_strangers(options.outputs, table.outputs(), replace)
             if not options.dry_run:
                 check_writable(options.outputs)
-            return _run(options, model, settings, namer, table, say)
+            return _run(options, model, settings, namer, table, given, say)
     except sqlite3.Error as error:
         raise ValueError(
             f"{Path(options.state_dir) / TABLE}: {error}; if this is a network drive, choose a "
@@ -120,6 +124,7 @@ def _run(
     settings: MemorySettings | None,
     namer: CameraNamer,
     table: ImageTable,
+    given: GivenBoxes | None,
     say: Callable[[str], None],
 ) -> Summary | None:
     workers = options.workers or os.cpu_count() or 1
@@ -142,13 +147,15 @@ def _run(
         say(f"{looked.gone:,} images of the last run are no longer there, and leave the results")
     if locked := not_listed(looked.passed, looked.away, "images"):
         say(locked)
+    if given and (unnamed := given.unnamed(image.file for image in table.in_name_order())):
+        say(unnamed)
     clips = None
     if looked.videos or options.videos and (Path(options.state_dir) / CLIPS).exists():
         created, state = table.header.created, Path(options.state_dir)
         clips = find_clips(options, model, looked.videos, state, created, say)
     _check_camtrap(options, table)
     check_model(model, settings, options.batch_size)
-    tell_work(options, model, settings, table, say, workers)
+    tell_work(options, model, settings, table, say, workers, given)
     if options.dry_run:
         say("This was a dry run. Run the command without --dry_run to detect in the images.")
         return None
@@ -157,6 +164,7 @@ def _run(
         "images": options.images,
         "batch_size": options.batch_size,
         "workers": workers,
+        "given": given,
     }
     bank = None
     if settings is not None:
@@ -177,7 +185,7 @@ def _run(
     journals = detect_clips(clips, model, looked.passed.unlisted) if clips else []
     _explain(options, model, bank, settings, table)
     places, verdicts = _judge_places(options, model, table)
-    summary = _write(options, table, results_of(journals, namer))
+    summary = _write(options, table, results_of(journals, namer), given)
     if options.rde == "review":
         new = [p for p, verdict in zip(places, verdicts, strict=True) if verdict == words.NEW]
         review.show(new, options.review_dir, options.root, model.class_names, options.images)
@@ -259,7 +267,12 @@ def _judge_places(
     return places, verdicts
 
 
-def _write(options: FolderOptions, table: ImageTable, frames: Iterable[ImageResult]) -> Summary:
+def _write(
+    options: FolderOptions,
+    table: ImageTable,
+    frames: Iterable[ImageResult],
+    given: GivenBoxes | None,
+) -> Summary:
     """Writes the journal, and from it all results."""
     failures = []
     journal = Path(options.state_dir) / JOURNAL
@@ -277,5 +290,5 @@ def _write(options: FolderOptions, table: ImageTable, frames: Iterable[ImageResu
                     reason = Reason(frame.failure)
                     failures.append(Failure(VIDEO_STAGE, reason, frame.failure_text, *names))
                 bar.update(1)
-    known = itertools.chain(table.failures(), failures)
+    known = itertools.chain(table.failures(), failures, given.failures if given else ())
     return write_all(journal, options.outputs, options.results, known, table.add_outputs)

@@ -1,0 +1,70 @@
+"""A bank of what a network sees in MegaDetector's boxes, straight from photographs."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from beam_pipelines import build_memory_bank
+from context_rcnn.memory_bank.store import Bank
+
+COLOURS = {"a.jpg": (200, 40, 40), "b.jpg": (40, 200, 40), "c.jpg": (40, 40, 200)}
+GREY = (90, 90, 90)
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Grey photographs with a coloured animal, MegaDetector's results, and a network that says the
+    mean colour of a crop."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "photos" / "site 1").mkdir(parents=True)
+    images = []
+    for number, (name, colour) in enumerate(COLOURS.items()):
+        image = Image.new("RGB", (160, 120), GREY)
+        image.paste(colour, (40, 30, 80, 70))
+        exif = Image.Exif()
+        exif.get_ifd(0x8769)[0x9003] = f"2023:05:0{number + 1} 06:07:08"
+        image.save(folder / "photos" / "site 1" / name, exif=exif, quality=95)
+        animal = {"category": "1", "conf": 0.6, "bbox": [0.25, 0.25, 0.25, 1 / 3]}
+        branch = {"category": "1", "conf": 0.2, "bbox": [0.6, 0.6, 0.3, 0.3]}
+        images.append({"file": f"site 1/{name}", "detections": [branch, animal][: number + 1]})
+    results = {"detection_categories": {"1": "animal"}, "images": images}
+    (folder / "md.json").write_text(json.dumps(results))
+
+    class Colour(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 16, 16, 3], tf.uint8)])
+        def embed(self, crops):
+            return {"vectors": tf.reduce_mean(tf.cast(crops, tf.float32), axis=[1, 2])}
+
+    network = Colour()
+    tf.saved_model.save(network, str(folder / "embedder"), signatures=network.embed)
+    return folder
+
+
+def flags(photos, *more):
+    return [
+        f"--input_folder={photos / 'photos'}",
+        f"--embedder={photos / 'embedder'}",
+        *("--image_size", "120", "160", "--boxes=2", "--num_shards=1", "--dtype=float32"),
+        *more,
+    ]
+
+
+def test_the_best_box_of_each_photograph_is_remembered(photos, tmp_path):
+    given = [f"--detections={photos / 'md.json'}", f"--output_dir={tmp_path / 'bank'}"]
+    assert build_memory_bank.main(flags(photos, *given)) == 0
+    bank = Bank.open(tmp_path / "bank")
+    entries = bank.camera("site 1")
+    assert bank.info.feature_source == "boxes of another detector"
+    np.testing.assert_allclose(entries.scores, [0.2, 0.6, 0.6], atol=1e-6)
+    expected = [GREY, COLOURS["b.jpg"], COLOURS["c.jpg"]]  # of a.jpg only the branch is given
+    np.testing.assert_allclose(entries.features.read(np.arange(3)), expected, atol=6)
+    assert entries.dated.all() and np.diff(entries.seconds).tolist() == [86400, 86400]
+    assert build_memory_bank.main(flags(photos, *given)) == 0  # the same network, the same hash
+
+
+def test_a_network_without_boxes_is_refused(photos, tmp_path, capsys):
+    assert build_memory_bank.main(flags(photos, f"--output_dir={tmp_path / 'bank'}")) == 2
+    assert "--embedder sees given boxes" in capsys.readouterr().err

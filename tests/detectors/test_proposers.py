@@ -1,0 +1,61 @@
+"""Proposals that are suppressed before they are clipped, against a loop."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from context_rcnn.detectors.proposers import UnclippedProposer
+from tests.detectors.test_suppression import iou
+
+ROWS, COLUMNS, ANCHORS, COUNT = 4, 6, 3, 12
+SHAPE = (40.0, 90.0)
+
+
+def loop(offsets, scores, anchors, count, clip_first):
+    """Boxes and scores of one image, best first."""
+    boxes = []
+    for (dy, dx, dh, dw), (y1, x1, y2, x2) in zip(offsets, anchors, strict=True):
+        height, width = np.exp(dh) * (y2 - y1), np.exp(dw) * (x2 - x1)
+        y, x = (y1 + y2) / 2 + dy * (y2 - y1), (x1 + x2) / 2 + dx * (x2 - x1)
+        boxes.append([y - height / 2, x - width / 2, y + height / 2, x + width / 2])
+    clipped = np.clip(boxes, 0, [*SHAPE, *SHAPE])
+    compared = clipped if clip_first else np.array(boxes)
+    kept = []
+    for i in np.argsort(-scores):
+        if len(kept) < count and all(iou(compared[i], compared[j]) < 0.5 for j in kept):
+            kept.append(i)
+    kept = [i for i in kept if (clipped[i, 2:] > clipped[i, :2]).all()]
+    return clipped[kept], scores[kept]
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_boxes_are_compared_as_they_were_decoded_and_clipped_later(jit):
+    rng = np.random.default_rng(0)
+    number = ROWS * COLUMNS * ANCHORS
+    corner = rng.uniform(-30, [50, 80], (number, 2))  # some lie outside of the image altogether
+    anchors = np.concatenate([corner, corner + rng.uniform(20, 60, (number, 2))], 1)
+    offsets = rng.normal(0, 0.2, (2, number, 4)).astype(np.float32)
+    logits = rng.normal(0, 2, (2, number)).astype(np.float32)
+    proposer = UnclippedProposer(pre_nms=0, iou_threshold=0.5, count=COUNT)
+
+    def propose():
+        return proposer(
+            {"4": tf.reshape(offsets, [2, ROWS, COLUMNS, ANCHORS * 4])},
+            {"4": tf.reshape(logits, [2, ROWS, COLUMNS, ANCHORS])},
+            {"4": tf.constant(np.tile(anchors[None], [2, 1, 1]), tf.float32)},
+            tf.constant([SHAPE] * 2),
+        )
+
+    found = [part.numpy() for part in tf.function(propose, jit_compile=jit)()]
+    lost = different = 0
+    for image in range(2):
+        given = (offsets[image], 1 / (1 + np.exp(-logits[image])), anchors, COUNT)
+        boxes, scores = loop(*given, clip_first=False)
+        with np.errstate(invalid="ignore"):  # of two boxes without area
+            usual, _ = loop(*given, clip_first=True)
+        lost += COUNT - len(boxes)
+        different += len(usual) != len(boxes) or not np.allclose(usual, boxes)
+        np.testing.assert_allclose(found[0][image, : len(boxes)], boxes, rtol=0, atol=1e-3)
+        np.testing.assert_allclose(found[1][image, : len(boxes)], scores, rtol=1e-5)
+        assert not found[0][image, len(boxes) :].any() and not found[1][image, len(boxes) :].any()
+    assert lost and different

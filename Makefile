@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test test-slow test-kernels lint bench resolve constraints clean
 
 help:
-	@echo "make demo          everything on simulated cameras, with and without a memory (about 10 minutes)"
+	@echo "make demo          everything on simulated cameras, with and without a memory (about 10 minutes on two quiet cores)"
 	@echo "make test          the fast tests"
 	@echo "make test-slow     the long tests: XLA, several processes, killed runs"
 	@echo "make test-kernels  the numeric tests again, as other processors compute"

@@ -1,5 +1,6 @@
 """Processes that end with the tests, whatever ends the tests."""
 
+import contextlib
 import ctypes
 import os
 import pathlib
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Sequence
 
 _PATIENCE = 10.0
 _FIRM = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
@@ -54,21 +56,15 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGINT)
 
 
-def end(
-    process: subprocess.Popen,
-    signals: tuple[int, ...] = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL),
-):
-    """Ends a program and what it started, by ever firmer signals."""
+def end(process: subprocess.Popen, signals: Sequence[int] = _FIRM) -> None:
+    """Ends a program, by ever firmer signals, and then what it has started."""
     for number in signals:
-        try:
+        if process.poll() is None:
             os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(_PATIENCE)
-        except subprocess.TimeoutExpired:
-            continue
-    process.wait(_PATIENCE)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def free_port(host: str = "127.0.0.1") -> int:

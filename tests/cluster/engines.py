@@ -83,7 +83,7 @@ class Engine:
         return [
             "--environment_type=EXTERNAL",
             f"--environment_config={POOL}:{self.pool_port}",
-            "--environment_cache_millis=30000",
+            "--environment_cache_millis=120000",
         ]
 
     def _start_pool(self, number: int) -> None:

@@ -54,14 +54,16 @@ def test_the_files_are_those_of_one_process(cluster, whole, one_process):
 
 
 @pytest.mark.parametrize("verb", ["remember", "detect"])
-def test_a_worker_is_killed(cluster, whole, pipelines, one_process, verb, tmp_path):
+def test_a_worker_is_killed(cluster, pipelines, one_process, verb, tmp_path):
     """The job ends right or says that it failed; given again, it ends right in any case."""
     made = pipelines(tmp_path)
     for name in ("examples", *(["bank"] if verb == "detect" else [])):
-        (tmp_path / name).symlink_to(whole.place / name)
+        (tmp_path / name).symlink_to(one_process.place / name)
     begun = "bank/_progress/parts/*/failures.jsonl" if verb == "remember" else "found/journal-*"
     first = cluster.engine.run(f"{verb}_killed", getattr(made, verb)())
-    wait_until(lambda: list(tmp_path.glob(begun)) or first.poll() is not None, "the first piece")
+    wait_until(
+        lambda: list(tmp_path.glob(begun)) or first.poll() is not None, "the first piece", _LIMIT
+    )
     assert first.poll() is None, "it ended before the worker was killed"
     cluster.engine.kill(0)
     cluster.engine.add_worker(0)

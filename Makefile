@@ -10,7 +10,7 @@ help:
 	@echo "make demo          everything on simulated cameras, with and without a memory (about 10 minutes on two quiet cores)"
 	@echo "make test          the fast tests"
 	@echo "make test-slow     the long tests: XLA, several processes, killed runs"
-	@echo "make test-cluster  the pipelines on a real Flink and a real Spark (Java and Maven; fetches 1.2 GB once)"
+	@echo "make test-cluster  the pipelines on a real Flink and a real Spark (Java and Maven; fetches 800 MB once)"
 	@echo "make test-kernels  the numeric tests again, as other processors compute"
 	@echo "make lint          ruff and mypy"
 	@echo "make bench         side-by-side measurements"

@@ -60,7 +60,7 @@ _ALONE = """
 
 
 class Missing(Exception):
-    """A program that a cluster needs is not there; the text says what to do."""
+    """What a cluster needs is not there, or could not be fetched; the text says why."""
 
 
 def java() -> str:
@@ -125,8 +125,8 @@ def job_server(artifact: str, main: str, *beside: pathlib.Path) -> pathlib.Path:
     """
     try:
         libraries = _jars(f"{artifact}-job-server", apache_beam.__version__, _ALONE)
-    except subprocess.CalledProcessError as error:
-        if not re.search("Could not find artifact|was not found in", error.output):
+    except Missing as missing:
+        if not re.search("Could not find artifact|was not found in", str(missing)):
             raise
         libraries = _jars(artifact, LIBRARIES)
     print(f"job server: {libraries.name}")
@@ -188,4 +188,4 @@ def _sums(folder: pathlib.Path) -> str:
 def _run(command: list[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode:
-        raise subprocess.CalledProcessError(done.returncode, command, done.stdout)
+        raise Missing(f"{' '.join(command[:4])} ... failed:\n{done.stdout[-3000:]}")

@@ -70,6 +70,33 @@ def test_half_of_a_distribution_is_not_kept(cache):
     assert os.listdir(cache) == []
 
 
+@pytest.mark.parametrize(
+    "words, versions",
+    [
+        ("[ERROR] Could not find artifact org.apache.beam:x-job-server:jar", [parts.LIBRARIES]),
+        ("[ERROR] Could not transfer artifact: Unknown host", []),
+    ],
+)
+def test_a_job_server_that_is_not_published_is_put_together(
+    tmp_path, monkeypatch, cache, words, versions
+):
+    """`mvn` here fails for job servers, and otherwise copies a jar."""
+    mvn = tmp_path / "mvn"
+    script = (
+        f"grep -q -e -job-server $draft/pom.xml && echo '{words}' && exit 1; touch $draft/a.jar"
+    )
+    mvn.write_text(f"#!/bin/sh\ndraft=$(dirname ${{3#--file=}})\n{script}\n")
+    mvn.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    if versions:
+        parts.job_server("beam-runners-x", "org.example.Main")
+    else:
+        with pytest.raises(parts.Missing, match="Unknown host"):
+            parts.job_server("beam-runners-x", "org.example.Main")
+    kept = [name for name in os.listdir(cache) if name.startswith("beam-")]
+    assert kept == [f"beam-runners-x-{version}" for version in versions]
+
+
 def test_the_jar_of_a_job_server_names_all_jars_in_lines_that_java_reads(tmp_path):
     jars = [tmp_path / f"library {number} with a long name.jar" for number in range(9)]
     with zipfile.ZipFile(parts.launcher("org.example.Main", jars)) as jar:

@@ -4,12 +4,13 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow test-kernels lint bench resolve constraints clean
+.PHONY: help install demo test test-slow test-cluster test-kernels lint bench resolve constraints clean
 
 help:
 	@echo "make demo          everything on simulated cameras, with and without a memory (about 10 minutes on two quiet cores)"
 	@echo "make test          the fast tests"
 	@echo "make test-slow     the long tests: XLA, several processes, killed runs"
+	@echo "make test-cluster  the pipelines on a real Flink and a real Spark (Java and Maven; fetches 800 MB once)"
 	@echo "make test-kernels  the numeric tests again, as other processors compute"
 	@echo "make lint          ruff and mypy"
 	@echo "make bench         side-by-side measurements"
@@ -33,6 +34,10 @@ test: install
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow -q
+
+# What is fetched stays in CONTEXT_RCNN_CLUSTER_CACHE, by default ~/.cache/context_rcnn/cluster.
+test-cluster: install
+	$(BIN)/python -m pytest -m cluster -v -s tests/cluster
 
 test-kernels: install
 	$(BIN)/python -m tests.kernels

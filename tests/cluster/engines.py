@@ -144,8 +144,6 @@ class Flink(Engine):
             "taskmanager.memory.jvm-metaspace.size": "256m",
             "taskmanager.memory.jvm-overhead.min": "64m",
             "taskmanager.memory.jvm-overhead.max": "64m",
-            "heartbeat.interval": 1000,
-            "heartbeat.timeout": 10000,
         }
         lines = [f"{name}: {value}\n" for name, value in settings.items()]
         (self._settings / "config.yaml").write_text("".join(lines))

@@ -37,6 +37,7 @@ class Row:
 
 
 MEGA = "task.temporal.mega"
+KEYFRAMES = 40  # of a video: all of its frames teach
 SINGLE = Row(
     "single frame",
     "single_frame",
@@ -123,6 +124,7 @@ class MegaStudy(VideoStudy):
             "task.learn_on=features",
             f"task.features={self.folder}/store",
             "task.train_data.global_batch_size=16",  # keyframes, of all rows
+            f"{MEGA}.training.keyframes={KEYFRAMES}",
             f"{study.RATE}.values=[{self.args.rate},{self.args.rate / 10}]",
             f"task.train_data.input_path={labels}/train-*",
             f"task.validation_data.input_path={labels}/val-*",
@@ -148,7 +150,7 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, default=0.03, help="learning rate of the rows (default: .03)"
     )
-    parser.set_defaults(detector_steps=2000, steps=1500)
+    parser.set_defaults(detector_steps=2000, steps=3000)
     args, only = study.parse(parser, TABLES)
     results, text = [], ""
     for seed in range(args.first_seed, args.first_seed + args.seeds):

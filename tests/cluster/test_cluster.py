@@ -65,7 +65,9 @@ def test_a_worker_is_killed(cluster, pipelines, one_process, verb, tmp_path):
     for name in ("examples", *(["bank"] if verb == "detect" else [])):
         (tmp_path / name).symlink_to(one_process.place / name)
     begun = (
-        "bank/_progress/parts/*/failures.jsonl" if verb == "remember" else "found/journal-*.jsonl"
+        "bank/_progress/parts/*/failures.jsonl"
+        if verb == "remember"
+        else "found/journal-[0-9a-f]*.jsonl"
     )
     first = cluster.engine.run(f"{verb}_killed", getattr(made, verb)())
     wait_until(

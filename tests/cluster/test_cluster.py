@@ -9,7 +9,7 @@ from context_rcnn.memory_bank import maintenance
 from tests.cluster.processes import end, wait_until
 
 pytestmark = pytest.mark.cluster
-_LIMIT = 1200  # seconds of a pipeline; they take half a minute on an idle machine
+_LIMIT = 1200  # seconds of a pipeline, on a machine that does other things too
 
 
 def bytes_of(folder):

@@ -8,6 +8,7 @@ import pytest
 
 from benchmarks.studies import __main__ as every
 from benchmarks.studies import mega, memory_warps, psta, stmn, study, table1, videos
+from context_rcnn.configs import schema
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -30,6 +31,20 @@ def test_the_rate_drops_as_often_as_the_experiment_has_values(drops, tmp_path):
     overrides = command[-1].split("=", 1)[1]
     wanted = {1: "[60]", 2: "[60,80]"}[drops]
     assert f"{study.RATE}.boundaries={wanted},a=1" in overrides and "trainer.seed=3" in overrides
+
+
+@pytest.mark.parametrize(
+    "kind, file",
+    [
+        (mega.MegaStudy, "mega.yaml"),
+        (stmn.StmnStudy, "stmn.yaml"),
+        (memory_warps.WarpsStudy, "memnet.yaml"),
+    ],
+)
+def test_each_study_drops_the_rate_as_its_experiment_does(kind, file):
+    config = schema.load_experiment(config_files=[str(ROOT / "configs/simulation" / file)])
+    rates = config.trainer.optimizer_config.learning_rate.stepwise.values
+    assert len(rates) == kind.drops + 1
 
 
 def test_measures_of_videos_are_percentages_or_nothing():

@@ -45,8 +45,7 @@ _CONTENTS = ("bbox_train", "bbox_test", "info", "masks", "people.json", writers.
 _LOOKS, _CAMERA, _TRACKLET, _PLAN = 30, 31, 32, 33  # purposes of random streams
 _SHORT = (1, 3, 7)  # lengths of tracklets that are shorter than a clip
 _DISTRACTOR, _JUNK = 0, -1
-_CROSSING = 8  # strangers of whom one crosses
-_OCCLUSIONS = ("pillar", "bush", "person")
+_STANDING = ("pillar", "bush")  # what hides people and is not one
 
 
 def simulate_tracklets(
@@ -153,7 +152,7 @@ class _PersonJob:
     look: Look | None
     plans: tuple[_Plan, ...]
     part: str
-    strangers: tuple[Look, ...]
+    others: tuple[Look, ...]
 
     @property
     def name(self) -> str:
@@ -178,7 +177,7 @@ class _PersonJob:
         for plan in self.plans:
             look = self.look
             if look is None and self.person == _DISTRACTOR:
-                look = self.strangers[(plan.number - 1) % len(self.strangers)]
+                look = self.others[(plan.number - 1) % len(self.others)]
             key = self.person if self.person > 0 else 10_000 - self.person
             rng = canvas.generator(self.settings.seed, _TRACKLET, key, plan.number)
             walk = _Walk(rng, plan, look, self)
@@ -192,21 +191,21 @@ class _PersonJob:
 
 
 def _make_jobs(root: Path, looks: Sequence[Look], settings: TrackletSettings) -> list[_PersonJob]:
-    """One job for each person, one for all distractors, one for all junk."""
-    most = max(_CROSSING, settings.distractors)
+    """One job for each person, one for all distractors, one for all junk.
+
+    Whoever crosses before a person is one of the others of the same part: somebody who could be
+    taken for the one that is asked for.
+    """
+    parts = {"train": looks[: settings.people], "test": looks[settings.people :]}
+    jobs = []
+    for part, members in parts.items():
+        first = 1 if part == "train" else settings.people + 1
+        for place, look in enumerate(members):
+            others = (*members[:place], *members[place + 1 :]) or (look,)
+            plans = _plan(settings, first + place)
+            jobs.append(_PersonJob(root, settings, first + place, look, plans, part, others))
+    most = max(1, settings.distractors)
     strangers = tuple(_draw_looks(settings.seed + 1_000_003, most, settings.lookalike_fraction))
-    jobs = [
-        _PersonJob(
-            root,
-            settings,
-            number,
-            look,
-            _plan(settings, number),
-            "train" if number <= settings.people else "test",
-            strangers,
-        )
-        for number, look in enumerate(looks, 1)
-    ]
     for kind, count in ((_DISTRACTOR, settings.distractors), (_JUNK, settings.junk)):
         if count:
             plans = _plan_strangers(settings, kind, count)
@@ -236,10 +235,11 @@ class _Walk:
         self._jitter = _wander(rng, plan.frames, 3)
         self._half = _episode(rng, plan.frames, 0.15, (0.1, 0.3))
         self._lost = _episode(rng, plan.frames, 0.2, (0.03, 0.1))
-        self._occluder = str(rng.choice(_OCCLUSIONS))
-        share = (0.55, 0.8) if rng.random() < 0.25 else (0.2, 0.5)
+        standing = str(rng.choice(_STANDING))
+        self._occluder = "person" if rng.random() < settings.crossing_fraction else standing
+        share = (0.55, 0.8) if rng.random() < settings.mostly_hidden_fraction else (0.2, 0.5)
         self._hidden = _episode(rng, plan.frames, settings.occluded_fraction, share)
-        self._stranger = job.strangers[int(rng.integers(_CROSSING))]
+        self._stranger = job.others[int(rng.integers(len(job.others)))]
         red, green, blue = camera.integers(60, 200, 3).tolist()
         self._colour = (red, green, blue)
         self._leaves = int(rng.integers(1 << 30))

@@ -309,6 +309,14 @@ class TrackletSettings:
     occluded_fraction: float = setting(
         0.7, "share of tracklets in which something stands before the person"
     )
+    crossing_fraction: float = setting(
+        0.5,
+        "share of these in which that is another person, one who is asked for too; elsewhere it is "
+        "a pillar or a bush",
+    )
+    mostly_hidden_fraction: float = setting(
+        0.25, "share of these in which it stands there for more than half of the frames"
+    )
 
     def __post_init__(self) -> None:
         check_whole(self, 0, "seed", "distractors", "junk")
@@ -320,6 +328,7 @@ class TrackletSettings:
         check("tracklets", self.tracklets, self.tracklets in range(1, 100), "in 1..99")
         check("frames", self.frames, self.frames in range(3, 501), "in 3..500")
         check_shares(self, "lookalike_fraction", "occluded_fraction")
+        check_shares(self, "crossing_fraction", "mostly_hidden_fraction")
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,36 @@ def test_masks_say_where_the_person_is_and_what_hides_it(archive, tracklets):
     assert set(summary["frames_by_kind"]) >= {"clear", "occluded", "lost"}
 
 
+def test_who_crosses_wears_the_clothes_of_another_who_is_asked_for(tmp_path):
+    options = {"cameras": 2, "tracklets": 2, "frames": 8, "distractors": 0, "junk": 0, "seed": 2}
+    simulate_tracklets(
+        tmp_path,
+        people=1,
+        test_people=2,
+        lookalike_fraction=0.0,
+        occluded_fraction=1.0,
+        crossing_fraction=1.0,
+        mostly_hidden_fraction=1.0,
+        **options,
+    )
+    people = json.loads((tmp_path / "people.json").read_text())
+    clothes = {p["identity"]: np.array([p["shirt"], p["trousers"]], float) for p in people}
+    votes = collections.Counter()
+    for tracklet in read_tracklets(TrackletOptions(str(tmp_path), "mars")).gallery:
+        (other,) = {"2", "3"} - {tracklet.identity}
+        for file in tracklet.frames:
+            pixels = np.asarray(Image.open(tmp_path / file), float)
+            mask = np.asarray(Image.open(tmp_path / "masks" / f"{file[:-4]}.png"))
+            before = pixels[mask == 2]
+            of_own, of_other = (
+                np.linalg.norm(before[:, None] - clothes[who], axis=-1).min(axis=1)
+                for who in (tracklet.identity, other)
+            )
+            votes["own"] += int((of_own < of_other).sum())
+            votes["other"] += int((of_other < of_own).sum())
+    assert votes["other"] > 2 * votes["own"]
+
+
 def test_equal_seeds_give_equal_bytes_with_any_number_of_workers(archive, tmp_path):
     folder, _ = archive
     simulate_tracklets(tmp_path, image_size=(32, 64), workers=2, **SMALL)

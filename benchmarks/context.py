@@ -15,7 +15,7 @@ import platform
 import time
 
 import context_rcnn  # noqa: F401
-from benchmarks.timing import medians
+from context_rcnn.tasks.timing import medians
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 DEPTH = 2048 + 9

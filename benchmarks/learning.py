@@ -22,7 +22,8 @@ import time
 from collections.abc import Callable
 
 import context_rcnn  # noqa: F401
-from benchmarks.timing import medians
+from context_rcnn.configs.flags import add_experiment_flags, experiment_of
+from context_rcnn.tasks.timing import medians
 
 READ_STEPS = 20
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -64,14 +65,7 @@ def make_step(config, batch_size: int, read: bool, changes) -> Callable[[], obje
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--experiment", default="", help="name of an experiment")
-    parser.add_argument(
-        "--config_file",
-        action="append",
-        default=[],
-        help="YAML file with settings, may be repeated",
-    )
-    parser.add_argument("--params_override", default="", help="settings, as a.b=1,a.c=2")
+    add_experiment_flags(parser)
     parser.add_argument(
         "--batch_size", type=int, help="number of clips per step (default: that of the settings)"
     )
@@ -80,10 +74,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7, help="steps of each kind (default: 7)")
     args = parser.parse_args()
-
-    from context_rcnn.configs import schema
-
-    config = schema.load_experiment(args.experiment, args.config_file, args.params_override)
+    config = experiment_of(args, parser)
     batch_size = args.batch_size or config.task.train_data.global_batch_size
     steps = {name: make_step(config, batch_size, args.read, how) for name, how in KINDS.items()}
     number = READ_STEPS if args.read else 1

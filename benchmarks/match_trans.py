@@ -17,7 +17,7 @@ import platform
 import time
 
 import context_rcnn  # noqa: F401
-from benchmarks.timing import medians
+from context_rcnn.tasks.timing import medians
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "match_trans.txt"
 STRIDE, CHANNELS = 16, 1024

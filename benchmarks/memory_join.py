@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 import context_rcnn  # noqa: F401
-from benchmarks.timing import medians
+from context_rcnn.tasks.timing import medians
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "memory_join.txt"
 ENTRIES, DEPTH, INTERVAL = 12_000, 2048, 200

@@ -14,7 +14,7 @@ import tempfile
 import time
 
 import context_rcnn  # noqa: F401
-from benchmarks.timing import medians
+from context_rcnn.tasks.timing import medians
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "spine.txt"
 

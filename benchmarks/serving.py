@@ -19,7 +19,7 @@ import time
 import numpy as np
 
 import context_rcnn  # noqa: F401
-from benchmarks.timing import medians
+from context_rcnn.tasks.timing import medians
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "serving.txt"
 SIZE, ENTRIES, DEPTH = 320, 2000, 2048

@@ -50,7 +50,7 @@ class Extra:
 
 EXTRAS = {
     "train": Extra(
-        "train, convert, extractor, explain, export, embedder, head (with beam)",
+        "train, convert, extractor, explain, export, cost, embedder, head (with beam)",
         {
             "official": "tf-models-official",
             "orbit": "tf-models-official",

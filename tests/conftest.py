@@ -1,9 +1,11 @@
 """Shared by all tests: Keras 2 before TensorFlow loads, no GPU, and no test against the clock."""
 
 import errno
+import gc
 import os
 import pathlib
 import shutil
+import sys
 
 import pytest
 from hypothesis import settings
@@ -13,6 +15,8 @@ import context_rcnn  # noqa: F401
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# Tracing makes so many objects that looking for garbage takes a seventh of the time.
+gc.set_threshold(100_000, 50, 1000)
 
 LONGEST = (
     "tasks/test_running.py",
@@ -58,6 +62,15 @@ def pytest_collection_modifyitems(items):
     """
     places = {file: place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get("/".join(item.path.parts[-2:]), len(places)))
+
+
+def pytest_collection_finish():
+    """Graphs run as they were traced: most run once or twice, and rewriting them takes longer.
+
+    Processes that tests start (exports, workers, programs) rewrite them as always.
+    """
+    if tensorflow := sys.modules.get("tensorflow"):
+        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 
 import context_rcnn  # noqa: F401
+from context_rcnn.configs.flags import add_experiment_flags, experiment_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,14 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--experiment", default="", help="name of an experiment")
-    parser.add_argument(
-        "--config_file",
-        action="append",
-        default=[],
-        help="YAML file with settings; may be repeated",
-    )
-    parser.add_argument("--params_override", default="", help="settings, as a.b=1,a.c=2")
+    add_experiment_flags(parser)
     parser.add_argument(
         "--batch_size",
         type=int,
@@ -41,13 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     import tensorflow as tf
     import tf_keras
 
-    from context_rcnn.configs import schema
     from context_rcnn.tasks.task import task_class
 
-    try:
-        config = schema.load_experiment(args.experiment, args.config_file, args.params_override)
-    except ValueError as error:
-        parser.error(str(error))
+    config = experiment_of(args, parser)
     config.task.validation_data.global_batch_size = args.batch_size
     task = task_class(config.task).without_data(config.task, args.num_classes)
     model = task.build_model()

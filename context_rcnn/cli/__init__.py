@@ -8,7 +8,7 @@
     train    train, convert, extractor, explain, export
     bank     remember, bank ..., features   memory banks, and stores to learn on
     head     embedder, head            a memory on top of MegaDetector
-    demo, doctor
+    cost, demo, doctor
 
 Each verb is one call into the rooms below, which are imported when the verb runs. The verbs of
 `detect`, `videos`, `reid` and `report`, `simulate`, `validate`, `bank` and `doctor` need the core

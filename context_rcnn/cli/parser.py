@@ -9,6 +9,7 @@ import context_rcnn
 from context_rcnn import extras
 from context_rcnn.cli import (
     bank,
+    cost,
     data,
     demo,
     detect,
@@ -21,7 +22,7 @@ from context_rcnn.cli import (
 )
 
 # In the order in which --help lists them.
-VERBS = (detect, videos, reid, report, data, train, bank, head, demo, doctor)
+VERBS = (detect, videos, reid, report, data, train, bank, head, cost, demo, doctor)
 
 EPILOG = """\
 with a model:

@@ -9,6 +9,7 @@
     reid         the re-identification task, with its experiments
     experiments  whole settings by name
     schema       reads YAML, overrides and, by `pipeline_config`, the Object Detection API's files
+    flags        the flags that name an experiment
     text_format  reads protocol buffers as text, for label maps too
 
 `from context_rcnn import configs` gives the classes of settings by name. They are imported when

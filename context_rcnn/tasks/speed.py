@@ -13,6 +13,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from context_rcnn.configs.flags import add_experiment_flags, experiment_of
+
 
 def measure(config, steps: int = 5) -> dict[str, float]:
     """Trains on made-up batches.
@@ -48,24 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--experiment", default="", help="name of an experiment")
-    parser.add_argument(
-        "--config_file",
-        action="append",
-        default=[],
-        help="YAML file with settings, may be repeated",
-    )
-    parser.add_argument("--params_override", default="", help="settings, as a.b=1,a.c=2")
+    add_experiment_flags(parser)
     parser.add_argument("--steps", type=int, default=5, help="steps to time (default: 5)")
     args = parser.parse_args(argv)
-
-    from context_rcnn.configs import schema
-
-    try:
-        config = schema.load_experiment(args.experiment, args.config_file, args.params_override)
-    except ValueError as error:
-        parser.error(str(error))
-    found = measure(config, args.steps)
+    found = measure(experiment_of(args, parser), args.steps)
     found["seconds_to_start"] = time.monotonic() - start - args.steps * found["seconds_a_step"]
     print(json.dumps({name: round(value, 3) for name, value in found.items()}))
     return 0

@@ -166,7 +166,8 @@ def of_all_streams(slow):
 of_streams = of_all_streams(
     slow={
         *("stmn, centre", "stmn, forward", "fgfa, causal"),
-        *("last_maps, on R-FCN", "memory_warps, halves"),
+        *("memory_warps, halves", "memory_warps, clocks", "memory_warps, foretold"),
+        *("last_maps, on R-FCN", "two_speed, boxes"),
     }
 )
 

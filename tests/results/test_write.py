@@ -169,6 +169,7 @@ def test_camtrap_options_are_checked(bad):
         CamtrapOptions(**bad)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_8000_images(tmp_path, header):
     """What grows is the table of bursts: 24 bytes for each, and the sorting of it."""
     table = tmp_path / "deployments.csv"

@@ -323,7 +323,11 @@ slow = pytest.mark.slow
     "release, shared, crops, shape, context_size",
     [
         pytest.param("first", True, True, SIZE, ENTRIES, id="first"),
-        pytest.param("later", False, True, (64, 64), ENTRIES // 2, id="later, padded, half empty"),
+        pytest.param(
+            *("later", False, True, (64, 64), ENTRIES // 2),
+            id="later, padded, half empty",
+            marks=slow,
+        ),
         pytest.param("later", True, False, SIZE, 1, id="later, on features", marks=slow),
         pytest.param("first", True, False, (48, 96), 2, id="first, on features", marks=slow),
         pytest.param("", False, True, (64, 80), 0, id="no context", marks=slow),

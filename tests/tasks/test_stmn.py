@@ -88,7 +88,8 @@ def test_a_still_detector_without_the_neck_is_refused(stmn_settings, tmp_path):
         running.run(config, mode="train", model_dir=str(tmp_path / "stmn"))
 
 
-@pytest.mark.parametrize("directions", ["both", pytest.param("forward", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("directions", ["both", "forward"])
 def test_its_export_runs_on_a_folder_of_videos(
     stmn_settings, still_run, stmn_run, video_examples, tmp_path, directions, capsys
 ):

@@ -219,7 +219,7 @@ def _add_sizes(parser: argparse.ArgumentParser) -> None:
         "--people", type=int, default=300, help="people to learn from (default: 300)"
     )
     parser.add_argument(
-        "--test_people", type=int, default=100, help="people to find again (default: 100)"
+        "--test_people", type=int, default=300, help="people to find again (default: 300)"
     )
     parser.add_argument(
         "--first_people", type=int, default=150, help="people for the baseline (default: 150)"

@@ -281,7 +281,9 @@ class _Walk:
             rng = np.random.default_rng(self._leaves)
             sketch.bush(rng, -0.1 * width, 0.3 * height, 1.2 * width)
         else:
-            box = Box((0.85 - 0.7 * along) * width, 1.0 * height, 1.0 * height)
+            # Comes quickly, stays before the person, and goes.
+            x = np.interp(along, (0.0, 0.15, 0.85, 1.0), (0.85, 0.55, 0.45, 0.15))
+            box = Box(float(x) * width, 1.0 * height, 1.0 * height)
             facing = 1.57 if self._pace > 0 else -1.57
             sketch.person(self._stranger, box, facing, self._phase + 0.5 * number, OCCLUDER)
 

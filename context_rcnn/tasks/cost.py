@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
+import tf_keras
 
 from context_rcnn import configs
 from context_rcnn.detectors import freezing
@@ -74,11 +75,11 @@ def _of_einsum(equation: str, shapes: Iterable[tf.TensorShape]) -> int:
     return leading * math.prod(sizes.values())
 
 
-def _names_of_parts(model: tf.keras.Model) -> dict[str, str]:
+def _names_of_parts(model: tf_keras.Model) -> dict[str, str]:
     """The part that each layer of a detector belongs to, by the layer's name."""
     if not isinstance(model, TwoStageDetector):
         return {}
-    names = {}
+    names: dict[str, str] = {}
     for part, layers in freezing.parts_of(model).items():
         if not GROUP.match(part):
             names |= {layer.name: part for layer in layers}

@@ -142,6 +142,7 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         help="largest box that takes part, as a share of the image (default: 0.2)",
     )
     flags.add_camera_flags(detect)
+    flags.add_clock_flags(detect)
     flags.add_image_flags(detect)
     detect.set_defaults(run=lambda args, rest: _detect(args, detect))
 
@@ -169,6 +170,8 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         results=results.options(args),
         camera_regex=args.camera_regex,
         camera_csv=args.camera_csv,
+        clock_shifts=tuple(args.clock_shift),
+        clock_csv=args.clock_csv,
         sequence_gap=args.sequence_gap,
         images=flags.image_options(args),
         memory=not args.no_memory,

@@ -78,6 +78,7 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
         help="number of images with the same box that makes a place suspicious (default: 20)",
     )
     flags.add_camera_flags(parser)
+    flags.add_clock_flags(parser)
     add_formats(parser, f"default: {OUTPUT} in this folder, unless another format is asked for")
     add_image_formats(parser)
     parser.set_defaults(run=_results)
@@ -102,6 +103,11 @@ def _results(args: argparse.Namespace, rest: list[str]) -> int:
     if foreign and len(args.journals) > 1:
         raise ValueError(f"{foreign[0]} is not a journal: give a file of another program alone")
     journals = [] if foreign else find_journals(args.journals)
+    if journals and (args.clock_shift or args.clock_csv):
+        raise ValueError(
+            "clocks of journals are not corrected here: run `context-rcnn detect` again with the "
+            "same flag, because the memory of a camera depends on its times"
+        )
     with tempfile.TemporaryDirectory(prefix="context_rcnn-") as folder:
         joined = os.path.join(folder, "journal.jsonl")
         known: list = []
@@ -129,6 +135,7 @@ def _import(args: argparse.Namespace, journal: str) -> list:
     """Makes a journal of another program's results; returns what could not be taken over."""
     from tqdm import tqdm
 
+    from context_rcnn.data.clocks import CameraClocks
     from context_rcnn.evaluation.repeat_detections import RepeatDetectionOptions
     from context_rcnn.results.journal import Journal
     from context_rcnn.runners.imported import ImportOptions, count_unknown, import_megadetector
@@ -140,6 +147,7 @@ def _import(args: argparse.Namespace, journal: str) -> list:
         args.camera_csv,
         args.sequence_gap,
         repeats if args.rde == "auto" else None,
+        CameraClocks(args.clock_shift, args.clock_csv),
     )
     known = import_megadetector(
         args.journals[0],

@@ -106,6 +106,25 @@ def add_camera_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_clock_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that correct camera clocks."""
+    clocks = parser.add_argument_group("camera clocks that were wrong")
+    clocks.add_argument(
+        "--clock_shift",
+        action="append",
+        metavar="CAMERA=SHIFT",
+        default=[],
+        help="time to add to all dates of a camera, such as north=+365d3h or north=-1h; may be "
+        "repeated",
+    )
+    clocks.add_argument(
+        "--clock_csv",
+        metavar="FILE",
+        help="table with columns 'camera', 'shift', or 'camera', 'shown' and 'actual': two dates "
+        "of a moment; 'from' and 'to' may limit a row to some dates",
+    )
+
+
 def add_image_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `ImageOptions`."""
     images = parser.add_argument_group("images")

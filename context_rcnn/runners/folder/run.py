@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.walk import IMAGE_SUFFIXES, VIDEO_SUFFIXES, in_words
 from context_rcnn.memory_bank.curation import FrameOptions
@@ -90,13 +91,14 @@ def detect_folder(
     header = header_of(model, about, memory=settings is not None, created=created)
     Classes(header.label_map, options.results.kinds, options.results.taxa)
     namer = CameraNamer(options.camera_regex, options.camera_csv, Path(options.root).resolve().name)
+    clocks = CameraClocks(options.clock_shifts, options.clock_csv)
     try:
         with _state(options) as state, ImageTable(state / TABLE, header) as table:
             replace = options.overwrite or options.restart
             refuse_strangers(options.outputs, table.outputs(), replace)
             if not options.dry_run:
                 check_writable(options.outputs)
-            return _run(options, model, settings, namer, table, given, say)
+            return _run(options, model, settings, namer, clocks, table, given, say)
     except sqlite3.Error as error:
         raise ValueError(
             f"{Path(options.state_dir) / TABLE}: {error}; if this is a network drive, choose a "
@@ -123,6 +125,7 @@ def _run(
     model: Model,
     settings: MemorySettings | None,
     namer: CameraNamer,
+    clocks: CameraClocks,
     table: ImageTable,
     given: GivenBoxes | None,
     say: Callable[[str], None],
@@ -133,6 +136,7 @@ def _run(
             table,
             options.root,
             namer,
+            clocks,
             sequence_gap=options.sequence_gap,
             workers=workers,
             bar=bar,
@@ -140,6 +144,8 @@ def _run(
             with_videos=options.videos,
         )
     say(words.on_cameras(table, options.root))
+    for line in clocks.in_words():
+        say(line)
     taken = IMAGE_SUFFIXES + VIDEO_SUFFIXES * options.videos
     for line in in_words(looked.passed, taken):
         say(f"passed over: {line}")

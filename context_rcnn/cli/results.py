@@ -268,6 +268,20 @@ def add_formats(
         "(default: 0.005)",
     )
     formats.add_argument(
+        "--taxonomy",
+        metavar="FILE",
+        help="CSV table of taxa: 'label' and some of kingdom ... subspecies, or 'label' and "
+        "'parent'; a detection without a certain class gets the lowest taxon that is certain",
+    )
+    formats.add_argument(
+        "--taxonomy_score",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="score from which a class, or the sum of the classes of a taxon, is certain "
+        "(default: 0.5)",
+    )
+    formats.add_argument(
         "--native_categories",
         "--native-categories",
         action="store_true",
@@ -342,8 +356,14 @@ def options(args: argparse.Namespace):
     from context_rcnn.results.classes import read_taxa
     from context_rcnn.results.clock import CameraClock
     from context_rcnn.results.options import CamtrapOptions, Options, SpeciesNetOptions
+    from context_rcnn.results.taxonomy import Taxonomy
 
-    how = {"min_score": args.threshold, "native_categories": args.native_categories}
+    how = {
+        "min_score": args.threshold,
+        "native_categories": args.native_categories,
+        "taxonomy": Taxonomy.read(args.taxonomy) if args.taxonomy else None,
+        "certain_score": args.taxonomy_score,
+    }
     if "camtrap_dp" in args:
         if args.timezone:
             CameraClock(args.timezone)  # a wrong one is refused, whatever is written

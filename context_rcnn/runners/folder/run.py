@@ -27,10 +27,9 @@ from context_rcnn.memory_bank.manifest import BankInfo
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.results.atomic import Transaction
 from context_rcnn.results.camtrap_dp import require
-from context_rcnn.results.classes import Classes
 from context_rcnn.results.order import CameraSpan
 from context_rcnn.results.records import ImageResult
-from context_rcnn.results.write import Summary
+from context_rcnn.results.write import Summary, classes_of
 from context_rcnn.runners.engine.detect import check_model
 from context_rcnn.runners.engine.files import not_listed
 from context_rcnn.runners.engine.given import GivenBoxes, check_takes_boxes
@@ -89,7 +88,7 @@ def detect_folder(
     about = {"images": dataclasses.asdict(options.images), **remembered}
     about |= {"detections": given.hash} if given else {}
     header = header_of(model, about, memory=settings is not None, created=created)
-    Classes(header.label_map, options.results.kinds, options.results.taxa)
+    classes_of(header.label_map, options.results)
     namer = CameraNamer(options.camera_regex, options.camera_csv, Path(options.root).resolve().name)
     clocks = CameraClocks(options.clock_shifts, options.clock_csv)
     try:

@@ -31,6 +31,12 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         "Label or Class)",
     )
     labels.add_argument(
+        "--unlabelled_are_empty",
+        action="store_true",
+        help="take images without any label as empty, because somebody looked at all of them "
+        "(default: nobody knows what they show)",
+    )
+    labels.add_argument(
         "--megadetector_json",
         metavar="FILE",
         help="MegaDetector results; give boxes to images labelled with one class",

@@ -159,9 +159,7 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from context_rcnn.runners.folder.run import detect_folder
 
     if args.report:
-        from context_rcnn.report.page import check_target
-
-        check_target(os.path.abspath(args.report))  # now, not after hours
+        results.check_report(args.report)
     output = results.output_of(args)
     options = FolderOptions(
         root=args.folder,

@@ -191,6 +191,13 @@ def _sort(args: argparse.Namespace, journal, root: str, threshold: float) -> Non
         print(f"  not sorted: {shown(failure.file)}: {shown(failure.detail)}")
 
 
+def check_report(folder: str) -> None:
+    """Finds out now, not after hours, whether a page can be written to a folder."""
+    from context_rcnn.report.page import check_target
+
+    check_target(os.path.abspath(folder))
+
+
 def write_report(results: str, image_root: str, output_dir: str) -> None:
     """A page of results, and where it is."""
     from tqdm import tqdm

@@ -151,6 +151,24 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_embedder_flags(parser: argparse._ActionsContainer) -> None:
+    """Flags of a network that sees crops of boxes, for all verbs that run one."""
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        nargs=2,
+        default=[960, 1280],
+        metavar=("HEIGHT", "WIDTH"),
+        help="size into which images are fitted before they are cropped (default: 960 1280)",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=int,
+        default=8,
+        help="number of boxes per image that are looked at, best first (default: 8)",
+    )
+
+
 def archive_options(args: argparse.Namespace) -> ArchiveOptions:
     """Options of parsed flags; raises ValueError if they contradict each other."""
     options = _pick(ArchiveOptions, args)

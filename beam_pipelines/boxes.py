@@ -3,33 +3,34 @@
 import argparse
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
 from beam_pipelines.files import upload
+from beam_pipelines.sources import ExamplesFile, Photograph
 from context_rcnn.memory_bank.manifest import PROGRESS
 
 EXTRACTOR = f"{PROGRESS}/extractor"
 
 
-def add_embedder_flags(parser: argparse.ArgumentParser) -> None:
-    """Flags of a network that sees the boxes of another detector."""
-    boxes = parser.add_argument_group("with --embedder")
-    boxes.add_argument(
-        "--image_size",
-        type=int,
-        nargs=2,
-        default=[960, 1280],
-        metavar=("HEIGHT", "WIDTH"),
-        help="size into which images are fitted before they are cropped (default: 960 1280)",
-    )
-    boxes.add_argument(
-        "--boxes",
-        type=int,
-        default=8,
-        help="number of boxes per image that are looked at, best first (default: 8)",
+def check_proposals(pieces: Iterable[ExamplesFile]) -> None:
+    """Refuses examples without boxes of another detector, which a network could look at.
+
+    Raises:
+        ValueError: If no image has any. All are read then, otherwise mostly one.
+    """
+    images = 0
+    for piece in pieces:
+        for row in piece.read():
+            images += 1
+            if isinstance(row, Photograph) and row.proposals is not None:
+                return
+    raise ValueError(
+        f"--examples: none of the {images:,} images has proposals, the boxes of another detector "
+        "that the network is to look at; write the examples with `context-rcnn examples "
+        "--detections md.json` or --proposals_json"
     )
 
 

@@ -379,7 +379,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of an image-embedding network, which sees the boxes of --detections or those "
         "in the examples (docs/memory_on_megadetector.md)",
     )
-    boxes.add_embedder_flags(parser)
+    flags.add_embedder_flags(parser.add_argument_group("with --embedder"))
     parser.add_argument("--output_dir", required=True, help="folder of the bank")
     frames = parser.add_argument_group("which boxes of a frame are stored")
     frames.add_argument(
@@ -464,6 +464,8 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
         raise ValueError(f"give either --examples or an archive ({archives})")
     if args.embedder and not (args.examples or args.detections or args.proposals_json):
         raise ValueError("--embedder sees given boxes: give MegaDetector's with --detections")
+    if args.embedder and args.examples:
+        boxes.check_proposals(examples_files(args.examples))  # before anything is written
     manifest = build_memory_bank(
         args.examples or flags.archive_options(args),
         args.extractor or boxes.freeze_boxes(args),

@@ -31,7 +31,7 @@ from beam_pipelines.sources import (
     padded_proposals,
 )
 from beam_pipelines.tfrecord import TFRecordWriter
-from context_rcnn.data import label_map
+from context_rcnn.data import flags, label_map
 from context_rcnn.data.failures import Failure
 from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank import stored_images
@@ -162,6 +162,8 @@ def store_features(
     )
     pieces = examples_files(examples)
     _check_names(pieces)
+    if description["given"]:
+        boxes.check_proposals(pieces)
     prepare_folder(options, overwrite)
     _copy_descriptions(pieces, output_dir)
     parts = make_parts(pieces, options)
@@ -318,7 +320,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="folder of an image-embedding network, which sees the proposals in the examples "
         "(docs/memory_on_megadetector.md)",
     )
-    boxes.add_embedder_flags(parser)
+    flags.add_embedder_flags(parser.add_argument_group("with --embedder"))
     parser.add_argument(
         "--checkpoint",
         default="",
@@ -357,6 +359,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
     if args.embedder:
+        boxes.check_proposals(examples_files(args.examples))  # before anything is written
         extractor = boxes.freeze_boxes(args)
     else:
         extractor = args.extractor or _freeze(args.model_dir, args.checkpoint, args.output_dir)

@@ -117,7 +117,8 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
             "Write the report",
             [*cli, "report", f"--evaluation={context}", f"--baseline={single}"]
             + [f"--explanations={folder}/explanations.jsonl", f"--examples={examples}/*.tfrecord"]
-            + [f"--output_dir={folder}/report", "--title=Simulated cameras that remember"],
+            + [f"--output_dir={folder}/report", "--title=Simulated cameras that remember"]
+            + [f"--simulation={archive}/simulation.json"],
         ),
     ]
 

@@ -142,6 +142,7 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         help="largest box that takes part, as a share of the image (default: 0.2)",
     )
     flags.add_camera_flags(detect)
+    flags.add_clock_flags(detect)
     flags.add_image_flags(detect)
     detect.set_defaults(run=lambda args, rest: _detect(args, detect))
 
@@ -158,9 +159,7 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from context_rcnn.runners.folder.run import detect_folder
 
     if args.report:
-        from context_rcnn.report.page import check_target
-
-        check_target(os.path.abspath(args.report))  # now, not after hours
+        results.check_report(args.report)
     output = results.output_of(args)
     options = FolderOptions(
         root=args.folder,
@@ -169,6 +168,8 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         results=results.options(args),
         camera_regex=args.camera_regex,
         camera_csv=args.camera_csv,
+        clock_shifts=tuple(args.clock_shift),
+        clock_csv=args.clock_csv,
         sequence_gap=args.sequence_gap,
         images=flags.image_options(args),
         memory=not args.no_memory,

@@ -63,6 +63,8 @@ def _embedder(args: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _add_head(verbs: argparse._SubParsersAction) -> None:
+    from context_rcnn.data import flags
+
     head = verbs.add_parser(
         "head",
         help="learn to name MegaDetector's boxes with a memory of their camera",
@@ -97,17 +99,7 @@ def _add_head(verbs: argparse._SubParsersAction) -> None:
         help="confidence from which MegaDetector's box is one of the labelled animals "
         "(default: 0.2)",
     )
-    head.add_argument(
-        "--boxes", type=int, default=8, help="number of boxes per image, best first (default: 8)"
-    )
-    head.add_argument(
-        "--image_size",
-        type=int,
-        nargs=2,
-        default=[960, 1280],
-        metavar=("HEIGHT", "WIDTH"),
-        help="size into which images are fitted before they are cropped (default: 960 1280)",
-    )
+    flags.add_embedder_flags(head)
     head.add_argument("--steps", type=int, default=1000, help="training steps (default: 1000)")
     head.add_argument("--seed", type=int, default=0, help="seed of the training (default: 0)")
     head.add_argument(

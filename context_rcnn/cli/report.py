@@ -67,6 +67,12 @@ def _add_report(verbs: argparse._SubParsersAction) -> None:
     )
     report.add_argument("--title", default="", help="title of the page")
     report.add_argument(
+        "--simulation",
+        default="",
+        metavar="FILE",
+        help="simulation.json of simulated camera traps, so that dummies are called dummies",
+    )
+    report.add_argument(
         "--recall",
         type=float,
         default=0.5,
@@ -82,7 +88,7 @@ def _add_report(verbs: argparse._SubParsersAction) -> None:
         "--max_panels",
         type=int,
         default=6,
-        help="largest number of keyframes with explanations (default: 6)",
+        help="largest number of keyframes with explanations, and of videos with times (default: 6)",
     )
     report.add_argument(
         "--seed", type=int, default=0, help="seed of the random samples (default: 0)"

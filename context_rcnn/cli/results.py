@@ -78,6 +78,7 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
         help="number of images with the same box that makes a place suspicious (default: 20)",
     )
     flags.add_camera_flags(parser)
+    flags.add_clock_flags(parser)
     add_formats(parser, f"default: {OUTPUT} in this folder, unless another format is asked for")
     add_image_formats(parser)
     parser.set_defaults(run=_results)
@@ -102,6 +103,11 @@ def _results(args: argparse.Namespace, rest: list[str]) -> int:
     if foreign and len(args.journals) > 1:
         raise ValueError(f"{foreign[0]} is not a journal: give a file of another program alone")
     journals = [] if foreign else find_journals(args.journals)
+    if journals and (args.clock_shift or args.clock_csv):
+        raise ValueError(
+            "clocks of journals are not corrected here: run `context-rcnn detect` again with the "
+            "same flag, because the memory of a camera depends on its times"
+        )
     with tempfile.TemporaryDirectory(prefix="context_rcnn-") as folder:
         joined = os.path.join(folder, "journal.jsonl")
         known: list = []
@@ -129,6 +135,7 @@ def _import(args: argparse.Namespace, journal: str) -> list:
     """Makes a journal of another program's results; returns what could not be taken over."""
     from tqdm import tqdm
 
+    from context_rcnn.data.clocks import CameraClocks
     from context_rcnn.evaluation.repeat_detections import RepeatDetectionOptions
     from context_rcnn.results.journal import Journal
     from context_rcnn.runners.imported import ImportOptions, count_unknown, import_megadetector
@@ -140,6 +147,7 @@ def _import(args: argparse.Namespace, journal: str) -> list:
         args.camera_csv,
         args.sequence_gap,
         repeats if args.rde == "auto" else None,
+        CameraClocks(args.clock_shift, args.clock_csv),
     )
     known = import_megadetector(
         args.journals[0],
@@ -181,6 +189,13 @@ def _sort(args: argparse.Namespace, journal, root: str, threshold: float) -> Non
         print(f"  {shown(name)}: {count:,}")
     for failure in failures:
         print(f"  not sorted: {shown(failure.file)}: {shown(failure.detail)}")
+
+
+def check_report(folder: str) -> None:
+    """Finds out now, not after hours, whether a page can be written to a folder."""
+    from context_rcnn.report.page import check_target
+
+    check_target(os.path.abspath(folder))
 
 
 def write_report(results: str, image_root: str, output_dir: str) -> None:
@@ -260,6 +275,20 @@ def add_formats(
         "(default: 0.005)",
     )
     formats.add_argument(
+        "--taxonomy",
+        metavar="FILE",
+        help="CSV table of taxa: 'label' and some of kingdom ... subspecies, or 'label' and "
+        "'parent'; a detection without a certain class gets the lowest taxon that is certain",
+    )
+    formats.add_argument(
+        "--taxonomy_score",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="score from which a class, or the sum of the classes of a taxon, is certain "
+        "(default: 0.5)",
+    )
+    formats.add_argument(
         "--native_categories",
         "--native-categories",
         action="store_true",
@@ -334,8 +363,14 @@ def options(args: argparse.Namespace):
     from context_rcnn.results.classes import read_taxa
     from context_rcnn.results.clock import CameraClock
     from context_rcnn.results.options import CamtrapOptions, Options, SpeciesNetOptions
+    from context_rcnn.results.taxonomy import Taxonomy
 
-    how = {"min_score": args.threshold, "native_categories": args.native_categories}
+    how = {
+        "min_score": args.threshold,
+        "native_categories": args.native_categories,
+        "taxonomy": Taxonomy.read(args.taxonomy) if args.taxonomy else None,
+        "certain_score": args.taxonomy_score,
+    }
     if "camtrap_dp" in args:
         if args.timezone:
             CameraClock(args.timezone)  # a wrong one is refused, whatever is written

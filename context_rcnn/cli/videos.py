@@ -1,6 +1,7 @@
 """`context-rcnn videos` and `link`: an exported model on a folder of videos, boxes linked."""
 
 import argparse
+import functools
 
 from context_rcnn.cli import results
 
@@ -110,6 +111,7 @@ def _add_videos(verbs: argparse._SubParsersAction) -> None:
         help="number of videos side by side; with a model of single images, number of frames per "
         "call (default: 1)",
     )
+    videos.add_argument("--report", metavar="DIR", help="folder for a page to judge the results by")
     results.add_formats(videos)
     flags.add_image_flags(videos)
     videos.set_defaults(run=lambda args, rest: _videos(args, videos))
@@ -125,6 +127,8 @@ def _videos(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     from context_rcnn.runners.videos.options import VideoOptions
     from context_rcnn.runners.videos.run import detect_folder_of_videos
 
+    if args.report:
+        results.check_report(args.report)
     output = results.output_of(args)
     options = VideoOptions(
         root=args.folder,
@@ -143,7 +147,11 @@ def _videos(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         overwrite=args.overwrite,
     )
     print(f"loading the model {args.model}")
-    return results.run(lambda: detect_folder_of_videos(options, ExportedModel(args.model)))[0]
+    detect = functools.partial(detect_folder_of_videos, options, ExportedModel(args.model))
+    status, summary = results.run(detect)
+    if summary is not None and args.report:
+        results.write_report(options.state_dir, args.folder, args.report)
+    return status
 
 
 def _add_link(verbs: argparse._SubParsersAction) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.images import read_clock
 from context_rcnn.data.label_map import make_label_map, read_label_map
+from context_rcnn.data.paths import FileError, resolve_inside
 from context_rcnn.data.prepare import failure_of, keep_boxes
 from context_rcnn.data.readers import LAYOUTS, Layout
 from context_rcnn.data.readers.image_folder import read_image_folder
@@ -22,7 +24,9 @@ from context_rcnn.data.readers.proposals import add_proposals, read_proposals
 from context_rcnn.data.records import Archive, ImageRecord, LabelState
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS, assign_sequences
 from context_rcnn.data.splits import TRAIN, Splits, hash_splits, read_splits
+from context_rcnn.data.timestamps import ClockError
 
+EXIF_STAGE = "exif"
 SOURCES = tuple(layout.flag for layout in LAYOUTS)
 
 _Sources: Any = dataclasses.make_dataclass(
@@ -54,6 +58,8 @@ class ArchiveOptions(_Sources):
         seed: Seed of the hash.
         label_column: Column of the source's table that has the labels; by default the usual ones.
         label_map: Label map file; without it ids follow the order of the source's categories.
+        unlabelled_are_empty: Whether somebody looked at all images, so that one without labels is
+            empty.
         camera_regex: Names the camera by a group `camera` searched in the path.
         camera_csv: Names the camera by a table of files or folders.
         sequence_gap: Longest pause in seconds within a sequence.
@@ -69,6 +75,7 @@ class ArchiveOptions(_Sources):
     seed: int = 0
     label_column: str | None = None
     label_map: str | None = None
+    unlabelled_are_empty: bool = False
     camera_regex: str | None = None
     camera_csv: str | None = None
     sequence_gap: int = DEFAULT_GAP_SECONDS
@@ -180,7 +187,41 @@ def _read_source(options: ArchiveOptions) -> Archive:
     namer = CameraNamer(
         options.camera_regex, options.camera_csv, root_camera=Path(options.root).resolve().name
     )
-    return options.layout.read_archive(options.source, namer, options.label_column)
+    archive = options.layout.read_archive(options.source, namer, options.label_column)
+    if options.layout.dated_by_exif and not _has_dates(archive):
+        archive = _dated_by_exif(archive, options.root)
+    if options.unlabelled_are_empty:
+        records = [_empty_if_unlabelled(record) for record in archive.records]
+        archive = dataclasses.replace(archive, records=records)
+    return archive
+
+
+def _has_dates(archive: Archive) -> bool:
+    """Whether it says of any image when it was taken, rightly or wrongly."""
+    dated = any(record.seconds is not None for record in archive.records)
+    return dated or any(failure.lost == "date" for failure in archive.failures)
+
+
+def _dated_by_exif(archive: Archive, root: str) -> Archive:
+    """With the dates of the photographs; a missing one is reported when it is to be opened."""
+    records, failures = [], list(archive.failures)
+    for record in archive.records:
+        seconds = None
+        try:
+            seconds = read_clock(resolve_inside(root, record.file_name))
+        except FileError:
+            pass
+        except ClockError as error:
+            failures.append(failure_of(record, EXIF_STAGE, error.reason, str(error), "date"))
+        records.append(dataclasses.replace(record, seconds=seconds))
+    notes = archive.notes + Counter(dated_by_exif=sum(r.seconds is not None for r in records))
+    return dataclasses.replace(archive, records=records, failures=failures, notes=notes)
+
+
+def _empty_if_unlabelled(record: ImageRecord) -> ImageRecord:
+    if record.label_state is not LabelState.UNLABELLED:
+        return record
+    return dataclasses.replace(record, label_state=LabelState.EMPTY)
 
 
 def _choose_splits(options: ArchiveOptions, records: list[ImageRecord]) -> Splits:

@@ -31,6 +31,12 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         "Label or Class)",
     )
     labels.add_argument(
+        "--unlabelled_are_empty",
+        action="store_true",
+        help="take images without any label as empty, because somebody looked at all of them "
+        "(default: nobody knows what they show)",
+    )
+    labels.add_argument(
         "--megadetector_json",
         metavar="FILE",
         help="MegaDetector results; give boxes to images labelled with one class",
@@ -106,6 +112,25 @@ def add_camera_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_clock_flags(parser: argparse.ArgumentParser) -> None:
+    """Flags that correct camera clocks."""
+    clocks = parser.add_argument_group("camera clocks that were wrong")
+    clocks.add_argument(
+        "--clock_shift",
+        action="append",
+        metavar="CAMERA=SHIFT",
+        default=[],
+        help="time to add to all dates of a camera, such as north=+365d3h or north=-1h; may be "
+        "repeated",
+    )
+    clocks.add_argument(
+        "--clock_csv",
+        metavar="FILE",
+        help="table with columns 'camera', 'shift', or 'camera', 'shown' and 'actual': two dates "
+        "of a moment; 'from' and 'to' may limit a row to some dates",
+    )
+
+
 def add_image_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `ImageOptions`."""
     images = parser.add_argument_group("images")
@@ -123,6 +148,24 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
         "--keep_truncated",
         action="store_true",
         help="keep what is there of JPEGs that end early; default: a failure",
+    )
+
+
+def add_embedder_flags(parser: argparse._ActionsContainer) -> None:
+    """Flags of a network that sees crops of boxes, for all verbs that run one."""
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        nargs=2,
+        default=[960, 1280],
+        metavar=("HEIGHT", "WIDTH"),
+        help="size into which images are fitted before they are cropped (default: 960 1280)",
+    )
+    parser.add_argument(
+        "--boxes",
+        type=int,
+        default=8,
+        help="number of boxes per image that are looked at, best first (default: 8)",
     )
 
 

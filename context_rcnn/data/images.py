@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -181,11 +182,15 @@ def decode_rgb(data: bytes, options: ImageOptions) -> Image.Image:
     return ImageOps.exif_transpose(image) if orientation != 1 else image
 
 
-def read_clock(path: Path) -> int | None:
+def read_clock(path: Path, correct: Callable[[int], int] | None = None) -> int | None:
     """EXIF time of an image file as seconds; None if it has none or cannot be opened.
 
     Takes DateTimeOriginal, else DateTimeDigitized, else DateTime; never the file's own date, which
     copying changes. An unreadable image is not reported here, since its check reports it later.
+
+    Args:
+        path: image file.
+        correct: turns readings of a clock that was wrong into right ones.
 
     Raises:
         ClockError: If none of the dates that are there can be used.
@@ -203,7 +208,7 @@ def read_clock(path: Path) -> int | None:
     problem = None
     for text in texts:
         try:
-            seconds = parse_timestamp(text)
+            seconds = parse_timestamp(text, correct=correct)
         except ClockError as error:
             problem = problem or error
         else:

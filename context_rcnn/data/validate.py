@@ -27,6 +27,7 @@ class ValidationReport:
         images_listed: Images the source names.
         notes: Counts of what was noticed but cost nothing.
         splits: Images that can be used, by split.
+        classes: The same of each class, by its name.
         label_map: Class ids by name.
         warnings: What to look at.
     """
@@ -36,6 +37,7 @@ class ValidationReport:
     images_listed: int
     notes: dict[str, int]
     splits: dict[str, int]
+    classes: dict[str, dict[str, int]]
     label_map: dict[str, int]
     warnings: list[str] = dataclasses.field(default_factory=list)
 
@@ -49,6 +51,7 @@ class ValidationReport:
             "images_usable": self.summary.images,
             "images_lost": self.images_lost,
             "splits": self.splits,
+            "classes": self.classes,
             "notes": self.notes,
             "label_map": self.label_map,
             "warnings": self.warnings,
@@ -66,6 +69,7 @@ class ValidationReport:
         sections = [
             format_camera_table(facts["cameras"]),
             f"splits\n{format_counts(self.splits)}",
+            f"classes, in images\n{self._classes()}",
             f"failures\n{format_counts(facts['failures'])}",
             f"image changes\n{format_counts(facts['image_changes'])}",
             f"notes\n{format_notes(self.notes)}",
@@ -74,6 +78,12 @@ class ValidationReport:
             f"{usable}; {self.images_lost} cannot.",
         ]
         return "\n\n".join(sections) + "\n"
+
+    def _classes(self) -> str:
+        rows = [["class", *self.splits]]
+        for name, counts in self.classes.items():
+            rows.append([name, *(str(count) for count in counts.values())])
+        return console.table(rows) if self.classes else "none"
 
     def _named(self) -> list[str]:
         """A section with each file that cannot be used, and each folder that cannot be listed."""
@@ -113,6 +123,7 @@ def validate_archive(
     for failure in failures:
         summary.add_failure(failure)
     usable = dict.fromkeys(archive.records, 0)
+    classes: dict[str, dict[str, int]] = {}
     jobs = [(split, record) for split, members in archive.records.items() for record in members]
 
     def check(job: tuple[str, ImageRecord]):
@@ -124,6 +135,8 @@ def validate_archive(
         if prepared is not None:
             summary.add_image(prepared)
             usable[split] += 1
+            for name in prepared.record.class_names:
+                classes.setdefault(name, dict.fromkeys(usable, 0))[split] += 1
         for failure in problems:
             summary.add_failure(failure)
         failures.extend(problems)
@@ -133,6 +146,7 @@ def validate_archive(
         archive.images_listed,
         dict(sorted(archive.notes.items())),
         usable,
+        dict(sorted(classes.items())),
         archive.label_map,
         lopsided(archive.splits, usable, archive_options.val_fraction),
     )

@@ -1,7 +1,7 @@
 """The entries of one camera in memory: features with where, when and how sure."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,19 @@ class Entries:
             raise ValueError(f"image {names[number[np.argmax(repeated)]]!r} has a rank twice")
         ordered = self.take(order)
         return dataclasses.replace(ordered, seconds=time)
+
+    def dated_by(self, times: Mapping[str, int | None]) -> "Entries":
+        """With other times.
+
+        Args:
+            times: seconds by image id, None where undated; of every image that has an entry.
+        """
+        seconds = [times[image_id] for image_id in self.image_ids]
+        return dataclasses.replace(
+            self,
+            seconds=np.array([second or 0 for second in seconds], np.int64),
+            dated=np.array([second is not None for second in seconds], bool),
+        )
 
     def stored_as(self, dtype: storage.StorageDtype) -> "Entries":
         """With features in this storage dtype; features that have it already stay bit for bit."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.timestamps import format_timestamp
+from context_rcnn.report.videos import SeenVideo, SeenVideos
 from context_rcnn.results.journal import Journal
 from context_rcnn.results.megadetector import read_megadetector_results
 from context_rcnn.results.records import FORMAT, ImageResult
@@ -85,6 +86,8 @@ class Found:
         by_hour: images with a detection of a class, by (class, hour of the camera's clock).
         by_day: likewise by (class, day), as "2013-10-04".
         by_camera: likewise by (class, camera).
+        videos: counts of each video, by name.
+        timed: videos of which is known what was detected when.
         failures: the first ones.
         reasons: number of failures by reason.
     """
@@ -96,6 +99,8 @@ class Found:
     by_hour: Counter = dataclasses.field(default_factory=Counter)
     by_day: Counter = dataclasses.field(default_factory=Counter)
     by_camera: Counter = dataclasses.field(default_factory=Counter)
+    videos: dict[str, SeenVideo] = dataclasses.field(default_factory=dict)
+    timed: list[SeenVideo] = dataclasses.field(default_factory=list)
     failures: list[ImageResult] = dataclasses.field(default_factory=list)
     reasons: Counter = dataclasses.field(default_factory=Counter)
 
@@ -142,17 +147,20 @@ def explanations_of(path: str) -> str:
     return explained if os.path.isfile(explained) else ""
 
 
-def gather(source: Source, threshold: float, sample: int, seed: int) -> Found:
+def gather(source: Source, threshold: float, sample: int, videos: int, seed: int) -> Found:
     """Counts all images and draws samples of them.
 
     Args:
         source: the results.
         threshold: score from which a detection counts.
         sample: images of each kind.
+        videos: videos of which is kept what was detected when.
         seed: seed of the drawing.
     """
     found = Found({kind: Sample(sample, f"{seed} {kind}") for kind in KINDS})
+    seen = SeenVideos(threshold, videos, seed)
     for image in source.images:
+        seen.add(image, source.class_names)
         best = max((d.score for d in image.detections), default=0.0)
         worst = min((d.score for d in image.detections), default=0.0)
         kind = _kind(best, worst, threshold)
@@ -180,6 +188,7 @@ def gather(source: Source, threshold: float, sample: int, seed: int) -> Found:
                 found.failures.append(image)
         else:
             found.samples[kind].add(image)
+    found.timed, found.videos = seen.finish(), seen.rows
     return found
 
 

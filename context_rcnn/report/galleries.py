@@ -73,15 +73,25 @@ def group(cases: Sequence[Case]) -> list[tuple[Case, int]]:
     return [(case, more) for case, more in groups]
 
 
-def false_positive(case: Case, alike: int, kind: str, verb: str) -> Picture:
-    """An empty image and the boxes that only one run reports there."""
+def false_positive(case: Case, alike: int, kind: str, verb: str, looks_like: str = "") -> Picture:
+    """An empty image and the boxes that only one run reports there.
+
+    Args:
+        case: the image.
+        alike: number of other cases like it.
+        kind: kind of the boxes.
+        verb: who reports them, and how.
+        looks_like: species that the dummy under the first box is shaped like, "" without a dummy.
+    """
+    dummy = [f"a dummy shaped like: {looks_like}"] if looks_like else []
     names = [f"{clean(n, 40)} {number(s, 2)}" for n, s in zip(case.names, case.scores, strict=True)]
     more = f", and {len(names) - 1} more" if len(names) > 1 else ""
     return Picture(
         case.image_id,
         [box(e, kind, label) for e, label in zip(case.edges, names, strict=True)],
-        f"Empty image {clean(case.image_id)}, where {verb} {names[0]}{more}.",
-        [f"{names[0]}{more}", *_more(alike), clean(case.image_id)],
+        f"Empty image {clean(case.image_id)}, where {verb} {names[0]}{more}"
+        f"{', on ' + dummy[0] if dummy else ''}.",
+        [f"{names[0]}{more}", *dummy, *_more(alike), clean(case.image_id)],
     )
 
 

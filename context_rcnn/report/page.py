@@ -1,7 +1,10 @@
 """A folder that opens without a network: index.html, its images, and the full lists as JSON."""
 
+import base64
 import contextlib
 import dataclasses
+import hashlib
+import importlib.resources
 import json
 import os
 import pathlib
@@ -10,11 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jinja2
+import markupsafe
 import numpy as np
 
 from context_rcnn.data.walk import OWN_FOLDER
 from context_rcnn.report import charts, curves, figures, galleries, sections
 from context_rcnn.report.compare import Case, Comparison, compare, pair
+from context_rcnn.report.dummies import NOTE, Dummies
 from context_rcnn.report.explanations import (
     MIN_WEIGHT,
     Keyframe,
@@ -49,6 +54,7 @@ class ReportOptions:
         examples: TFRecord files of examples, for pixels.
         image_root: Folder of images named like their ids, for pixels.
         title: Title of the page.
+        simulation: simulation.json of simulated camera traps, which says where their dummies stand.
         recall: Recall at which the runs are compared.
         max_examples: Images of each kind that are shown.
         max_panels: Keyframes shown with what they attend to.
@@ -63,6 +69,7 @@ class ReportOptions:
     examples: str = ""
     image_root: str = ""
     title: str = ""
+    simulation: str = ""
     recall: float = 0.5
     max_examples: int = 12
     max_panels: int = 6
@@ -81,12 +88,14 @@ class ReportOptions:
 def write_report(
     options: ReportOptions,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+    warn: Callable[[str], None] = print,
 ) -> str:
     """Writes the report completely or not at all; returns the path of its index.html.
 
     Args:
         options: Inputs of the page.
         progress: Wraps the images that are read for it, with their number.
+        warn: Gets what the user should look at.
 
     Raises:
         ValueError: For inputs that are missing or not what they should be, naming file and field,
@@ -96,7 +105,10 @@ def write_report(
         both = _read(options)
         keyframes = read_explanations(options.explanations) if options.explanations else None
         frames = read_memory_maps(options.memory_maps) if options.memory_maps else None
-        content = _content(both, keyframes, frames, options, folder, progress)
+        album = Album()
+        content = _content(both, keyframes, frames, options, folder, progress, album)
+        if words := album.in_words(options.examples, options.image_root):
+            warn(words)
         with open(os.path.join(folder, "cases.json"), "w", encoding="utf-8") as file:
             json.dump(_cases(both.comparison), file, indent=1)
         with open(os.path.join(folder, "index.html"), "w", encoding="utf-8") as file:
@@ -187,17 +199,18 @@ def _content(
     options: ReportOptions,
     folder: str,
     progress: Callable[[Iterable, int], Iterable],
+    album: Album,
 ) -> dict[str, Any]:
     """Everything that the templates ask for; writes images and figures into `folder`."""
     run = both.memory
     threshold = _sample_threshold(both)
-    changes = _changes(both.comparison, options.max_examples)
+    dummies = Dummies.read(options.simulation) if options.simulation else None
+    changes = _changes(both, options.max_examples, dummies)
     sample = galleries.sample(run, threshold, options.max_examples, options.seed)
     places = {name: i for i, name in enumerate(run.image_ids)}
     chosen = galleries.choose_keyframes(keyframes or (), options.max_panels, options.seed)
     panels = [galleries.beside_labels(k, run, places.get(k.image_id)) for k in chosen]
 
-    album = Album()
     galleries.want_panels(album, panels)
     for change in changes:
         galleries.want_all(album, change["pictures"])
@@ -212,6 +225,7 @@ def _content(
     seconds, undated = time_differences(keyframes or ())
     return {
         "title": clean(options.title or "What a detector with memory sees", 200),
+        "note": NOTE if dummies else "",
         "lede": sections.lede(both),
         "runs": _run_names(both),
         "has_baseline": both.baseline is not None,
@@ -236,11 +250,19 @@ def _content(
     }
 
 
-def _changes(compared: Comparison | None, limit: int) -> list[dict[str, Any]]:
+def _changes(both: sections.Both, limit: int, dummies: Dummies | None) -> list[dict[str, Any]]:
     """The four lists, in the order in which the page shows them."""
+    compared = both.comparison
     if compared is None:
         return []
-    false, animal = galleries.false_positive, galleries.animal
+    animal = galleries.animal
+
+    def dummy(case: Case) -> str:
+        return dummies.of(case, both.memory) if dummies else ""
+
+    def false(case: Case, alike: int, kind: str, verb: str) -> galleries.Picture:
+        return galleries.false_positive(case, alike, kind, verb, dummy(case))
+
     before, after = figures.BASELINE, figures.MEMORY
     kinds = (
         (
@@ -259,6 +281,7 @@ def _changes(compared: Comparison | None, limit: int) -> list[dict[str, Any]]:
             "boxes": sum(len(case.scores) for case in cases),
             "cases": len(cases),
             "groups": len(groups),
+            "dummies": sum(bool(dummy(case)) for case in cases if case.truth is None),
             "pictures": [picture(case, more) for case, more in groups[:limit]],
         }
         for kind, cases, picture in kinds
@@ -385,7 +408,10 @@ def _case(case: Case) -> dict[str, Any]:
 
 
 def environment() -> jinja2.Environment:
-    """What renders the templates; everything is escaped."""
+    """What renders the templates; everything is escaped but the page's own script.
+
+    The page runs this script alone, which its hash tells from any other.
+    """
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("context_rcnn.report"),
         autoescape=True,
@@ -394,5 +420,13 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"number": number, "signed": signed}
-    made.globals |= {"count": count, "MARK_CONTENT": "context-rcnn report"}
+    script = importlib.resources.files("context_rcnn.report").joinpath("templates/tables.js")
+    text = script.read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    made.globals |= {
+        "count": count,
+        "MARK_CONTENT": "context-rcnn report",
+        "SCRIPT": markupsafe.Markup(text),  # our own file, not data
+        "SCRIPT_HASH": f"sha256-{digest}",
+    }
     return made

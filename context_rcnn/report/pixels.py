@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError, resolve_inside
 from context_rcnn.data.walk import VIDEO_SUFFIXES
+from context_rcnn.report.text import clean
 
 SUFFIXES = ("", ".jpg", ".jpeg", ".JPG", ".JPEG", ".png", ".PNG")
 ReadFrame = Callable[[str, float], bytes]
@@ -87,6 +88,20 @@ class Album:
             else:
                 self._photos[image_id] = Photo(file, *size, full)
                 self.failures.pop(image_id, None)
+
+    def in_words(self, examples: str, image_root: str) -> str:
+        """A warning if images that were wanted are missing from the sources; "" if none are."""
+        missing = [name for name in self._widths if name in self.failures]
+        if not missing or not (examples or image_root):
+            return ""
+        flags = {"--examples": examples, "--image_root": image_root}
+        given = " and ".join(f"{flag}={place}" for flag, place in flags.items() if place)
+        if len(missing) == len(self):
+            return (
+                f"WARNING: none of the images is in {given}, such as {clean(missing[0], 200)}: the "
+                "page has no pictures"
+            )
+        return f"{len(missing):,} of {len(self):,} images are not in {given}; the page names them"
 
     def _read(self, examples: str, image_root: str) -> Iterator[tuple[str, bytes]]:
         """Bytes of each wanted image that is found."""

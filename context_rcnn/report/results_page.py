@@ -22,10 +22,12 @@ from context_rcnn.report.galleries import Picture
 from context_rcnn.report.page import environment, staged
 from context_rcnn.report.pixels import Album, ReadFrame
 from context_rcnn.report.text import clean, number
-from context_rcnn.results.records import ImageResult
+from context_rcnn.report.videos import SeenVideo, best_frames, row_of, timeline, video_of
+from context_rcnn.results.records import NO_RATE, ImageResult
 
 MOST_CAMERAS = 500  # that the table shows
 MOST_CLASSES = 60  # whose activity is shown
+MOST_VIDEOS = 500  # that the table shows
 MOST_DAYS = 366
 
 
@@ -40,7 +42,7 @@ class ResultsOptions:
         title: title of the page.
         threshold: score from which a detection counts.
         max_examples: images of each kind that are shown.
-        max_panels: images shown with what they attend to.
+        max_panels: images shown with what they attend to, and videos shown with their times.
         seed: seed of the random samples.
     """
 
@@ -83,28 +85,26 @@ def write_results_report(
     """
     with staged(options.output_dir) as folder:
         source = open_results(options.results)
-        found = gather(source, options.threshold, options.max_examples, options.seed)
+        sizes = (options.max_examples, options.max_panels)
+        found = gather(source, options.threshold, *sizes, options.seed)
         if not found.total.images:
             raise ValueError(f"{options.results} holds no images")
         pictures = {
             kind: [_picture(image, kind, source.class_names, options) for image in sample.images]
             for kind, sample in found.samples.items()
         }
+        times = _times(found, source.class_names, options)
         path = explanations_of(options.results)
         keyframes = read_explanations(path) if path else []
         chosen = galleries.choose_keyframes(keyframes, options.max_panels, options.seed)
         panels = [galleries.beside_single_frame(keyframe) for keyframe in chosen]
         album = Album(read_frame)
         galleries.want_panels(album, panels)
-        for kind in pictures.values():
-            galleries.want_all(album, kind)
+        for shown_ones in (*pictures.values(), *(row["pictures"] for row in times)):
+            galleries.want_all(album, shown_ones)
         album.fill(folder, image_root=options.image_root, progress=progress)
-        if options.image_root and len(album) and len(album.failures) == len(album):
-            first = next(iter(album.failures))
-            warn(
-                f"WARNING: none of the images lies below --image_root={options.image_root}, such "
-                f"as {clean(first, 200)}: the page has no pictures"
-            )
+        if words := album.in_words("", options.image_root):
+            warn(words)
         content = {
             "title": clean(options.title or "What was detected", 200),
             "made_by": clean(source.made_by),
@@ -115,6 +115,9 @@ def write_results_report(
             "cameras_in_all": len(found.cameras),
             "activity": _activity(found),
             "pictures": pictures,
+            "videos": [row_of(video) for _, video in sorted(found.videos.items())[:MOST_VIDEOS]],
+            "videos_in_all": len(found.videos),
+            "times": times,
             "panels": panels,
             "failures": [(clean(i.file), _why(i)) for i in found.failures],
             "reasons": [(clean(reason), n) for reason, n in found.reasons.most_common()],
@@ -125,6 +128,22 @@ def write_results_report(
         with open(os.path.join(folder, "index.html"), "w", encoding="utf-8") as file:
             file.write(page)
     return os.path.join(options.output_dir, "index.html")
+
+
+def _times(found: Found, names: Mapping[int, str], options: ResultsOptions) -> list[dict[str, Any]]:
+    """Timelines of some videos, with their best frames, which are read once more."""
+    wanted = {video.name: set(best_frames(video)) for video in found.timed}
+    pictures: dict[str, list[Picture]] = {name: [] for name in wanted}
+    passed: Counter[str] = Counter()
+    for image in open_results(options.results).images if wanted else ():
+        name = video_of(image)
+        if name not in wanted or image.frame_rate == NO_RATE:
+            continue
+        position = passed[name] if image.frame is None else image.frame
+        passed[name] += 1
+        if position in wanted[name]:
+            pictures[name].append(_picture(image, "found", names, options))
+    return [timeline(video) | {"pictures": pictures[video.name]} for video in found.timed]
 
 
 def _picture(
@@ -141,6 +160,9 @@ def _picture(
     said += f" and {len(labels) - 3} more" if len(labels) > 3 else ""
     when = "undated" if image.seconds is None else format_timestamp(image.seconds)
     where = f"{clean(image.camera, 60) or 'camera unknown'}, {when}"
+    if (video := video_of(image)) is not None:
+        at = SeenVideo(video, rate=image.frame_rate)
+        where = clean(video, 60) + (f", {at.time(image.frame)}" if image.frame is not None else "")
     return Picture(
         image.file,
         boxes,

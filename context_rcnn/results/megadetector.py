@@ -12,7 +12,7 @@ from typing import TextIO
 from context_rcnn.data import fields
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.records import is_empty_class
-from context_rcnn.data.timestamps import format_timestamp, parse_timestamp
+from context_rcnn.data.timestamps import ClockError, format_timestamp, parse_timestamp
 from context_rcnn.results.classes import Classes, Kind
 from context_rcnn.results.json_list import JsonList
 from context_rcnn.results.numbers import corner_and_size, rounded_score, to_box
@@ -202,7 +202,7 @@ def _images(
         reason, _, text = entry.get("failure_detail", entry.get("failure") or "").partition(": ")
         yield ImageResult(
             entry["file"],
-            seconds=parse_timestamp(entry.get("datetime")),
+            seconds=_believable(entry.get("datetime")),
             width=fields.whole_number(entry.get("width"), minimum=1),
             height=fields.whole_number(entry.get("height"), minimum=1),
             detections=tuple(found.get(None, ())),
@@ -210,6 +210,14 @@ def _images(
             failure_text=text,
             frame_rate=None if rate is None else NO_RATE,
         )
+
+
+def _believable(text: object) -> int | None:
+    """Seconds of a date; None for one of a clock that was never set."""
+    try:
+        return parse_timestamp(text)
+    except ClockError:
+        return None
 
 
 def _frames(

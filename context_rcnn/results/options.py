@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from context_rcnn.results.records import CREATED_FORMAT
+from context_rcnn.results.taxonomy import Taxonomy
 
 SAMPLING_DESIGNS = (
     "simpleRandom",
@@ -98,6 +99,9 @@ class Options:
         kinds: "animal", "human" or "vehicle" by class name, where the name does not say it.
         taxa: scientific name or SpeciesNet's seven parts by class name.
         smooth: whether animals of a burst get the class that most of them have; see `smoothing`.
+        taxonomy: tree of taxa; detections of which no class is certain get the taxon that their
+            classes share. None leaves all as they are. See `taxonomy`.
+        certain_score: score from which a class, or the sum of a taxon's classes, is certain.
         event_minutes: longest pause within an event, in minutes.
         completed: UTC, "2026-05-26T19:11:27Z"; by default when the journal was begun, so that a run
             that was killed and continued writes the same bytes.
@@ -111,6 +115,8 @@ class Options:
     kinds: Mapping[str, str] = dataclasses.field(default_factory=dict)
     taxa: Mapping[str, str] = dataclasses.field(default_factory=dict)
     smooth: bool = False
+    taxonomy: Taxonomy | None = None
+    certain_score: float = 0.5
     event_minutes: float = 30
     completed: str = ""
     camtrap: CamtrapOptions = dataclasses.field(default_factory=CamtrapOptions)
@@ -121,6 +127,7 @@ class Options:
             ("min_score", "--threshold"),
             ("typical_threshold", "--observation_threshold"),
             ("conservative_threshold", "conservative_threshold"),
+            ("certain_score", "--taxonomy_score"),
         ):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{flag} must lie in 0..1, got {getattr(self, name)}")

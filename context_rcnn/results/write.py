@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from context_rcnn.results.records import Detection, ImageResult, Report, read_re
 from context_rcnn.results.smoothing import BurstClasses
 from context_rcnn.results.speciesnet import SpeciesNetWriter
 from context_rcnn.results.table import TableWriter
+from context_rcnn.results.taxonomy import RollUp
 
 Revise = Callable[[ImageResult], Iterable[Detection]]
 
@@ -72,9 +73,11 @@ class Summary:
         detections: number of detections of at least `typical_threshold`, by class name.
         suspect: number of other detections that are suspected background.
         counts: `superseded` lines of the journal, `below_min_score` detections, `boxes_clipped`,
-            and detections that were `smoothed`.
+            detections that were `smoothed`, and those with a taxon in place of a class,
+            `rolled_up`.
         failures: number of reported failures, by stage and reason.
         not_packaged: number of images that the Camtrap DP has no place for, by reason.
+        unplaced: classes that the table of taxa does not have.
         unlisted: number of folders that could not be listed, so that something may be missing.
     """
 
@@ -86,6 +89,7 @@ class Summary:
     counts: Counter = dataclasses.field(default_factory=Counter)
     failures: Counter = dataclasses.field(default_factory=Counter)
     not_packaged: Counter = dataclasses.field(default_factory=Counter)
+    unplaced: tuple[str, ...] = ()
     unlisted: int = 0
 
 
@@ -120,8 +124,8 @@ def write_results(
     """
     options = options or Options()
     source = Journal(journal)
-    classes = Classes(source.header.label_map, options.kinds, options.taxa)
-    summary = Summary()
+    classes, roll_up = classes_of(source.header.label_map, options)
+    summary = Summary(unplaced=tuple(roll_up.unplaced) if roll_up else ())
     with contextlib.ExitStack() as stack:
         files = stack.enter_context(Transaction())
         report = _reporter(files, outputs, summary, Path(journal))
@@ -143,6 +147,9 @@ def write_results(
             if smoother:
                 image, changed = smoother.smoothed(image)
                 summary.counts["smoothed"] += changed
+            if roll_up:
+                image, changed = roll_up.rolled_up(image)
+                summary.counts["rolled_up"] += changed
             image = _prepare(image, options, summary)
             _count(image, classes, summary, options.typical_threshold)
             for writer in writers:
@@ -151,6 +158,19 @@ def write_results(
             writer.finish()
     summary.counts = +summary.counts
     return summary
+
+
+def classes_of(label_map: Mapping[int, str], options: Options) -> tuple[Classes, RollUp | None]:
+    """The classes that results have, and what puts taxa in the place of those of the model.
+
+    Raises:
+        ValueError: For kinds, taxa or a table of taxa that are not of this model.
+    """
+    if options.taxonomy is None:
+        return Classes(label_map, options.kinds, options.taxa), None
+    roll_up = RollUp(options.taxonomy, label_map, options.certain_score)
+    taxa = roll_up.taxa | dict(options.taxa)
+    return Classes(roll_up.names, options.kinds, taxa), roll_up
 
 
 def _reporter(files: Transaction, outputs: Outputs, summary: Summary, journal: Path) -> Report:

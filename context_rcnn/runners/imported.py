@@ -6,6 +6,7 @@ they were taken and how large they are; their folders say which camera took them
 
 import dataclasses
 import datetime
+import functools
 import json
 import os
 from collections import Counter, defaultdict
@@ -16,6 +17,7 @@ import numpy as np
 
 from context_rcnn.data import fields
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.images import read_clock, read_size
 from context_rcnn.data.paths import FileError, normalise_file_name, resolve_inside
@@ -44,6 +46,7 @@ class ImportOptions:
         sequence_gap: longest pause within a burst, in seconds.
         repeats: rules for boxes that come back in the same place, whose scores turn negative; None
             leaves all scores as they are.
+        clocks: corrections of clocks that were wrong.
     """
 
     image_root: str = ""
@@ -51,6 +54,7 @@ class ImportOptions:
     camera_csv: str | None = None
     sequence_gap: int = DEFAULT_GAP_SECONDS
     repeats: RepeatDetectionOptions | None = None
+    clocks: CameraClocks = dataclasses.field(default_factory=CameraClocks)
 
 
 def is_journal(path: str | Path) -> bool:
@@ -82,9 +86,10 @@ def import_megadetector(
     root = options.image_root or os.path.dirname(os.path.abspath(path))
     results = read_megadetector_results(path)
     namer = CameraNamer(options.camera_regex, options.camera_csv, Path(root).resolve().name)
-    failures: list[Failure] = []
+    clocks, failures = options.clocks, list[Failure]()
     images: dict[str, ImageResult] = {}
-    looks = ahead(lambda image: _look(image, root, namer), results.images, os.cpu_count() or 1)
+    look = functools.partial(_look, root=root, namer=namer, clocks=clocks)
+    looks = ahead(look, results.images, os.cpu_count() or 1)
     for image, problems in progress(looks, len(results.images)):
         failures += problems
         if image is None:
@@ -93,6 +98,7 @@ def import_megadetector(
             failures.append(_failure(image.file, Reason.DUPLICATE_IMAGE, "has two entries"))
             continue
         images[image.file] = image
+    clocks.check(sorted({image.camera for image in images.values() if image.camera}))
     by_camera: dict[str, list[ImageResult]] = defaultdict(list)
     for image in images.values():
         by_camera[image.camera].append(image)
@@ -108,7 +114,7 @@ def import_megadetector(
 
 
 def _look(
-    image: ImageResult, root: str, namer: CameraNamer
+    image: ImageResult, root: str, namer: CameraNamer, clocks: CameraClocks
 ) -> tuple[ImageResult | None, list[Failure]]:
     """The image with its camera, its date and its size, as far as they are known."""
     try:
@@ -123,12 +129,15 @@ def _look(
         return dataclasses.replace(image, burst=of), []
     problems = []
     seconds, size = image.seconds, (image.width, image.height)
+    correct = clocks.corrector(image.camera)
+    if seconds is not None and correct is not None:
+        seconds = correct(seconds)
     try:
         place = resolve_inside(root, file)
         if None in size and (found := read_size(place)):
             size = found
         if seconds is None:
-            seconds = read_clock(place)
+            seconds = read_clock(place, correct)
     except FileError as error:
         problems.append(_failure(file, error.reason, error.detail, "nothing"))
     except ClockError as error:

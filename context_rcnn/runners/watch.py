@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
@@ -396,7 +397,7 @@ class FolderFrames:
 
     def _look(self, names: tuple[str, str]) -> tuple[ImageResult, FileError | None]:
         """A new image, and why it cannot be used."""
-        seen = see_file(self._root, self._namer, {}, names)
+        seen = see_file(self._root, self._namer, CameraClocks(), {}, names)
         seconds = seen.seconds
         if seconds is None and self._clock == "arrival":
             seconds = int((datetime.datetime.now() - EPOCH).total_seconds())  # its wall clock

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from beam_pipelines import build_memory_bank
+from beam_pipelines import boxes, build_memory_bank, store_features
+from beam_pipelines.sources import examples_files
 from context_rcnn.memory_bank.store import Bank
 
 COLOURS = {"a.jpg": (200, 40, 40), "b.jpg": (40, 200, 40), "c.jpg": (40, 40, 200)}
@@ -68,3 +69,32 @@ def test_the_best_box_of_each_photograph_is_remembered(photos, tmp_path):
 def test_a_network_without_boxes_is_refused(photos, tmp_path, capsys):
     assert build_memory_bank.main(flags(photos, f"--output_dir={tmp_path / 'bank'}")) == 2
     assert "--embedder sees given boxes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pipeline", [store_features, build_memory_bank])
+def test_examples_without_boxes_of_another_detector_are_refused(photos, tmp_path, capsys, pipeline):
+    def example(**more):
+        features = {"image/encoded": b"jpeg", "image/source_id": b"a", "image/location": b"site"}
+        values = {
+            name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+            for name, value in features.items()
+        }
+        values |= {
+            f"image/proposals/{name}": tf.train.Feature(
+                float_list=tf.train.FloatList(value=[value])
+            )
+            for name, value in more.items()
+        }
+        return tf.train.Example(features=tf.train.Features(feature=values)).SerializeToString()
+
+    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as file:
+        for _ in range(3):
+            file.write(example())
+    argv = [f"--examples={tmp_path}/*.tfrecord", f"--embedder={photos / 'embedder'}"]
+    assert pipeline.main([*argv, f"--output_dir={tmp_path / 'out'}"]) == 2
+    assert "none of the 3 images has proposals" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "nothing is written"
+    edges = {"bbox/ymin": 0.1, "bbox/xmin": 0.2, "bbox/ymax": 0.5, "bbox/xmax": 0.6}
+    with tf.io.TFRecordWriter(str(tmp_path / "b.tfrecord")) as file:
+        file.write(example(**edges, score=0.9))
+    boxes.check_proposals(examples_files(f"{tmp_path}/*.tfrecord"))

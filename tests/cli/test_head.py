@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from beam_pipelines import build_memory_bank, store_features
 from context_rcnn import simulation
 from context_rcnn.cli import head
 from context_rcnn.cli.parser import build_parser
@@ -95,6 +96,16 @@ def test_the_steps_are_commands_that_the_parser_knows(stranger):
     assert not without["memory"]["bank"] and without["temporal"]["type"] == "none"
     assert with_memory["model"] == without["model"]
     assert with_memory["model"]["proposals"]["count"] == 3
+
+
+def test_its_help_has_the_flags_of_the_pipelines_without_beam():
+    code = "import sys; sys.modules['apache_beam'] = None; from context_rcnn import cli; "
+    command = [sys.executable, "-c", code + "cli.main(['head', '--help'])"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for parser in (store_features.build_parser(), build_memory_bank.build_parser()):
+        for action in parser._actions:
+            if action.dest in ("boxes", "image_size"):
+                assert " ".join(action.help.split()) in " ".join(shown.split())
 
 
 @pytest.mark.slow

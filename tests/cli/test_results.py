@@ -179,3 +179,21 @@ def test_images_are_sorted_by_class_and_the_originals_stay(megadetector, tmp_pat
     (tmp_path / "mine/thesis.txt").touch()
     assert cli.main(["results", str(megadetector), f"--sort_into={tmp_path}/mine", flags[2]]) == 2
     assert "holds something else" in capsys.readouterr().err
+
+
+def test_dates_of_imported_results_are_corrected_and_those_of_journals_are_not(
+    megadetector, journal, tmp_path, capsys
+):
+    document = json.loads(megadetector.read_text())
+    document["images"][1]["datetime"] = "1970:01:01 00:00:00"
+    document["images"][2]["datetime"] = "2024:05:01 06:00:18"
+    megadetector.write_text(json.dumps(document))
+    flags = ["--clock_shift", "north=+1d2h", f"--csv={tmp_path}/t.csv"]
+    assert cli.main(["results", str(megadetector), *flags]) == 0
+    dates = {row["file"][-5:]: row["datetime"] for row in rows_of(tmp_path / "t.csv")}
+    for i in range(6):
+        assert dates[f"{i}.JPG"] == f"2024-05-02 08:00:{i * 9:02}", "a junk date gives way to EXIF"
+    assert cli.main(["results", str(megadetector), "--clock_shift", "nort=+1d", flags[-1]]) == 2
+    assert "there are 'north', 'south'" in capsys.readouterr().err
+    assert cli.main(["results", str(journal), *flags]) == 2
+    assert "run `context-rcnn detect` again" in capsys.readouterr().err

@@ -225,6 +225,8 @@ def test_validation_counts_what_there_is(archive):
     assert facts["images_listed"] == facts["images_usable"] == 8
     assert facts["splits"] == {"train": 4, "val": 4}
     assert facts["label_map"] == {"bobcat": 1, "deer": 2}
+    assert facts["classes"] == {name: {"train": 1, "val": 1} for name in ("bobcat", "deer")}
+    assert "class   train  val\nbobcat  " in report.to_text()
     assert facts["cameras"]["A"] == {
         "images": 4,
         "unlabelled": 1,

@@ -1,10 +1,16 @@
 """Small evaluations as a run leaves them, written by hand."""
 
+import base64
+import hashlib
 import html.parser
 import json
+import pathlib
+import re
 
 import pytest
 from PIL import Image
+
+import context_rcnn.report
 
 SIDE = 100
 
@@ -137,6 +143,16 @@ def write_photos(folder, names):
     return str(folder)
 
 
+def check_script(page, text):
+    """The page has one script, our own: the policy lets a browser run what has its hash alone."""
+    assert page.all("script") == [{}]
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'; connect-src 'none'" in text
+    own = pathlib.Path(context_rcnn.report.__path__[0], "templates/tables.js")
+    assert script == own.read_text()
+
+
 class Page(html.parser.HTMLParser):
     """Tags of a page with their attributes, and its text."""
 
@@ -153,7 +169,7 @@ class Page(html.parser.HTMLParser):
         self.text += " " if tag == "b" else ""
 
     def handle_data(self, data):
-        self.text += data if self.tags[-1:] and self.tags[-1][0] != "style" else ""
+        self.text += data if self.tags[-1:] and self.tags[-1][0] not in ("style", "script") else ""
 
     def all(self, *names):
         return [attrs for tag, attrs in self.tags if tag in names]

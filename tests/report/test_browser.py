@@ -1,5 +1,6 @@
 """The page in a real browser: no errors, nothing from outside, hostile names stay text."""
 
+import html
 import http.server
 import json
 import re
@@ -86,7 +87,8 @@ def test_a_report_of_hostile_names_is_quiet_and_stays_text(tmp_path, proxy):
     assert console == []
     assert [url for url in proxy.asked if not BROWSERS_OWN.search(url)] == []
     page = Page(dom)
-    assert not [attrs for _, attrs in page.tags if "onerror" in attrs] and not page.all("script")
+    assert not [attrs for _, attrs in page.tags if "onerror" in attrs]
+    assert page.all("script") == [{}]
     assert HOSTILE[0] in page.text
     assert len(page.all("section")) == 9
 
@@ -111,9 +113,78 @@ def test_results_of_hostile_names_are_quiet_and_stay_text(tmp_path, proxy):
     assert console == []
     assert [url for url in proxy.asked if not BROWSERS_OWN.search(url)] == []
     page = Page(dom)
-    assert not [attrs for _, attrs in page.tags if "onerror" in attrs] and not page.all("script")
+    assert not [attrs for _, attrs in page.tags if "onerror" in attrs]
+    assert page.all("script") == [{}]
     assert f"{name} 0.90" in page.text and f"without memory: {name} 0.90" in page.text
     assert len(page.all("article")) == 1 and file in page.text
+
+
+CLICKS = """
+const table = document.querySelector("#cameras table");
+const read = (column) => Array.from(table.tBodies[0].rows)
+  .filter((row) => !row.hidden).map((row) => row.cells[column].textContent.trim());
+const click = (column) => table.tHead.rows[0].cells[column].querySelector("button").click();
+const said = { before: read(0) };
+click(1); said.most = read(1); said.sort = table.querySelector("[aria-sort]").ariaSort;
+click(1); said.fewest = read(1);
+click(0); said.names = read(0);
+click(5); said.dates = read(5);
+const field = document.querySelector("#cameras .filter input");
+field.value = "Camera 1"; field.dispatchEvent(new Event("input"));
+said.left = read(0); said.status = document.querySelector("#cameras [role=status]").textContent;
+field.value = ""; field.dispatchEvent(new Event("input"));
+said.all = read(0).length;
+said.buttons = document.querySelectorAll("#activity thead button").length;
+const out = document.createElement("pre");
+out.id = "said"; out.textContent = JSON.stringify(said);
+document.body.append(out);
+"""
+
+
+def test_tables_sort_and_filter(tmp_path, proxy):
+    """Eleven cameras; one has 1,200 images, and one no dated image."""
+    header = Header("m", "1", "", {1: "fox", 2: "deer"}, "2026-05-26T19:11:27Z")
+    counts = [3, 1200, 20, 1, 2, 4, 5, 6, 7, 8, 9]
+    with JournalWriter(tmp_path / "journal.jsonl", header) as journal:
+        for camera, count in enumerate(counts):
+            for i in range(count):
+                seconds = None if camera == 4 else 1380893513 + camera * 86400
+                species = 2 if camera == 3 else 1
+                found = (Detection((0.1, 0.1, 0.5, 0.5), species, 0.9),) if i == 0 else ()
+                name = f"{camera}/{i}.jpg"
+                journal.append(
+                    ImageResult(name, name, f"camera {camera}", seconds, 8, 8, detections=found)
+                )
+    write_results_report(ResultsOptions(str(tmp_path), str(tmp_path / "out"), max_examples=0))
+    index = tmp_path / "out/index.html"
+    text = index.read_text()
+    policy = re.search(r"<meta http-equiv[^>]*>", text).group()
+    script = f"<script>{CLICKS}</script></body>"
+    index.write_text(text.replace(policy, "").replace("</body>", script))
+    dom, console = browse(index, tmp_path / "profile", proxy, "--dump-dom")
+    assert console == []
+    said = json.loads(html.unescape(re.search(r'<pre id="said">(.*?)</pre>', dom).group(1)))
+    assert said["before"] == sorted(f"camera {i}" for i in range(11))
+    assert said["most"] == [f"{n:,}" for n in sorted(counts, reverse=True)]
+    assert said["sort"] == "descending" and said["fewest"] == said["most"][::-1]
+    assert said["names"] == [f"camera {i}" for i in range(11)], "2 comes before 10"
+    assert said["dates"][0] == "2013-10-04" and said["dates"][-1] == "", "the unknown is last"
+    assert said["left"] and set(said["left"]) == {"camera 1", "camera 10"}
+    assert (said["status"], said["all"]) == ("2 of 11 rows", 11)
+    assert said["buttons"] == 4, "columns of bars are not sorted"
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(tmp_path, proxy):
+    with JournalWriter(
+        tmp_path / "journal.jsonl", Header("m", "1", "", {1: "fox"}, "2026-05-26T19:11:27Z")
+    ) as journal:
+        journal.append(ImageResult("a.jpg", width=8, height=8))
+    write_results_report(ResultsOptions(str(tmp_path), str(tmp_path / "out")))
+    index = tmp_path / "out/index.html"
+    strange = "<script>document.title = 'run'</script></body>"
+    index.write_text(index.read_text().replace("</body>", strange))
+    dom, console = browse(index, tmp_path / "profile", proxy, "--dump-dom")
+    assert "<title>run</title>" not in dom and any("Content Security" in line for line in console)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

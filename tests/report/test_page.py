@@ -16,6 +16,7 @@ from tests.report.conftest import (
     IMAGES,
     A,
     Page,
+    check_script,
     write_explanations,
     write_photos,
     write_run,
@@ -44,7 +45,8 @@ def check_page(page, folder):
     """What holds for every page: nothing from outside, links that lead somewhere, headings."""
     written = (folder / "index.html").read_text()
     assert not re.search(r"https?:|//[a-z]", written.replace("</", ""))
-    assert not page.all("script", "iframe", "object", "link")[1:]
+    check_script(page, written)
+    assert not page.all("iframe", "object")
     assert page.all("link") == [{"rel": "icon", "href": "data:,"}]
     assert not [name for _, attrs in page.tags for name in attrs if name.startswith("on")]
     files = [attrs["src"] for attrs in page.all("img")]
@@ -342,3 +344,14 @@ def test_equal_inputs_give_equal_bytes(tmp_path, runs):
         return {str(path): path.read_bytes() for path in files}
 
     assert content() == content()
+
+
+def test_images_that_are_not_there_are_warned_of(tmp_path, runs, capsys):
+    (tmp_path / "wrong").mkdir()
+    report(tmp_path, runs, image_root=str(tmp_path / "wrong"))
+    wrong = f"WARNING: none of the images is in --image_root={tmp_path / 'wrong'}, such as "
+    assert wrong in capsys.readouterr().out
+    report(tmp_path, runs, image_root=write_photos(tmp_path / "photos", "a"))
+    assert "images are not in --image_root" in capsys.readouterr().out
+    report(tmp_path, runs)
+    assert not capsys.readouterr().out

@@ -11,8 +11,10 @@ from collections.abc import Callable
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.readers.citycam import read_citycam, read_citycam_splits
 from context_rcnn.data.readers.coco_camera_traps import read_coco_camera_traps
+from context_rcnn.data.readers.cvat import read_cvat
 from context_rcnn.data.readers.image_folder import read_image_folder
 from context_rcnn.data.readers.imagenet_vid import read_imagenet_vid, read_imagenet_vid_splits
+from context_rcnn.data.readers.label_studio import read_label_studio
 from context_rcnn.data.readers.species_folder import read_species_folder
 from context_rcnn.data.readers.timelapse import read_timelapse
 from context_rcnn.data.records import Archive
@@ -32,6 +34,7 @@ class Layout:
         root: the setting with the folder that file names start from, where that is not `flag`.
         named_cameras: whether `read` takes a `CameraNamer`, too, since cameras are named by paths.
         labelled_column: whether `read` takes the name of a column with the labels, too.
+        dated_by_exif: whether dates are those of the photographs if the archive has none at all.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Layout:
     root: str = ""
     named_cameras: bool = False
     labelled_column: bool = False
+    dated_by_exif: bool = False
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -63,6 +67,7 @@ LAYOUTS = (
         read_coco_camera_traps,
         root="image_root",
         named_cameras=True,
+        dated_by_exif=True,
     ),
     Layout(
         "folder of images",
@@ -79,6 +84,24 @@ LAYOUTS = (
         root="image_root",
         named_cameras=True,
         labelled_column=True,
+    ),
+    Layout(
+        "Label Studio JSON",
+        "label_studio_json",
+        "JSON file that Label Studio exported",
+        read_label_studio,
+        root="image_root",
+        named_cameras=True,
+        dated_by_exif=True,
+    ),
+    Layout(
+        "CVAT XML",
+        "cvat_xml",
+        "annotations.xml that CVAT exported as 'CVAT for images 1.1'",
+        read_cvat,
+        root="image_root",
+        named_cameras=True,
+        dated_by_exif=True,
     ),
     Layout(
         "folder per species",

@@ -1,7 +1,8 @@
 """Reader of COCO Camera Traps JSON, as it is found in the wild.
 
 Format: https://lila.science/coco-camera-traps. Also read are `date_captured` for `datetime`, ids
-and locations that are numbers, iWildCam's `sub_location`, and files that lack any optional field.
+and locations that are numbers, iWildCam's `sub_location`, and files that lack any optional field,
+such as the COCO exports of CVAT and Label Studio.
 
 A file that is unusable as a whole raises ValueError. Anything smaller becomes a failure record and
 the rest is read on.
@@ -16,6 +17,7 @@ from context_rcnn.data import fields
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.paths import FileError, normalise_file_name
+from context_rcnn.data.readers.drawn import LOCAL_FILES, file_of
 from context_rcnn.data.records import (
     Archive,
     Box,
@@ -150,6 +152,8 @@ class _Reader:
             self._fail(Reason.MARKED_CORRUPT, f"{where}: field 'corrupt' is true", **names)
             return None
         try:
+            if LOCAL_FILES in file_name:
+                file_name = file_of(file_name)
             file_name = normalise_file_name(file_name)
         except FileError as error:
             self._fail(error.reason, f"{where}: {error.detail}", **names)
@@ -183,7 +187,7 @@ class _Reader:
         problem = None
         for field in DATE_FIELDS:
             try:
-                seconds = parse_timestamp(entry.get(field))
+                seconds = parse_timestamp(entry.get(field) or None)  # CVAT writes 0 for none
             except ClockError as error:
                 problem = problem or (error.reason, f"{where}: field {field!r}: {error}")
             else:

@@ -1,4 +1,4 @@
-"""Annotations of one image as XML, as CityCam and ImageNet have them: safe parsing, and boxes."""
+"""Annotations as XML, as CityCam, ImageNet and CVAT have them: safe parsing, and boxes."""
 
 import re
 import xml.etree.ElementTree as ElementTree
@@ -19,16 +19,20 @@ class BadObject(Exception):
         self.reason = reason
 
 
-def parse_xml(path: Path) -> ElementTree.Element:
+def parse_xml(path: Path, most_bytes: int = _MAX_XML_BYTES) -> ElementTree.Element:
     """Root of an annotation file, raw ampersands repaired.
+
+    Args:
+        path: file with the annotations of one image, or of as many as `most_bytes` allow.
+        most_bytes: size from which a file is refused.
 
     Raises:
         ValueError: If it is ill-formed, or declares a document type or entities: annotations need
             neither, and entities that expand without end could fill the memory.
     """
     data = path.read_bytes()
-    if len(data) > _MAX_XML_BYTES:
-        raise ValueError(f"{len(data)} bytes is too large for the annotation of one frame")
+    if len(data) > most_bytes:
+        raise ValueError(f"{len(data)} bytes is too large for these annotations")
     try:
         content = data.decode("utf-8-sig")
     except UnicodeDecodeError:

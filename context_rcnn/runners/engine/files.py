@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.images import read_clock
 from context_rcnn.data.paths import FileError, normalise_file_name, resolve_inside
@@ -31,6 +32,7 @@ class SeenImage:
         file: name in the results.
         camera: "" if unknown.
         seconds: None if undated.
+        clock: correction of the camera's clock that `seconds` holds, "" without one.
         size, changed: size of the file in bytes, and time of its last change in nanoseconds.
         digest: hash of the content, as far as it was read.
         problem: a `Failure` as JSON, of a date that cannot be used; "" without one.
@@ -46,6 +48,7 @@ class SeenImage:
     problem: str = ""
     failure: str = ""
     failure_text: str = ""
+    clock: str = ""
 
 
 def named(listed: Iterable[str]) -> Iterator[tuple[str, str]]:
@@ -75,13 +78,18 @@ def unusable_name(path: str) -> FileError:
 
 
 def see_file(
-    root: str, namer: CameraNamer, known: Mapping[str, SeenImage], names: tuple[str, str]
+    root: str,
+    namer: CameraNamer,
+    clocks: CameraClocks,
+    known: Mapping[str, SeenImage],
+    names: tuple[str, str],
 ) -> SeenImage:
     """What a look at one file tells.
 
     Args:
         root: folder of the images.
         namer: names the camera.
+        clocks: corrections of clocks that were wrong.
         known: results of earlier looks, by name.
         names: names of the file, from `named`.
     """
@@ -98,16 +106,20 @@ def see_file(
         return _lost(file, camera, missing(error))
     before = known.get(file)
     state = (status.st_size, status.st_mtime_ns)
-    if before and (before.size, before.changed) == state and not before.failure:
+    clock = clocks.rule(camera)
+    unchanged = before and (before.size, before.changed) == state and not before.failure
+    if before and unchanged and before.clock == clock:
         # The names may have changed, by other flags.
-        return SeenImage(file, camera, before.seconds, *state, before.digest, before.problem)
+        facts = (before.digest, before.problem)
+        return SeenImage(file, camera, before.seconds, *state, *facts, clock=clock)
     seconds, problem = None, ""
     try:
-        seconds = read_clock(place)
+        seconds = read_clock(place, clocks.corrector(camera))
     except ClockError as error:
         detail = f"EXIF date: {error}"
         problem = Failure(STAGE, error.reason, detail, file, file, lost="date").to_json()
-    return SeenImage(file, camera, seconds, *state, _digest(place, status.st_size), problem)
+    digest = _digest(place, status.st_size)
+    return SeenImage(file, camera, seconds, *state, digest, problem, clock=clock)
 
 
 def missing(error: OSError) -> FileError:

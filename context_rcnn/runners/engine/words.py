@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from context_rcnn.data.console import shown
 from context_rcnn.data.failures import Reason
 from context_rcnn.results.write import Summary
 
@@ -27,9 +28,21 @@ def on_results(summary: Summary, threshold: float, files: Iterable[object]) -> s
         )
     if smoothed := summary.counts["smoothed"]:
         lines.append(f"  {smoothed:,} have the class of their burst, not their own (--smooth)")
+    lines += on_taxa(summary)
     if reasons := by_reason(summary):
         lines.append(f"problems: {reasons}")
     return "\n".join([*lines, *written(files)])
+
+
+def on_taxa(summary: Summary) -> list[str]:
+    """What a table of taxa did; nothing without one."""
+    lines = []
+    if rolled_up := summary.counts["rolled_up"]:
+        lines.append(f"  {rolled_up:,} have the taxon of their likely classes (--taxonomy)")
+    if summary.unplaced:
+        names = ", ".join(map(shown, summary.unplaced))
+        lines.append(f"  not in the table of taxa, so left as they are: {names}")
+    return lines
 
 
 def on_package(summary: Summary) -> list[str]:

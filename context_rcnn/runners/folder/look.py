@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.records import ImageRecord
 from context_rcnn.data.sequences import sequence_ids
@@ -52,6 +53,7 @@ def look(
     table: ImageTable,
     root: str,
     namer: CameraNamer,
+    clocks: CameraClocks,
     *,
     sequence_gap: int,
     workers: int,
@@ -66,6 +68,7 @@ def look(
         root: folder of the images.
         namer: names the camera of a path. An image that it does not cover has no camera, and so no
             memory.
+        clocks: corrections of clocks that were wrong.
         sequence_gap: longest pause within a burst, in seconds.
         workers: threads that open files.
         bar: shows how far this is.
@@ -73,8 +76,8 @@ def look(
         with_videos: list videos, too, instead of passing them over.
 
     Raises:
-        ValueError: If there are no images at all. What is known of earlier ones stays then, since
-            mostly a drive is missing.
+        ValueError: If there are no images at all, or none of a camera whose clock is corrected.
+            What is known of earlier ones stays then, since mostly a drive is missing.
     """
     passed, kept = PassedOver(ours), []
     videos: list[Video] = []
@@ -93,7 +96,7 @@ def look(
     names, images = named(walk()), 0
     while chunk := dict(itertools.islice(names, _CHUNK)):
         known = table.known(list(chunk))
-        see = functools.partial(see_file, root, namer, known)
+        see = functools.partial(see_file, root, namer, clocks, known)
         seen = list(ahead(see, chunk.items(), workers, most=_CHUNK))
         refused = [image for image in seen if _only_refused(image, known)]
         kept += [image.file for image in refused]
@@ -108,6 +111,7 @@ def look(
         table.pass_over(_named(passed.take()), number)
         gone = table.forget_others(number, passed.unlisted, kept)
     passed.unlisted += kept
+    clocks.check([facts.camera for facts in table.cameras() if facts.camera])
     for camera in table.cameras():
         _set_bursts(table, camera.camera, sequence_gap)
     return Looked(passed, gone, len(table.away()), videos)

@@ -18,6 +18,7 @@ class FolderOptions(RunOptions):
     Attributes:
         batch_size: number of images per call of the model.
         camera_regex, camera_csv: rules that name the camera of a path, see `CameraNamer`.
+        clock_shifts, clock_csv: corrections of camera clocks, see `CameraClocks`.
         sequence_gap: longest pause within a burst, in seconds.
         memory: whether to use the memory, if the model has one.
         top_k: number of best boxes per image in the memory; None for the number in training.
@@ -35,6 +36,8 @@ class FolderOptions(RunOptions):
     batch_size: int = 4
     camera_regex: str | None = None
     camera_csv: str | None = None
+    clock_shifts: tuple[str, ...] = ()
+    clock_csv: str | None = None
     sequence_gap: int = DEFAULT_GAP_SECONDS
     memory: bool = True
     top_k: int | None = None

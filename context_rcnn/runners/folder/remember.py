@@ -144,7 +144,8 @@ def _write_part(
 def _write_bank(table: ImageTable, info: BankInfo, folder: str) -> None:
     """Makes a bank of the images that are there now, out of the earlier bank and the parts.
 
-    Of an image that has changed there may be entries in several; the table knows the latest.
+    Of an image that has changed there may be entries in several; the table knows the latest, and
+    when an image was taken, which a corrected clock changes.
     """
     bank = os.path.join(folder, BANK)
     os.makedirs(bank, exist_ok=True)
@@ -164,17 +165,18 @@ def _write_bank(table: ImageTable, info: BankInfo, folder: str) -> None:
             for camera in cameras:
                 if shard_of(camera, NUM_SHARDS) != shard:
                     continue
-                holder = {
-                    file: _IN_BANK if number <= in_bank else number
-                    for file, number in table.remembered(camera)
-                }
+                holder, times = {}, {}
+                for name, number, seconds in table.remembered(camera):
+                    holder[name] = _IN_BANK if number <= in_bank else number
+                    times[name] = seconds
                 kept = [
-                    entries.take(np.array([holder.get(i) == n for i in entries.image_ids], bool))
+                    found.take(np.array([holder.get(i) == n for i in found.image_ids], bool))
                     for n in holding[camera]
-                    for entries in [_read(sources[n], info, camera)]
+                    for found in [_read(sources[n], info, camera)]
                 ]
                 if sum(map(len, kept)):
-                    infos[camera] = shard_writer.add(camera, concatenate(kept), {})
+                    entries = concatenate(kept).dated_by(times)
+                    infos[camera] = shard_writer.add(camera, entries, {})
             sizes.append(shard_writer.bytes)
     writer.commit(bank, Manifest(info, tuple(sizes), dict(sorted(infos.items()))))
     with table.change():

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.walk import IMAGE_SUFFIXES, VIDEO_SUFFIXES, in_words
 from context_rcnn.memory_bank.curation import FrameOptions
@@ -26,10 +27,9 @@ from context_rcnn.memory_bank.manifest import BankInfo
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.results.atomic import Transaction
 from context_rcnn.results.camtrap_dp import require
-from context_rcnn.results.classes import Classes
 from context_rcnn.results.order import CameraSpan
 from context_rcnn.results.records import ImageResult
-from context_rcnn.results.write import Summary
+from context_rcnn.results.write import Summary, classes_of
 from context_rcnn.runners.engine.detect import check_model
 from context_rcnn.runners.engine.files import not_listed
 from context_rcnn.runners.engine.given import GivenBoxes, check_takes_boxes
@@ -88,15 +88,16 @@ def detect_folder(
     about = {"images": dataclasses.asdict(options.images), **remembered}
     about |= {"detections": given.hash} if given else {}
     header = header_of(model, about, memory=settings is not None, created=created)
-    Classes(header.label_map, options.results.kinds, options.results.taxa)
+    classes_of(header.label_map, options.results)
     namer = CameraNamer(options.camera_regex, options.camera_csv, Path(options.root).resolve().name)
+    clocks = CameraClocks(options.clock_shifts, options.clock_csv)
     try:
         with _state(options) as state, ImageTable(state / TABLE, header) as table:
             replace = options.overwrite or options.restart
             refuse_strangers(options.outputs, table.outputs(), replace)
             if not options.dry_run:
                 check_writable(options.outputs)
-            return _run(options, model, settings, namer, table, given, say)
+            return _run(options, model, settings, namer, clocks, table, given, say)
     except sqlite3.Error as error:
         raise ValueError(
             f"{Path(options.state_dir) / TABLE}: {error}; if this is a network drive, choose a "
@@ -123,6 +124,7 @@ def _run(
     model: Model,
     settings: MemorySettings | None,
     namer: CameraNamer,
+    clocks: CameraClocks,
     table: ImageTable,
     given: GivenBoxes | None,
     say: Callable[[str], None],
@@ -133,6 +135,7 @@ def _run(
             table,
             options.root,
             namer,
+            clocks,
             sequence_gap=options.sequence_gap,
             workers=workers,
             bar=bar,
@@ -140,6 +143,8 @@ def _run(
             with_videos=options.videos,
         )
     say(words.on_cameras(table, options.root))
+    for line in clocks.in_words():
+        say(line)
     taken = IMAGE_SUFFIXES + VIDEO_SUFFIXES * options.videos
     for line in in_words(looked.passed, taken):
         say(f"passed over: {line}")

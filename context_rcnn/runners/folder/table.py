@@ -48,21 +48,20 @@ _PASSED = """
 CREATE TABLE IF NOT EXISTS passed (file TEXT PRIMARY KEY, line TEXT NOT NULL, look INTEGER NOT NULL)
 WITHOUT ROWID
 """
+_CLOCK = "ALTER TABLE images ADD COLUMN clock TEXT NOT NULL DEFAULT ''"
 _SEE = """
-INSERT INTO images (file, camera, seconds, size, changed, digest, problem, look, failure,
+INSERT INTO images (file, camera, seconds, clock, size, changed, digest, problem, look, failure,
     failure_text)
-VALUES (:file, :camera, :seconds, :size, :changed, :digest, :problem, :look, :failure,
+VALUES (:file, :camera, :seconds, :clock, :size, :changed, :digest, :problem, :look, :failure,
     :failure_text)
 ON CONFLICT (file) DO UPDATE SET
-    camera = excluded.camera, seconds = excluded.seconds, size = excluded.size,
+    camera = excluded.camera, seconds = excluded.seconds, clock = excluded.clock,
+    size = excluded.size,
     changed = excluded.changed, digest = excluded.digest, problem = excluded.problem,
     look = excluded.look, failure = excluded.failure, failure_text = excluded.failure_text,
     remembered = CASE WHEN {same} THEN remembered ELSE 0 END,
     detections = CASE WHEN {same} THEN detections END
-""".format(
-    same="(failure = '' AND digest = excluded.digest AND camera = excluded.camera "
-    "AND seconds IS excluded.seconds)"
-)
+""".format(same="(failure = '' AND digest = excluded.digest AND camera = excluded.camera)")
 _VERSION = 1
 _PAGE = 500
 _EARLIEST = -(1 << 63)
@@ -127,6 +126,9 @@ class ImageTable:
             self._base.execute(f"PRAGMA user_version = {_VERSION}")
             self.set_fact("header", header.to_json())
         self._base.execute(_PASSED)
+        columns = self._base.execute("SELECT name FROM pragma_table_info('images')").fetchall()
+        if ("clock",) not in columns:
+            self._base.execute(_CLOCK)
         (version,) = self._base.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             raise ValueError(
@@ -184,7 +186,11 @@ class ImageTable:
         return {row[0]: SeenImage(*row) for row in self._base.execute(query, files)}
 
     def see(self, images: Iterable[SeenImage], look: int) -> None:
-        """Takes in what a look tells. What is not as before, or failed before, begins anew."""
+        """Takes in what a look tells. What is not as before, or failed before, begins anew.
+
+        What the extractor saw does not depend on the time, and whether the detector must look again
+        is said by the memory of the camera: images with another time keep what was found out.
+        """
         rows = ({n: getattr(i, n) for n in i.__slots__} | {"look": look} for i in images)
         self._base.executemany(_SEE, rows)
 
@@ -236,9 +242,9 @@ class ImageTable:
         query = "UPDATE images SET remembered = ?, width = ?, height = ? WHERE file = ?"
         self._base.executemany(query, ((part, *size) for size in sizes))
 
-    def remembered(self, camera: str) -> Iterator[tuple[str, int]]:
-        """Files of a camera, and which part their entries were written to."""
-        query = f"SELECT file, remembered FROM images WHERE camera = ? AND {REMEMBERED}"
+    def remembered(self, camera: str) -> Iterator[tuple[str, int, int | None]]:
+        """Files of a camera, which part their entries were written to, and their times."""
+        query = f"SELECT file, remembered, seconds FROM images WHERE camera = ? AND {REMEMBERED}"
         yield from self._base.execute(query, [camera])
 
     def forget_remembered(self) -> None:

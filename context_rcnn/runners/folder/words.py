@@ -33,7 +33,7 @@ def on_cameras(table: ImageTable, root: str) -> str:
             f"{undated:,} have no usable date: {unset:,} from a camera whose clock was not set or "
             f"wrote nonsense, {undated - unset:,} without an EXIF date or unreadable. Images "
             "without a date use the memory only if the model was exported with an unlimited "
-            "time horizon"
+            "time horizon. --clock_shift corrects a clock that was wrong"
         )
     if any(not facts.camera for facts in cameras):
         lines.append("images of (no camera) are detected without a memory")

@@ -20,10 +20,9 @@ from tqdm import tqdm
 from context_rcnn.data import console
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.walk import VIDEO_SUFFIXES, PassedOver, in_words
-from context_rcnn.results.classes import Classes
 from context_rcnn.results.journal import Journal
 from context_rcnn.results.records import NO_RATE, read_result
-from context_rcnn.results.write import Summary
+from context_rcnn.results.write import Summary, classes_of
 from context_rcnn.runners.engine import words
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import check_model, grey_image
@@ -94,7 +93,7 @@ def _detect_folder(
         spared = {"evidence_every": options.evidence_every, "anticipate": options.anticipate}
         about["videos"] |= spared
     header = header_of(model, about, memory=False, created=created)
-    Classes(header.label_map, options.results.kinds, options.results.taxa)
+    classes_of(header.label_map, options.results)
     state = VideoState(options.state_dir, header, options.restart, options.dry_run)
     passed = PassedOver([*files_of(options.outputs), *state.outputs])
     videos = find_videos(options.root, passed, options.frames)
@@ -276,6 +275,7 @@ def on_results(summary: Summary, videos: int, failed: int, options: VideoOptions
         f"{words.found_and_empty(summary, options.results.typical_threshold)}, "
         f"{summary.failed - failed:,} that could not be used",
         *words.by_class(summary),
+        *words.on_taxa(summary),
     ]
     if reasons := words.by_reason(summary):
         lines.append(f"failures: {reasons}")

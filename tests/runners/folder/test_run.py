@@ -186,7 +186,7 @@ def test_a_file_that_stays_as_it_is_is_not_opened_to_be_looked_at(photos, detect
 
     detect(photos)
     opened = []
-    monkeypatch.setattr(files, "read_clock", lambda path: opened.append(path))
+    monkeypatch.setattr(files, "read_clock", lambda path, _: opened.append(path))
     detect(photos)
     assert not opened
     os.utime(photos / "north/IMG_00000.JPG", (1e9, 1e9))

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -533,3 +534,25 @@ def test_photographs_are_no_frames(clips, fakes, names, date, are_frames):
     named = [f.file for f in passed.take() if "context-rcnn detect" in f.detail]
     assert named == ([] if are_frames else [f"north/{names.format(i)}" for i in range(3)])
     assert "north" in {v.name for v in find_videos(str(clips), PassedOver(), frames=True)}
+
+
+def test_a_page_of_the_state_has_every_video_and_frames_of_files_and_folders(
+    clips, detect, tmp_path
+):
+    from context_rcnn.cli.results import write_report
+
+    detect(clips)
+    write_report(str(tmp_path / "results.state"), str(clips), str(tmp_path / "page"))
+    text = (tmp_path / "page/index.html").read_text()
+    table = text.split('<section id="videos"')[1].split("</table>")[0]
+    rows = re.findall(r'<th scope="row">([^<]*)</th><td>[^<]*</td><td>(\d+)</td>', table)
+    assert rows == [
+        ("c.gif", "6"),
+        ("gate/B.MKV", "3"),
+        ("gate/a.avi", "9"),
+        ("val/ILSVRC2015_val_00000000", "7"),
+        ("val/ILSVRC2015_val_00000001", "1"),
+    ]
+    panels = text.split('<section id="videos"')[1].split("<article")[1:]
+    assert len(panels) == 5
+    assert all("<img" in panel and "not at hand" not in panel for panel in panels)

@@ -1,7 +1,9 @@
 """Untrusted image files, checked once: RGB or grey JPEG, upright, of bounded size.
 
 A JPEG that already is all that passes through byte by byte. Everything else is decoded with Pillow
-and encoded anew. What cannot be used raises `FileError` with one of the fixed reasons.
+and encoded anew. What cannot be used raises `FileError` with one of the fixed reasons. A JPEG whose
+data is damaged (`jpeg`) is used as Pillow decodes it, and `damage` says so: encoded anew, it looks
+the same to every decoder, and no library writes about it on stderr.
 """
 
 import dataclasses
@@ -9,8 +11,8 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import logging
 import os
-import re
 import stat
 import warnings
 from pathlib import Path
@@ -18,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, features
 
+from context_rcnn.data import jpeg
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError, resolve_inside
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
@@ -51,13 +54,12 @@ IMAGE_SUFFIXES = tuple(suffix for suffixes in _formats().values() for suffix in 
 # Pillow warns of large and of odd files without their names; here each has a named record.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 _EXIF_IFD = 0x8769
 _ORIENTATION = 0x0112
 _DATE_TAGS = ((_EXIF_IFD, 0x9003), (_EXIF_IFD, 0x9004), (None, 0x0132))  # Original, Digitized, Date
 _JPEG_KINDS = ("JPEG", "MPO")  # a JPEG with further pictures behind it is opened as "MPO"
-_JPEG_END = b"\xff\xd9"
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # restart markers carry no segment
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,6 +98,7 @@ class CheckedImage:
         upright_size: (width, height) after EXIF rotation, before any reduction.
         orientation: EXIF orientation of the original file, 1 to 8.
         changes: Why it was encoded anew ("rotated", "reduced", ...); empty if it was not.
+        damage: What is wrong with the data of the original file, in words; "" if nothing is.
     """
 
     encoded: bytes
@@ -104,6 +107,7 @@ class CheckedImage:
     upright_size: tuple[int, int]
     orientation: int = 1
     changes: tuple[str, ...] = ()
+    damage: str = ""
 
     @property
     def sha256(self) -> str:
@@ -139,12 +143,16 @@ def read_file(root: str | Path, file_name: str, options: ImageOptions) -> bytes:
 
 def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
     """Upright RGB or grey JPEG from the bytes of any supported image file; raises FileError."""
-    image = _open(data, options)
+    file = jpeg.JpegFile(data) if data.startswith(jpeg.START) else io.BytesIO(data)
+    image = _open(file, options)
     # Pillow opens lazily: everything about the file is read here, before pixels are.
     orientation = _orientation(image)
     is_jpeg = image.format in _JPEG_KINDS
     changes = [] if is_jpeg else [f"from_{str(image.format).lower()}"]
     image, truncated = _decode(image, data, options)
+    damage = file.damage if isinstance(file, jpeg.JpegFile) and not truncated else ""
+    if damage:
+        changes.append("damaged_data")
     if truncated:
         changes.append("truncated_kept")
     elif is_jpeg and not _has_end_marker(data):
@@ -166,12 +174,13 @@ def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
         upright_size=upright_size,
         orientation=orientation,
         changes=tuple(changes),
+        damage=damage,
     )
 
 
 def decode_rgb(data: bytes, options: ImageOptions) -> Image.Image:
     """The upright RGB pixels of any supported image file; raises FileError."""
-    image = _open(data, options)
+    image = _open(io.BytesIO(data), options)
     orientation = _orientation(image)
     image, _ = _decode(image, data, options)
     if image.mode != "RGB":
@@ -226,9 +235,9 @@ def read_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _open(data: bytes, options: ImageOptions) -> Image.Image:
+def _open(file: io.BytesIO, options: ImageOptions) -> Image.Image:
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(file, formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise FileError(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:  # decoders of untrusted files raise anything
@@ -263,7 +272,7 @@ def _decode(image: Image.Image, data: bytes, options: ImageOptions) -> tuple[Ima
             raise FileError(Reason.TRUNCATED, str(error)) from error
     # With an end marker the decoder fills what is missing with grey. Pillow's own switch for this
     # is global, which threads would share.
-    image = Image.open(io.BytesIO(data + _JPEG_END), formats=("JPEG",))
+    image = Image.open(io.BytesIO(data + jpeg.END), formats=("JPEG",))
     try:
         image.load()
     except Exception as error:
@@ -271,13 +280,13 @@ def _decode(image: Image.Image, data: bytes, options: ImageOptions) -> tuple[Ima
     return image, True
 
 
-def _has_end_marker(jpeg: bytes) -> bool:
+def _has_end_marker(data: bytes) -> bool:
     """Whether the segments of a JPEG, each as long as it says, lead to an end marker."""
-    position = len(b"\xff\xd8")
-    while match := _JPEG_MARKER.search(jpeg, position):
-        if match[0].endswith(_JPEG_END):
+    position = len(jpeg.START)
+    while match := jpeg.MARKER.search(data, position):
+        if match[0].endswith(jpeg.END):
             return True
-        length = int.from_bytes(jpeg[match.end() : match.end() + 2], "big")
+        length = int.from_bytes(data[match.end() : match.end() + 2], "big")
         position = match.end() + max(2, length)
     return False
 

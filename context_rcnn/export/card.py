@@ -333,9 +333,9 @@ def _evaluation(evaluation: Mapping[str, Any] | None) -> str:
         rows = [(_cell(name), _number(value)) for name, value in by_class.items()]
         parts.append(_table(("class", "AP@.5"), rows))
     if evaluation["thresholds"]:
-        rows = [tuple(map(_number, row.values())) for row in evaluation["thresholds"]]
+        scores = [[_number(value) for value in row.values()] for row in evaluation["thresholds"]]
         head = ("share of objects found", "score from", "detections per 1000 empty images")
-        parts.append(f"Suggested thresholds:\n\n{_table(head, rows)}")
+        parts.append(f"Suggested thresholds:\n\n{_table(head, scores)}")
     return "\n\n".join(parts)
 
 

@@ -111,7 +111,7 @@ class Session:
         remembers = model.has_memory or bool(model.description.get("short_term_window"))
         self._kind = "video" if video else "camera" if remembers else "image"
         self.latency = video["latency"] if video else 0
-        self._elsewhere = bool(video) and "elsewhere" in video["inputs"]
+        self._elsewhere = video is not None and "elsewhere" in video["inputs"]
         self._keyframes, self._ended = Keyframes(camera), False
         self._state: State = {} if self._kind == "image" else model.initial_state(1)
 

@@ -134,7 +134,9 @@ class Watcher:
             failed.pop(image.file, None)
             if image.failure:
                 failed[image.file] = image
+        damaged = _damaged(self._folder / FAILURES)
         self._failures = (self._folder / FAILURES).open("w", encoding="utf-8")
+        self._failures.writelines(damaged)
         for image in failed.values():
             self._report(image)
 
@@ -147,6 +149,8 @@ class Watcher:
             self._journal.append(result)
             if result.failure:
                 self._report(result)
+            elif prepared.damage is not None:
+                self._report(result, prepared.damage)
             self._count(result)
             if memory is not None:
                 self._memories[result.camera] = memory
@@ -177,9 +181,13 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _report(self, image: ImageResult) -> None:
-        reason, names = Reason(image.failure), (image.file, image.image_id, image.camera)
-        failure = Failure(STAGE, reason, image.failure_text, *names)
+    def _report(self, image: ImageResult, damage: FileError | None = None) -> None:
+        """Names an image that cannot be used, or is used in spite of its damage."""
+        names = (image.file, image.image_id, image.camera)
+        if damage is None:
+            failure = Failure(STAGE, Reason(image.failure), image.failure_text, *names)
+        else:
+            failure = Failure(STAGE, damage.reason, damage.detail, *names, lost="nothing")
         self._failures.write(failure.to_json() + "\n")
 
     def _take(self, passed: PassedOver) -> None:
@@ -363,6 +371,14 @@ class FolderFrames:
         image = ImageResult(seen.file, seen.file, seen.camera, seconds)
         failure = FileError(Reason(seen.failure), seen.failure_text) if seen.failure else None
         return image, failure
+
+
+def _damaged(path: Path) -> list[str]:
+    """Lines of an earlier run on images that are damaged, which no journal has."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if f'"{Reason.DAMAGED_DATA}"' in line and line.endswith("\n")]
 
 
 def _by_time(found: tuple[ImageResult, FileError | None]) -> tuple:

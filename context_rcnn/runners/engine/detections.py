@@ -53,9 +53,12 @@ class Detections:
         """Those with at least this score."""
         kept = self.scores >= score
         names = [name for name, there in zip(self.names, kept, strict=True) if there]
-        parts = {"boxes": self.boxes, "scores": self.scores, "classes": self.classes}
         return dataclasses.replace(
-            self, names=names, **{name: part[kept] for name, part in parts.items()}
+            self,
+            boxes=self.boxes[kept],
+            scores=self.scores[kept],
+            classes=self.classes[kept],
+            names=names,
         )
 
     def to_supervision(self) -> Any:
@@ -74,7 +77,7 @@ class Detections:
                 name="supervision",
             ) from None
         width, height = self.size
-        pixels = self.boxes[:, [1, 0, 3, 2]] * np.float32([width, height, width, height])
+        pixels = self.boxes[:, [1, 0, 3, 2]] * np.array([width, height, width, height], np.float32)
         return supervision.Detections(
             xyxy=pixels,
             confidence=self.scores,

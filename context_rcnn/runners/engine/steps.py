@@ -197,7 +197,7 @@ def save_state(path: str | os.PathLike, state: State, frames: int, **more: Any) 
         frames: number of frames.
         **more: arrays that belong to it, by names that begin with `_`.
     """
-    arrays = {name: np.asarray(value) for name, value in state.items()}
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in state.items()}
     with LOCAL.create(os.fspath(path), durable=True) as file:
         np.savez(file, **arrays, **{FRAMES: np.int64(frames)}, **more)
 

@@ -150,12 +150,9 @@ def last_evaluation(folder: str, checkpoint: str) -> dict[str, Any] | None:
         checkpoint: checkpoint that is exported; its number is the step.
     """
     number = re.search(r"-(\d+)$", checkpoint)
-    for place in (folder, os.path.dirname(folder), os.path.dirname(os.path.dirname(folder))):
-        found = tf.io.gfile.glob(os.path.join(place, "evaluation", "step-*", "metrics.json"))
-        steps = {int(m[1]): path for path in found if (m := re.search(r"step-(\d+)\W", path))}
-        if steps:
-            break
-    else:
+    found = tf.io.gfile.glob(os.path.join(_run_of(folder), "evaluation", "step-*", "metrics.json"))
+    steps = {int(m[1]): path for path in found if (m := re.search(r"step-(\d+)\W", path))}
+    if not steps:
         return None
     exported = int(number[1]) if number else None
     step = exported if exported in steps else max(steps)
@@ -183,6 +180,15 @@ def last_evaluation(folder: str, checkpoint: str) -> dict[str, Any] | None:
             if row["threshold"] is not None
         ],
     }
+
+
+def _run_of(path: str) -> str:
+    """The folder of the run that a folder of checkpoints or a checkpoint belongs to."""
+    folder = path if tf.io.gfile.isdir(path) else os.path.dirname(path)
+    above = os.path.dirname(folder.rstrip("/"))
+    if tf.io.gfile.exists(os.path.join(folder, PARAMS)):
+        return folder
+    return above if tf.io.gfile.exists(os.path.join(above, PARAMS)) else folder
 
 
 def write_card(

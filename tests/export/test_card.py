@@ -110,6 +110,8 @@ def evaluated(tmp_path):
             },
         }
         (folder / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "run/params.yaml").touch()
+    (tmp_path / "run/best_checkpoint").mkdir()
     return tmp_path / "run"
 
 
@@ -129,6 +131,10 @@ def test_the_evaluation_is_of_the_exported_checkpoint_if_there_is_one(
         assert found["thresholds"] == [
             {"recall": 0.9, "score": 0.125, "detections_per_1000_empty_images": 200.0}
         ]
+    # Of a run inside of another folder with evaluations nothing is known.
+    (evaluated / "other").mkdir()
+    (evaluated / "other/params.yaml").touch()
+    assert card.last_evaluation(f"{evaluated}/other", f"{evaluated}/other/ckpt-20") is None
     assert card.last_evaluation(str(evaluated.parent), "") is None
 
 

@@ -143,15 +143,16 @@ def read_file(root: str | Path, file_name: str, options: ImageOptions) -> bytes:
 
 def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
     """Upright RGB or grey JPEG from the bytes of any supported image file; raises FileError."""
-    file = jpeg.JpegFile(data) if data.startswith(jpeg.START) else io.BytesIO(data)
-    image = _open(file, options)
+    image = _open(data, options)
     # Pillow opens lazily: everything about the file is read here, before pixels are.
     orientation = _orientation(image)
     is_jpeg = image.format in _JPEG_KINDS
+    damage = _find_damage(data) if is_jpeg else ""
+    if damage == "" and is_jpeg and _passes(image, orientation, data, options):
+        return CheckedImage(data, *image.size, upright_size=image.size)
     changes = [] if is_jpeg else [f"from_{str(image.format).lower()}"]
     image, truncated = _decode(image, data, options)
-    damage = file.damage if isinstance(file, jpeg.JpegFile) and not truncated else ""
-    if damage:
+    if damage and not truncated:
         changes.append("damaged_data")
     if truncated:
         changes.append("truncated_kept")
@@ -174,13 +175,13 @@ def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
         upright_size=upright_size,
         orientation=orientation,
         changes=tuple(changes),
-        damage=damage,
+        damage="" if truncated else damage or "",
     )
 
 
 def decode_rgb(data: bytes, options: ImageOptions) -> Image.Image:
     """The upright RGB pixels of any supported image file; raises FileError."""
-    image = _open(io.BytesIO(data), options)
+    image = _open(data, options)
     orientation = _orientation(image)
     image, _ = _decode(image, data, options)
     if image.mode != "RGB":
@@ -235,9 +236,24 @@ def read_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _open(file: io.BytesIO, options: ImageOptions) -> Image.Image:
+def _find_damage(data: bytes) -> str | None:
+    """What is wrong with the data of a JPEG; None if it cannot be decoded."""
     try:
-        image = Image.open(file, formats=FORMATS)
+        return jpeg.find_damage(data)
+    except Exception:  # decoders of untrusted files raise anything
+        return None
+
+
+def _passes(image: Image.Image, orientation: int, data: bytes, options: ImageOptions) -> bool:
+    """Whether a sound JPEG is one that passes through byte by byte."""
+    small = options.max_side is None or max(image.size) <= options.max_side
+    usual = image.mode in ("RGB", "L") and orientation == 1
+    return small and usual and _has_end_marker(data)
+
+
+def _open(data: bytes, options: ImageOptions) -> Image.Image:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise FileError(Reason.TOO_LARGE, str(error)) from error
     except Exception as error:  # decoders of untrusted files raise anything

@@ -1,6 +1,7 @@
 """What is found wrong with the data of a JPEG is what libjpeg in TensorFlow writes on stderr."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ KINDS = {
     "4:2:0": {"quality": 85},
     "4:4:4": {"quality": 92, "subsampling": 0},
     "grey": {"quality": 80, "mode": "L"},
+    "a restart in every row": {"quality": 85, "restart_marker_rows": 1},
+    "a restart after three blocks": {"quality": 85, "restart_marker_blocks": 3},
 }
 
 
@@ -46,15 +49,13 @@ def complaint(data, capfd):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sound_pictures_are_found_sound_and_decoded_as_ever(kind):
+def test_sound_pictures_are_found_sound_and_pass(kind):
     for seed in range(30):
         data = photograph(np.random.default_rng(seed), **KINDS[kind])
-        file = jpeg.JpegFile(data)
-        image = Image.open(file)
-        pixels = np.asarray(image)
-        assert file.damage == ""
-        np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(data))))
-        assert check_image(data, ImageOptions()).encoded is data
+        assert jpeg.find_damage(data) == ""
+        checked = check_image(data, ImageOptions())
+        assert checked.encoded is data and not checked.changes
+        assert (checked.width, checked.height) == Image.open(io.BytesIO(data)).size
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (97, 61)], ids=str)
@@ -72,26 +73,23 @@ def test_pictures_without_detail_are_sound(size, colour):
 def test_damage_is_found_where_libjpeg_finds_it(kind, capfd):
     tf.io.decode_jpeg(photograph(np.random.default_rng(0)))  # what TensorFlow says when it starts
     words = {"extraneous": jpeg.GOES_ON, "premature": jpeg.ENDS_EARLY}
-    counts = {"sound": 0, "found": 0, "found by us alone": 0}
+    counts = {"sound": 0, "found": 0, "missed": 0, "found by us alone": 0}
     for seed in range(40):
         rng = np.random.default_rng(seed)
         data = damaged(rng, photograph(rng, **KINDS[kind]))
         said = complaint(data, capfd)
         if said is None:
             continue
-        file = jpeg.JpegFile(data)
-        with Image.open(file) as image:
-            image.load()
-        assert file.damage or not said, (seed, said)
+        found = jpeg.find_damage(data)
         for word, damage in words.items():  # libjpeg mentions the first thing alone
-            assert word not in said or file.damage == damage, (seed, said)
+            assert word not in said or found in ("", damage, jpeg.MISPLACED), (seed, said)
         # libjpeg does not notice a few bytes too many that it has read ahead.
-        assert said or file.damage in ("", jpeg.GOES_ON), seed
-        alone = "found by us alone" if file.damage else "sound"
-        counts["found" if said else alone] += 1
-    assert counts["sound"] >= 5 and counts["found"] >= 5 and counts["found by us alone"] <= 3, (
-        counts
-    )
+        assert said or found in ("", jpeg.GOES_ON), seed
+        alone = "found by us alone" if found else "sound"
+        counts[("found" if found else "missed") if said else alone] += 1
+    assert min(counts["sound"], counts["found"]) >= 5 and counts["found by us alone"] <= 3, counts
+    # Where all that is missing is a block of colour, what is read ahead may pass for it.
+    assert counts["missed"] <= (2 if "restart" in kind else 0), counts
 
 
 def test_a_damaged_picture_becomes_one_that_no_decoder_complains_of(capfd):
@@ -117,17 +115,31 @@ def test_a_marker_in_the_middle_of_the_data_is_damage(marker):
     assert check_image(data, ImageOptions()).damage == jpeg.ENDS_EARLY
 
 
-@pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_rows": 1}], ids=str)
-def test_what_cannot_be_checked_passes(options):
+def test_a_restart_marker_that_is_missing_or_another_is_damage():
+    data = photograph(np.random.default_rng(1), restart_marker_rows=1)
+    places = [m.start() for m in re.finditer(rb"\xff[\xd0-\xd7]", data)]
+    assert len(places) > 2
+    missing = data[: places[1]] + b"\x12\x34" + data[places[1] + 2 :]
+    another = data[: places[1] + 1] + b"\xd6" + data[places[1] + 2 :]
+    for changed in (missing, another):
+        assert check_image(changed, ImageOptions()).damage == jpeg.MISPLACED
+
+
+def test_what_cannot_be_checked_passes(monkeypatch):
     rng = np.random.default_rng(2)
-    data = photograph(rng, **options)
+    data = photograph(rng, progressive=True)
     assert check_image(data, ImageOptions()).encoded is data
     assert check_image(damaged(rng, data), ImageOptions()).damage == ""
+    data = photograph(rng, restart_marker_rows=1)
+    data = data[:-2] + bytes(40) + data[-2:]
+    assert check_image(data, ImageOptions()).damage == jpeg.GOES_ON
+    monkeypatch.setattr(jpeg, "MOST_PIECES", 1)  # too many to look at
+    assert check_image(data, ImageOptions()).damage == ""
 
 
 def test_a_decoder_that_reads_on_tells_nothing(monkeypatch):
-    monkeypatch.setattr(jpeg, "_tells", lambda: False)
     data = photograph(np.random.default_rng(1))
-    assert check_image(data[:-2] + bytes(40) + data[-2:], ImageOptions()).damage == ""
-    monkeypatch.undo()
-    assert check_image(data[:-2] + bytes(40) + data[-2:], ImageOptions()).damage == jpeg.GOES_ON
+    data = data[:-2] + bytes(40) + data[-2:]
+    assert check_image(data, ImageOptions()).damage == jpeg.GOES_ON
+    monkeypatch.setattr(jpeg, "_tells", lambda: False)
+    assert check_image(data, ImageOptions()).damage == ""

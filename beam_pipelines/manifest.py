@@ -38,7 +38,11 @@ def count_shards(
         "images_written": everything.images,
         "images_lost": sum(failure.lost == "image" for failure in failures),
         "splits": {
-            split: {"total": summary.total.to_dict(), "cameras": sorted(summary.cameras)}
+            split: {
+                "total": summary.total.to_dict(),
+                "boxes_by_class": dict(sorted(summary.classes.items())),
+                "cameras": sorted(summary.cameras),
+            }
             for split, summary in by_split.items()
         },
         "shards": [

@@ -66,6 +66,12 @@ flags.DEFINE_string(
     "",
     "Folder of the extractor that made the memory bank; the signatures extract and step need it.",
 )
+flags.DEFINE_string(
+    "card",
+    "",
+    "YAML or JSON file with texts for the model card: made_by, licence, intended_use, not_for, "
+    "data, notes.",
+)
 
 FLAGS = flags.FLAGS
 
@@ -88,6 +94,7 @@ def main(argv: list[str]) -> None:
         export_trained(
             load_trained(config, folder),
             FLAGS.output_directory,
+            told=FLAGS.card,
             extractor=FLAGS.extractor,
             input_type=FLAGS.input_type,
             use_side_inputs=FLAGS.use_side_inputs,

@@ -47,7 +47,10 @@ def export():
 
 def test_a_run_is_exported_with_its_best_checkpoint(export, trained, tmp_path):
     folder, best = trained
+    told = tmp_path.parent / "told.yaml"
+    told.write_text("licence: CC BY 4.0\nmade_by: A. Person\n")
     export(
+        f"--card={told}",
         f"--pipeline_config_path={folder}/params.yaml",
         f"--trained_checkpoint_dir={folder}",
         f"--output_directory={tmp_path}",
@@ -58,6 +61,8 @@ def test_a_run_is_exported_with_its_best_checkpoint(export, trained, tmp_path):
         "checkpoint",
         "label_map.pbtxt",
         "model.json",
+        "model_card.json",
+        "model_card.md",
         "params.yaml",
         "saved_model",
     ]
@@ -97,6 +102,58 @@ def test_the_verb_exports_the_same(trained, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["hash"] == description["hash"]
 
 
+def test_doctor_shows_the_card_of_an_export_and_what_is_wrong_with_it(trained, tmp_path, capsys):
+    folder, _ = trained
+    (tmp_path / "told.yaml").write_text("licence: CC BY 4.0\n")
+    model = tmp_path / "model"
+    told = f"--card={tmp_path}/told.yaml"
+    cli.main(["export", f"--model_dir={folder}", f"--output_dir={model}", told])
+    capsys.readouterr()
+    assert cli.main(["doctor", f"--model={model}"]) == 0
+    out = capsys.readouterr().out
+    assert (model / "model_card.md").read_text() in out
+    for line in ("- licence: CC BY 4.0", "- made by: unknown", "| 1 | bobcat | unknown |"):
+        assert line in out
+    assert "checkpoint: best_checkpoint/ckpt-1" in out
+    assert "it detects in an image" in out and "All is well." in out
+
+    (model / "label_map.pbtxt").write_text(format_label_map({"bobcat": 1, "elk": 2}))
+    with (model / "params.yaml").open("a") as file:
+        file.write("# changed\n")
+    assert cli.main(["doctor", f"--model={model}"]) == 1
+    out = capsys.readouterr().out
+    assert "PROBLEM: label_map.pbtxt: class 2 is 'elk', in model.json 'deer'" in out
+    assert "PROBLEM: params.yaml is not the file that model_card.json has the hash of" in out
+
+    (model / "model_card.json").unlink()
+    (model / "saved_model" / "saved_model.pb").write_bytes(b"")
+    assert cli.main(["doctor", f"--model={model}"]) == 2
+    assert "SavedModel cannot be used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "files, message",
+    [
+        (None, "is not there"),
+        ([], "no model.json; it holds nothing"),
+        (["a.txt", "b.txt"], "no model.json; it holds a.txt, b.txt"),
+        (["params.yaml"], "this is a training run: make a model of it with `context-rcnn export`"),
+        (["extractor.json", "saved_model.pb"], "this is an extractor"),
+        (["saved_model.pb"], "name the folder above it"),
+        (["model.json"], "model.json is damaged"),
+    ],
+)
+def test_doctor_says_what_a_folder_is_that_is_no_export(tmp_path, capsys, files, message):
+    folder = tmp_path / "x"
+    for name in files or ():
+        folder.mkdir(exist_ok=True)
+        (folder / name).touch()
+    if files == []:
+        folder.mkdir()
+    assert cli.main(["doctor", f"--model={folder}"]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_what_is_wrong_is_said_without_a_trace(export, trained, tmp_path, capsys):
     folder, _ = trained
     with pytest.raises(app.UsageError, match="--output_directory is required"):
@@ -106,6 +163,8 @@ def test_what_is_wrong_is_said_without_a_trace(export, trained, tmp_path, capsys
         export(f"--trained_checkpoint_dir={tmp_path}", to)
     with pytest.raises(SystemExit, match="--use_side_inputs: this detector attends to no memory"):
         export(f"--trained_checkpoint_dir={folder}", to, "--use_side_inputs=True")
+    with pytest.raises(SystemExit, match="--card nowhere.yaml: no such file"):
+        export(f"--trained_checkpoint_dir={folder}", to, "--card=nowhere.yaml")
     with pytest.raises(SystemExit, match="--input_type must be one of image_tensor"):
         export(f"--trained_checkpoint_dir={folder}", to, "--input_type=images")
     assert not (tmp_path / "export").exists()

@@ -1,4 +1,4 @@
-"""Checks the installation: versions, devices, missing parts, and what to do about them."""
+"""Checks the installation, or an exported model, and says what to do about problems."""
 
 import argparse
 import os
@@ -13,11 +13,18 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Adds the verb of this file."""
     doctor = verbs.add_parser(
         "doctor",
-        help="check the installation: versions, devices, missing parts",
+        help="check the installation, or an exported model and its card",
         description="Shows which parts of the core and of each extra are installed, and tries "
-        "TensorFlow on every device. A missing extra is no problem.",
+        "TensorFlow on every device. A missing extra is no problem. With --model it shows the card "
+        "of an exported model, and checks the model, in place of the installation.",
     )
-    doctor.set_defaults(run=lambda args, rest: main())
+    doctor.add_argument(
+        "--model",
+        default="",
+        metavar="DIR",
+        help="folder of an exported model, to be checked in place of the installation",
+    )
+    doctor.set_defaults(run=lambda args, rest: _model(args.model) if args.model else main())
 
 
 def main() -> int:
@@ -33,6 +40,23 @@ def main() -> int:
     if not problems and installed["train"]:
         problems += _training()
     print()
+    return _verdict(problems)
+
+
+def _model(folder: str) -> int:
+    """Shows the card of an export and what a try shows. Returns 1 if something is wrong with it."""
+    from context_rcnn.export import card
+    from context_rcnn.runners.checkup import check_export
+
+    lines, problems = check_export(folder)
+    known = card.read_card(folder)
+    print(card.as_page(known) if known else "It was exported without a model card.\n")
+    print("\n".join(lines))
+    print()
+    return _verdict(problems)
+
+
+def _verdict(problems: list[str]) -> int:
     if not problems:
         print("All is well.")
         return 0

@@ -221,6 +221,13 @@ def _add_export(verbs: argparse._SubParsersAction) -> None:
         default="",
         help="checkpoint to use (default: the best of the run, or else the latest)",
     )
+    export.add_argument(
+        "--card",
+        default="",
+        metavar="FILE",
+        help="YAML or JSON file with texts for the model card: made_by, licence, intended_use, "
+        "not_for, data, notes (docs/serving.md)",
+    )
     export.set_defaults(run=_export)
 
 
@@ -231,6 +238,7 @@ def _export(args: argparse.Namespace, rest: list[str]) -> int:
         args.model_dir,
         args.output_dir,
         checkpoint=args.checkpoint,
+        told=args.card,
         extractor=args.extractor,
         input_type=args.input_type,
     )

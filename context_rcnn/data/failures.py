@@ -22,6 +22,7 @@ class Reason(str, enum.Enum):  # noqa: UP042  (StrEnum needs Python 3.11)
     OUTSIDE_ROOT = "outside_root"
     UNREADABLE = "unreadable"
     TRUNCATED = "truncated"
+    DAMAGED_DATA = "damaged_data"
     TOO_LARGE = "too_large"
     UNSUPPORTED_PIXELS = "unsupported_pixels"
     # What a walk through a folder passes over.

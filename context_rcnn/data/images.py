@@ -1,7 +1,9 @@
 """Untrusted image files, checked once: RGB or grey JPEG, upright, of bounded size.
 
 A JPEG that already is all that passes through byte by byte. Everything else is decoded with Pillow
-and encoded anew. What cannot be used raises `FileError` with one of the fixed reasons.
+and encoded anew. What cannot be used raises `FileError` with one of the fixed reasons. A JPEG whose
+data is damaged (`jpeg`) is used as Pillow decodes it, and `damage` says so: encoded anew, it looks
+the same to every decoder, and no library writes about it on stderr.
 """
 
 import dataclasses
@@ -9,8 +11,8 @@ import hashlib
 import importlib
 import importlib.util
 import io
+import logging
 import os
-import re
 import stat
 import warnings
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, features
 
+from context_rcnn.data import jpeg
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.paths import FileError, resolve_inside
 from context_rcnn.data.timestamps import ClockError, parse_timestamp
@@ -52,13 +55,12 @@ IMAGE_SUFFIXES = tuple(suffix for suffixes in _formats().values() for suffix in 
 # Pillow warns of large and of odd files without their names; here each has a named record.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 _EXIF_IFD = 0x8769
 _ORIENTATION = 0x0112
 _DATE_TAGS = ((_EXIF_IFD, 0x9003), (_EXIF_IFD, 0x9004), (None, 0x0132))  # Original, Digitized, Date
 _JPEG_KINDS = ("JPEG", "MPO")  # a JPEG with further pictures behind it is opened as "MPO"
-_JPEG_END = b"\xff\xd9"
-_JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # restart markers carry no segment
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class CheckedImage:
         upright_size: (width, height) after EXIF rotation, before any reduction.
         orientation: EXIF orientation of the original file, 1 to 8.
         changes: Why it was encoded anew ("rotated", "reduced", ...); empty if it was not.
+        damage: What is wrong with the data of the original file, in words; "" if nothing is.
     """
 
     encoded: bytes
@@ -105,6 +108,7 @@ class CheckedImage:
     upright_size: tuple[int, int]
     orientation: int = 1
     changes: tuple[str, ...] = ()
+    damage: str = ""
 
     @property
     def sha256(self) -> str:
@@ -144,8 +148,13 @@ def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
     # Pillow opens lazily: everything about the file is read here, before pixels are.
     orientation = _orientation(image)
     is_jpeg = image.format in _JPEG_KINDS
+    damage = _find_damage(data) if is_jpeg else ""
+    if damage == "" and is_jpeg and _passes(image, orientation, data, options):
+        return CheckedImage(data, *image.size, upright_size=image.size)
     changes = [] if is_jpeg else [f"from_{str(image.format).lower()}"]
     image, truncated = _decode(image, data, options)
+    if damage and not truncated:
+        changes.append("damaged_data")
     if truncated:
         changes.append("truncated_kept")
     elif is_jpeg and not _has_end_marker(data):
@@ -167,6 +176,7 @@ def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
         upright_size=upright_size,
         orientation=orientation,
         changes=tuple(changes),
+        damage="" if truncated else damage or "",
     )
 
 
@@ -231,6 +241,21 @@ def read_size(path: Path) -> tuple[int, int] | None:
         return None
 
 
+def _find_damage(data: bytes) -> str | None:
+    """What is wrong with the data of a JPEG; None if it cannot be decoded."""
+    try:
+        return jpeg.find_damage(data)
+    except Exception:  # decoders of untrusted files raise anything
+        return None
+
+
+def _passes(image: Image.Image, orientation: int, data: bytes, options: ImageOptions) -> bool:
+    """Whether a sound JPEG is one that passes through byte by byte."""
+    small = options.max_side is None or max(image.size) <= options.max_side
+    usual = image.mode in ("RGB", "L") and orientation == 1
+    return small and usual and _has_end_marker(data)
+
+
 def _open(data: bytes, options: ImageOptions) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
@@ -268,7 +293,7 @@ def _decode(image: Image.Image, data: bytes, options: ImageOptions) -> tuple[Ima
             raise FileError(Reason.TRUNCATED, str(error)) from error
     # With an end marker the decoder fills what is missing with grey. Pillow's own switch for this
     # is global, which threads would share.
-    image = Image.open(io.BytesIO(data + _JPEG_END), formats=("JPEG",))
+    image = Image.open(io.BytesIO(data + jpeg.END), formats=("JPEG",))
     try:
         image.load()
     except Exception as error:
@@ -276,13 +301,13 @@ def _decode(image: Image.Image, data: bytes, options: ImageOptions) -> tuple[Ima
     return image, True
 
 
-def _has_end_marker(jpeg: bytes) -> bool:
+def _has_end_marker(data: bytes) -> bool:
     """Whether the segments of a JPEG, each as long as it says, lead to an end marker."""
-    position = len(b"\xff\xd8")
-    while match := _JPEG_MARKER.search(jpeg, position):
-        if match[0].endswith(_JPEG_END):
+    position = len(jpeg.START)
+    while match := jpeg.MARKER.search(data, position):
+        if match[0].endswith(jpeg.END):
             return True
-        length = int.from_bytes(jpeg[match.end() : match.end() + 2], "big")
+        length = int.from_bytes(data[match.end() : match.end() + 2], "big")
         position = match.end() + max(2, length)
     return False
 

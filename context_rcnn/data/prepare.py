@@ -43,16 +43,23 @@ def prepare(
 
     Returns:
         The prepared image, None if it cannot be used, and what went wrong. Without an image there
-        is exactly one failure, which says so; beside an image failures are about single boxes.
+        is exactly one failure, which says so; beside an image failures are about single boxes, or
+        about damage in spite of which it is used.
     """
     try:
         image = check_image(read_file(image_root, record.file_name, options), options)
     except FileError as error:
         return None, [failure_of(record, STAGE, error.reason, error.detail)]
+    damaged = [failure_of(record, STAGE, *damage_of(image), "nothing")] if image.damage else []
     record, boxes, failures = _upright_boxes(record, image)
     proposals, more = _upright_proposals(record, image)
     areas = _areas(record, image, boxes)
-    return PreparedImage(record, image, boxes, areas, proposals), failures + more
+    return PreparedImage(record, image, boxes, areas, proposals), damaged + failures + more
+
+
+def damage_of(image: CheckedImage) -> tuple[Reason, str]:
+    """Reason and words for an image that is used, though its data is damaged."""
+    return Reason.DAMAGED_DATA, f"a damaged JPEG, of which parts may be wrong: {image.damage}"
 
 
 def failure_of(

@@ -54,6 +54,7 @@ class Summary:
     """Counts of a shard, a split or an archive; summaries of parts can be merged."""
 
     cameras: dict[str, CameraCounts] = dataclasses.field(default_factory=dict)
+    classes: Counter = dataclasses.field(default_factory=Counter)
     reasons: Counter = dataclasses.field(default_factory=Counter)
     changes: Counter = dataclasses.field(default_factory=Counter)
 
@@ -65,6 +66,7 @@ class Summary:
         counts.states[record.label_state.name] += 1
         counts.undated += record.seconds is None
         counts.see_clock(record.seconds)
+        self.classes.update(box.label for box in record.boxes)
         self.changes.update(prepared.image.changes)
 
     def add_failure(self, failure: Failure) -> None:
@@ -79,6 +81,7 @@ class Summary:
                 setattr(mine, field, getattr(mine, field) + getattr(counts, field))
             mine.states.update(counts.states)
             mine.see_clock(counts.first, counts.last)
+        self.classes.update(other.classes)
         self.reasons.update(other.reasons)
         self.changes.update(other.changes)
 
@@ -99,6 +102,7 @@ class Summary:
         return {
             "total": self.total.to_dict(),
             "cameras": {camera: self.cameras[camera].to_dict() for camera in sorted(self.cameras)},
+            "boxes_by_class": dict(sorted(self.classes.items())),
             "failures": dict(sorted(self.reasons.items())),
             "image_changes": dict(sorted(self.changes.items())),
         }
@@ -115,7 +119,9 @@ class Summary:
             camera: CameraCounts(**{**counts, "states": Counter(counts["states"])})
             for camera, counts in fields["cameras"].items()
         }
-        return cls(cameras, Counter(fields["reasons"]), Counter(fields["changes"]))
+        # A run that an earlier version began did not count classes.
+        counters = [Counter(fields.get(name)) for name in ("classes", "reasons", "changes")]
+        return cls(cameras, *counters)
 
 
 def format_camera_table(cameras: dict[str, dict[str, Any]]) -> str:

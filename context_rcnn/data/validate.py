@@ -9,7 +9,7 @@ from typing import Any
 
 from context_rcnn.data import console
 from context_rcnn.data.archive import ArchiveOptions, read_archive
-from context_rcnn.data.failures import Failure
+from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.prepare import prepare
 from context_rcnn.data.records import ImageRecord
@@ -86,15 +86,15 @@ class ValidationReport:
         return console.table(rows) if self.classes else "none"
 
     def _named(self) -> list[str]:
-        """A section with each file that cannot be used, and each folder that cannot be listed."""
-        lost = sorted((f for f in self.failures if f.lost in ("image", "folder")), key=_by_file)
-        if not lost:
-            return []
-        lines = (
-            f"  {console.shown(f.file or f.image_id)}: {f.reason}: {console.shown(f.detail)}"
-            for f in lost
-        )
-        return ["cannot be used\n" + "\n".join(lines)]
+        """Sections with each file that cannot be used, each folder that cannot be listed, and each
+        file that is damaged but used."""
+        lost = [f for f in self.failures if f.lost in ("image", "folder")]
+        damaged = [f for f in self.failures if f.reason is Reason.DAMAGED_DATA]
+        return [
+            f"{heading}\n" + "\n".join(map(_line, sorted(failures, key=_by_file)))
+            for heading, failures in (("cannot be used", lost), ("used, but damaged", damaged))
+            if failures
+        ]
 
 
 def validate_archive(
@@ -150,6 +150,11 @@ def validate_archive(
         archive.label_map,
         lopsided(archive.splits, usable, archive_options.val_fraction),
     )
+
+
+def _line(failure: Failure) -> str:
+    name = console.shown(failure.file or failure.image_id)
+    return f"  {name}: {failure.reason}: {console.shown(failure.detail)}"
 
 
 def _by_file(failure: Failure) -> tuple[str, str]:

@@ -50,7 +50,8 @@ def write_memory_maps(
         input_path: examples of videos; by default the run's validation data.
         videos: number of videos.
     """
-    config, task, model = load_run(model_dir, checkpoint)
+    trained = load_run(model_dir, checkpoint)
+    config, task, model = trained.config, trained.task, trained.model
     data = config.task.validation_data
     files = input_lib.find_files(input_path or data.input_path, "--examples")
     temporal, to_row = task.temporal, task.image_input(data)

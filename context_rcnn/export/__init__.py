@@ -1,6 +1,7 @@
 """Models as SavedModels that need TensorFlow alone.
 
 export          from a training run to a model folder
+card            the card of a model: what it is, learned from, reaches, and is meant for
 signatures      the functions of an exported model
 steps           its functions for work frame by frame
 extractor       the frozen extractor, which fills memory banks

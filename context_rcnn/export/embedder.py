@@ -8,6 +8,7 @@ It runs on TensorFlow alone. Features are compared by cosine.
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,11 @@ class ExportedEmbedder:
         self._module = tf.saved_model.load(os.path.join(folder, SAVED_MODEL))
         if json.loads(self._module.description.numpy()) != self.description:
             raise ValueError(f"{folder}: {DESCRIPTION} is not that of the model in {SAVED_MODEL}")
+
+    @property
+    def signatures(self) -> Mapping[str, Any]:
+        """Functions of the SavedModel by name, as a server offers them."""
+        return self._module.signatures
 
     @property
     def clip_shape(self) -> tuple[int, ...]:

@@ -4,6 +4,7 @@
     EXPORT/checkpoint/       ckpt-0, the weights alone
     EXPORT/params.yaml       the experiment
     EXPORT/label_map.pbtxt
+    EXPORT/model_card.json   its card, and model_card.md, the same for people: `card`
     EXPORT/model.json        what the model is; also inside the SavedModel
 
 A model with long-term memory carries its frozen extractor, so that what fills its memory is always
@@ -22,7 +23,7 @@ import context_rcnn
 from context_rcnn import configs
 from context_rcnn.configs import schema
 from context_rcnn.data import label_map
-from context_rcnn.export import detection_api
+from context_rcnn.export import card, detection_api
 from context_rcnn.export.exported import DESCRIPTION, FORMAT, FORMAT_VERSION, SAVED_MODEL
 from context_rcnn.export.extractor import fingerprint, load_extractor
 from context_rcnn.export.reid import export_reid
@@ -37,7 +38,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def export_run(
-    model_dir: str, output_dir: str, *, checkpoint: str = "", **options: Any
+    model_dir: str, output_dir: str, *, checkpoint: str = "", told: str = "", **options: Any
 ) -> dict[str, Any]:
     """Exports the model of a training run; returns its description.
 
@@ -45,13 +46,15 @@ def export_run(
         model_dir: folder of the run.
         output_dir: folder to write.
         checkpoint: checkpoint to export; by default the best of the run, or else the latest.
+        told: file with what a person says of the model, for its card; see `card.read_told`.
         **options: of `serve`.
     """
+    card.read_told(told)  # what is wrong in it is said before the model is loaded
     trained = load_run(model_dir, checkpoint)
     if isinstance(trained.task, ReidTask):
         _refuse_options(options)
-        return export_reid(trained, output_dir)
-    return export_trained(trained, output_dir, **options)
+        return export_reid(trained, output_dir, told=told)
+    return export_trained(trained, output_dir, told=told, **options)
 
 
 def _refuse_options(options: Mapping[str, Any]) -> None:
@@ -62,10 +65,13 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
         raise ValueError(f"--{given[0]}: a model of re-identification has no such option")
 
 
-def export_trained(trained: Trained, output_dir: str, **options: Any) -> dict[str, Any]:
+def export_trained(
+    trained: Trained, output_dir: str, *, told: str = "", **options: Any
+) -> dict[str, Any]:
     """Exports a detector that is loaded already; see `export_run`."""
+    said = card.read_told(told)
     served = serve(trained, **options)
-    _write(output_dir, served, trained)
+    _write(output_dir, served, trained, said)
     return served.describe()
 
 
@@ -155,7 +161,9 @@ def _same_images(model: configs.FasterRcnn, extractor: Mapping[str, Any]) -> boo
     return size and model.keep_aspect_ratio == extractor["keep_aspect_ratio"]
 
 
-def _write(folder: str, served: ServedDetector, trained: Trained) -> None:
+def _write(
+    folder: str, served: ServedDetector, trained: Trained, told: Mapping[str, str | None]
+) -> None:
     path = os.path.join(folder, DESCRIPTION)
     if tf.io.gfile.exists(path):
         tf.io.gfile.remove(path)  # what stands there is no model until all of it is written
@@ -168,6 +176,7 @@ def _write(folder: str, served: ServedDetector, trained: Trained) -> None:
     classes = {name: number for number, name in trained.task.class_names.items()}
     with tf.io.gfile.GFile(os.path.join(folder, label_map.FILE_NAME), "w") as file:
         file.write(label_map.format_label_map(classes))
+    card.write_card(folder, served.describe(), trained, told)
     with tf.io.gfile.GFile(path, "w") as file:
         json.dump(served.describe(), file, indent=1)
 
@@ -179,7 +188,7 @@ def _describe(
     stream: Stream | None,
 ) -> dict[str, Any]:
     """model.json."""
-    config, task, model = trained
+    config, task, model = trained.config, trained.task, trained.model
     makes_detections = {
         "classes": {str(number): name for number, name in sorted(task.class_names.items())},
         "image_size": list(config.task.model.image_size),

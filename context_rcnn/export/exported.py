@@ -75,6 +75,11 @@ class ExportedModel:
         return {int(number): name for number, name in self.description["classes"].items()}
 
     @property
+    def signatures(self) -> Mapping[str, Any]:
+        """Functions of the SavedModel by name, as a server offers them."""
+        return self._module.signatures
+
+    @property
     def has_memory(self) -> bool:
         """Whether it attends to a memory bank."""
         return self.description["memory"] is not None

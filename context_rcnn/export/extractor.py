@@ -210,7 +210,8 @@ def export_extractor(
         max_boxes: number of boxes kept per image, best first.
         checkpoint: checkpoint to freeze; by default the best of the run, or else the latest.
     """
-    config, task, model = load_run(model_dir, checkpoint)
+    trained = load_run(model_dir, checkpoint)
+    config, task, model = trained.config, trained.task, trained.model
     task.temporal.check_single_images("an extractor sees single images: train one without it")
     extractor = Extractor(
         model,

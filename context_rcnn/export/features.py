@@ -114,7 +114,8 @@ def export_features(model_dir: str, folder: str, checkpoint: str = "") -> Mappin
         folder: folder to write.
         checkpoint: checkpoint to freeze; by default the best of the run, or else the latest.
     """
-    config, _, model = load_run(model_dir, checkpoint)
+    trained = load_run(model_dir, checkpoint)
+    config, model = trained.config, trained.model
     extractor = FeatureExtractor(model, config.task.model)
     tf.saved_model.save(extractor, folder, signatures={"propose": extractor.propose})
     with tf.io.gfile.GFile(os.path.join(folder, DESCRIPTION), "w") as file:

@@ -2,6 +2,7 @@
 
 EXPORT/saved_model/   signatures `serving_default` (clips to features) and `activations`
 EXPORT/params.yaml    the experiment
+EXPORT/model_card.json, model_card.md   its card
 EXPORT/model.json     what the model is; also inside the SavedModel
 """
 
@@ -14,6 +15,7 @@ import tensorflow as tf
 
 import context_rcnn
 from context_rcnn.configs import schema
+from context_rcnn.export import card
 from context_rcnn.export.embedder import DESCRIPTION, FORMAT, FORMAT_VERSION, SAVED_MODEL
 from context_rcnn.export.extractor import fingerprint
 from context_rcnn.models.psta import Psta
@@ -52,14 +54,16 @@ class ServedEmbedder(tf.Module):
         }
 
 
-def export_reid(trained: Trained, output_dir: str) -> dict[str, Any]:
+def export_reid(trained: Trained, output_dir: str, *, told: str = "") -> dict[str, Any]:
     """Exports a model of tracklets; returns its description.
 
     Args:
         trained: the model.
         output_dir: folder to write.
+        told: file with what a person says of the model, for its card.
     """
-    config, _, model = trained
+    said = card.read_told(told)
+    config, model = trained.config, trained.model
     settings: Any = config.task.model
     prepares = {"frames": settings.frames, "image_size": list(settings.image_size)}
     description = {
@@ -78,6 +82,7 @@ def export_reid(trained: Trained, output_dir: str) -> dict[str, Any]:
     saved_model = os.path.join(output_dir, SAVED_MODEL)
     tf.saved_model.save(served, saved_model, signatures=served.functions())
     schema.save_experiment(config, os.path.join(output_dir, "params.yaml"))
+    card.write_card(output_dir, description, trained, said)
     with tf.io.gfile.GFile(path, "w") as file:
         json.dump(description, file, indent=1)
     return description

@@ -245,7 +245,11 @@ class ServedDetector(tf.Module):
             answer = self._run(images, shapes, memory)
             return detection_api.api_detections(self._model, answer, shapes)
 
-        def call_with_memory(input_tensor, context_features, valid_context_size):
+        # In Python TensorFlow does not use the defaults of a signature. Its message on what is
+        # missing has the name of the function, which therefore says what else to call.
+        def with_memory_or_else_call_the_model_itself(
+            input_tensor, context_features, valid_context_size
+        ):
             return call(input_tensor, context_features, valid_context_size)
 
         def call_with_examples(input_tensor):
@@ -269,8 +273,8 @@ class ServedDetector(tf.Module):
             # Serving cannot pad what is empty when it makes one batch of several requests.
             nothing = tf.zeros([features.shape[0] or 1, 1, self._entry_size])
             unknown = tf.fill([size.shape[0] or 1], _NOT_GIVEN)
-            call_with_memory.__defaults__ = (nothing, unknown)
-        return _function(call_with_memory, spec, *side_inputs)
+            with_memory_or_else_call_the_model_itself.__defaults__ = (nothing, unknown)
+        return _function(with_memory_or_else_call_the_model_itself, spec, *side_inputs)
 
     def _prepare(
         self, images: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor] = decode_image

@@ -13,16 +13,12 @@ import collections
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import os
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
-
-import numpy as np
 
 from context_rcnn.data.cameras import CameraNamer
 from context_rcnn.data.clocks import CameraClocks
@@ -33,46 +29,28 @@ from context_rcnn.data.prepare import STAGE
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS
 from context_rcnn.data.timestamps import EPOCH
 from context_rcnn.data.walk import PassedOver, walk_images
-from context_rcnn.memory_bank.files import LOCAL
 from context_rcnn.results.journal import Journal, JournalWriter
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.detect import detect_batch, to_result
 from context_rcnn.runners.engine.files import named, see_file, size_and_date
 from context_rcnn.runners.engine.model import (
-    Model,
     Outputs,
+    check_fills_memory,
     check_takes_images,
-    checked,
     header_of,
-    refusals,
-    refused,
 )
 from context_rcnn.runners.engine.prepared import Prepared, prepare_image
 from context_rcnn.runners.engine.state import FAILURES, JOURNAL, begin_state
+from context_rcnn.runners.engine.steps import (
+    State,
+    StreamModel,
+    load_state,
+    number_of,
+    save_state,
+    step_camera,
+)
 
 CAMERAS = "cameras"
-NO_SECONDS = -1  # as the model wants an undated image
-_FRAMES = "frames"  # in the file of a camera, besides the names of the state
-
-State = dict[str, Any]
-
-
-class StreamModel(Model, Protocol):
-    """What `export.exported.ExportedModel` has for images that come one after the other."""
-
-    def initial_state(self, batch_size: int) -> State:
-        """The state of cameras that have seen nothing."""
-
-    def step(
-        self,
-        encoded: list[bytes],
-        rows: np.ndarray,
-        valid: np.ndarray,
-        state: Mapping[str, Any],
-        *,
-        seconds: np.ndarray,
-    ) -> tuple[dict[str, np.ndarray], State]:
-        """Detections in a frame of each camera, and the next state."""
 
 
 class Frames(Protocol):
@@ -137,11 +115,7 @@ class Watcher:
         if most_cameras < 1 or save_every < 1:
             raise ValueError("cameras and save_every must be positive")
         check_takes_images(model)
-        if model.has_memory and not model.extractor_hash:
-            raise ValueError(
-                "the model attends to a memory, but was exported without the extractor that fills "
-                "it: export it again with --extractor"
-            )
+        check_fills_memory(model)
         self._model = model
         self._remembers = model.has_memory or bool(model.description.get("short_term_window"))
         self._most_cameras, self._save_every = most_cameras, save_every
@@ -161,19 +135,23 @@ class Watcher:
             failed.pop(image.file, None)
             if image.failure:
                 failed[image.file] = image
+        damaged = _damaged(self._folder / FAILURES)
         self._failures = (self._folder / FAILURES).open("w", encoding="utf-8")
+        self._failures.writelines(damaged)
         for image in failed.values():
             self._report(image)
 
     def run(self, frames: Frames) -> Iterator[str]:
         """Detects in new images; yields a line of JSON for each once it is in the journal."""
         since = 0
-        for prepared in frames.new(lambda file: _number(file) in self._seen):
+        for prepared in frames.new(lambda file: number_of(file) in self._seen):
             self._take(frames.passed)
             result, memory = self._detect(prepared, frames)
             self._journal.append(result)
             if result.failure:
                 self._report(result)
+            elif prepared.damage is not None:
+                self._report(result, prepared.damage)
             self._count(result)
             if memory is not None:
                 self._memories[result.camera] = memory
@@ -204,9 +182,13 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _report(self, image: ImageResult) -> None:
-        reason, names = Reason(image.failure), (image.file, image.image_id, image.camera)
-        failure = Failure(STAGE, reason, image.failure_text, *names)
+    def _report(self, image: ImageResult, damage: FileError | None = None) -> None:
+        """Names an image that cannot be used, or is used in spite of its damage."""
+        names = (image.file, image.image_id, image.camera)
+        if damage is None:
+            failure = Failure(STAGE, Reason(image.failure), image.failure_text, *names)
+        else:
+            failure = Failure(STAGE, damage.reason, damage.detail, *names, lost="nothing")
         self._failures.write(failure.to_json() + "\n")
 
     def _take(self, passed: PassedOver) -> None:
@@ -226,20 +208,11 @@ class Watcher:
     ) -> tuple[Outputs | FileError, _Memory | None]:
         """What the model finds in the next image of a camera, and its memory with that image."""
         image = prepared.image
-        seconds = NO_SECONDS if image.seconds is None else image.seconds
-        try:
-            outputs, state = self._model.step(
-                [prepared.encoded],
-                np.array([_number(image.camera) >> 1], np.int64),
-                np.array([True]),
-                memory.state,
-                seconds=np.array([seconds], np.int64),
-            )
-        except refusals() as error:
-            return refused(error), None
-        found = checked({name: value[0] for name, value in outputs.items()})
+        found, state = step_camera(
+            self._model, prepared.encoded, image.camera, image.seconds, memory.state
+        )
         if isinstance(found, FileError):
-            return found, None  # a memory of it would spoil the next images
+            return found, None
         return found, _Memory(state, memory.frames + 1)
 
     def _memory(self, camera: str, frames: Frames) -> _Memory:
@@ -279,7 +252,7 @@ class Watcher:
         return memory
 
     def _count(self, image: ImageResult) -> None:
-        self._seen.add(_number(image.file))
+        self._seen.add(number_of(image.file))
         camera = self._cameras[image.camera]
         camera.frames += not image.failure
         if image.burst:
@@ -296,14 +269,11 @@ class Watcher:
         return f"from:{image.image_id}"
 
     def _place(self, camera: str) -> Path:
-        return self._folder / CAMERAS / f"{_number(camera):016x}.npz"
+        return self._folder / CAMERAS / f"{number_of(camera):016x}.npz"
 
     def _save(self, camera: str) -> None:
         memory = self._memories[camera]
-        arrays: dict[str, Any] = {name: np.asarray(v) for name, v in memory.state.items()}
-        arrays[_FRAMES] = np.int64(memory.frames)
-        with LOCAL.create(str(self._place(camera)), durable=True) as file:
-            np.savez(file, **arrays)
+        save_state(self._place(camera), memory.state, memory.frames)
         self._changed.discard(camera)
 
     def _load(self, camera: str) -> _Memory:
@@ -311,12 +281,10 @@ class Watcher:
         if not path.exists():
             return _Memory(self._model.initial_state(1), 0)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                state = {name: file[name] for name in file.files}
-            return _Memory(state, int(state.pop(_FRAMES)))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            return _Memory(*load_state(path))
+        except ValueError as error:
             raise ValueError(
-                f"{path}: {error}; delete this file to start the camera's memory again"
+                f"{error}; delete this file to start the camera's memory again"
             ) from error
 
 
@@ -390,7 +358,7 @@ class FolderFrames:
         """Notes what was passed over, each file once; folders that can be listed again count."""
         self.passed.unlisted = passed.unlisted
         for failure in passed.take():
-            number = _number(f"{failure.reason} {failure.file!r}")
+            number = number_of(f"{failure.reason} {failure.file!r}")
             if number not in self._passed:
                 self._passed.add(number)
                 self.passed.found.append(failure)
@@ -406,11 +374,14 @@ class FolderFrames:
         return image, failure
 
 
+def _damaged(path: Path) -> list[str]:
+    """Lines of an earlier run on images that are damaged, which no journal has."""
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [line for line in lines if f'"{Reason.DAMAGED_DATA}"' in line and line.endswith("\n")]
+
+
 def _by_time(found: tuple[ImageResult, FileError | None]) -> tuple:
     image = found[0]
     return image.seconds is None, image.seconds or 0, image.file
-
-
-def _number(text: str) -> int:
-    """A number that stands for a name: 64 bits of its hash."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -12,11 +12,21 @@ from context_rcnn.tasks.task import task_class
 
 
 class Trained(NamedTuple):
-    """A model with all that is known of it."""
+    """A model with all that is known of it.
+
+    Attributes:
+        config: the settings.
+        task: its task.
+        model: the model, with its weights.
+        folder: folder of the run, "" if it has none.
+        checkpoint: checkpoint of the weights, "" if they come from none.
+    """
 
     config: configs.Experiment
     task: Any
     model: Any
+    folder: str = ""
+    checkpoint: str = ""
 
 
 def load_run(model_dir: str, checkpoint: str = "") -> Trained:
@@ -39,4 +49,4 @@ def load_trained(config: configs.Experiment, model_dir: str, checkpoint: str = "
     task = task_class(config.task).of_run(config.task, model_dir)
     model = task.build_model()
     checkpoints.restore(path, "--checkpoint", model=model)
-    return Trained(config, task, model)
+    return Trained(config, task, model, model_dir, path)

@@ -181,8 +181,14 @@ def test_any_part_of_a_shard_has_most_cameras():
 def test_validation_sees_the_same(archive, written):
     report = validate_archive(ArchiveOptions(**archive)).to_dict()
     facts = manifest(written)
-    for field in ("cameras", "failures", "images_listed", "images_lost", "total", "image_changes"):
+    counted = ("cameras", "boxes_by_class", "failures", "total", "image_changes")
+    for field in (*counted, "images_listed", "images_lost"):
         assert report[field] == facts[field], field
+    # Every third image has a deer's box; those of a split add up to all.
+    usable = [i for i in range(CAMERAS * IMAGES_PER_CAMERA) if i % 3 == 2 and i not in BAD]
+    assert facts["boxes_by_class"] == {"deer": len(usable)}
+    of_splits = [counts["boxes_by_class"]["deer"] for counts in facts["splits"].values()]
+    assert sum(of_splits) == len(usable) and all(of_splits)
     assert report["splits"] == {
         split: counts["total"]["images"] for split, counts in facts["splits"].items()
     }

@@ -65,6 +65,13 @@ def bomb():
     return bytes(data)
 
 
+def damaged():
+    """A JPEG with other bytes in the middle of its data; libjpeg would say so on stderr."""
+    data = saved(picture(75, (640, 480)), "JPEG")
+    middle = len(data) * 2 // 3
+    return data[:middle] + bytes(range(40, 80)) + data[middle + 40 :]
+
+
 def files():
     """Content by path."""
     found = {}
@@ -96,6 +103,7 @@ def files():
         "damage/bomb.png": bomb(),
         "damage/cut.jpg": saved(picture(70, (640, 480)), "JPEG")[:-4000],
         "damage/header.jpg": b"\xff\xd8\xff\xe0",
+        "damage/middle.jpg": damaged(),
         "damage/half.png": saved(picture(71, (640, 480)), "PNG")[:3000],
         "others/notes.txt": b"notes",
         "others/raw.CR2": b"II*\0",

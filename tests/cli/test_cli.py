@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from context_rcnn.simulation.settings import (
     TrafficSettings,
     VideoSettings,
 )
+from tests.cli import hostile_folder
 
 
 def run(capsys, *argv):
@@ -108,6 +110,22 @@ def test_validate_reads_examples(capsys, tmp_path):
         writer.write(tf.train.Example().SerializeToString())
     status, out, _ = run(capsys, "validate", f"--examples={path}")
     assert status == 1 and f"{path}: record 0" in out and "1 files, 1 problems" in out
+
+
+def test_validate_names_damaged_pictures_in_examples(capfd, tmp_path):
+    """What libjpeg writes on stderr is said of its record, and other words come through."""
+    import tensorflow as tf
+
+    path = tmp_path / "x.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for name, data in (("a", hostile_folder.jpeg()), ("b", hostile_folder.damaged())):
+            example = tf.train.Example()
+            for key, value in (("image/encoded", data), ("image/source_id", name.encode())):
+                example.features.feature[key].bytes_list.value.append(value)
+            writer.write(example.SerializeToString())
+    status, out, err = run(capfd, "validate", f"--examples={path}")
+    assert status == 1 and "1 files, 1 problems" in out and "Corrupt" not in err
+    assert re.search(rf"{path}: record 1: Corrupt JPEG data: .+", out)
 
 
 @pytest.mark.parametrize(

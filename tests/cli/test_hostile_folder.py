@@ -50,6 +50,12 @@ def load_fakes():
     return load(HERE / "folder/fakes.py")
 
 
+def names_damage(failures):
+    """Whether the picture with damaged data is named once, as one that is used."""
+    (found,) = [f for f in failures if f["file"] == "damage/middle.jpg"]
+    return (found["reason"], found["lost"]) == ("damaged_data", "nothing")
+
+
 def test_detect_results_and_report(written, command, tmp_path):
     root, expected = written
     output = tmp_path / "results.json"
@@ -64,6 +70,7 @@ def test_detect_results_and_report(written, command, tmp_path):
     failed = {i["file"] for i in images if i.get("failure")}
     assert {"damage/words.jpg", "damage/bomb.png", "videos/broken.mp4"} <= failed
     assert not {name for name in failed if name.startswith(("north", "site 2", "kinds/a."))}
+    assert names_damage(failures_of(state)) and "damage/middle.jpg" not in failed
     formats = ["-o", tmp_path / "again.json", "--speciesnet", tmp_path / "s.json"]
     assert command("results", state, *formats)[0] == 0
     again = json.loads((tmp_path / "again.json").read_text())["images"]
@@ -91,7 +98,11 @@ def test_watch(written, command, tmp_path):
     status, out = command("watch", *flags, batch_size=1, says="1 folder could not be listed: lock")
     assert status == 1
     lines = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
-    assert not missing(expected, {i["file"] for i in lines}, failures_of(tmp_path / "state"))
+    failures = failures_of(tmp_path / "state")
+    assert not missing(expected, {i["file"] for i in lines}, failures)
+    assert names_damage(failures)
+    command("watch", *flags, batch_size=1, says="1 folder could not be listed: lock")
+    assert names_damage(failures_of(tmp_path / "state"))
 
 
 def test_validate(written, command, tmp_path):
@@ -100,9 +111,12 @@ def test_validate(written, command, tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     lost = [f for f in report["failed"] if f["lost"] == "image"]
     assert report["images_listed"] == report["images_usable"] + len(lost)
-    left = missing(expected, set(), [f for f in report["failed"] if f["lost"] != "date"])
+    used = [f for f in report["failed"] if f["lost"] == "date" or f["reason"] == "damaged_data"]
+    left = missing(expected, set(), [f for f in report["failed"] if f not in used])
     assert len(left) == report["images_usable"], "what is not named can be used"
     assert "damage/words.jpg: unreadable" in out and "locked: not_listed" in out
+    assert "used, but damaged\n  damage/middle.jpg: damaged_data: a damaged JPEG" in out
+    assert names_damage(report["failed"])
 
 
 def test_examples_and_remember(written, command, extractor, tmp_path):  # noqa: F811
@@ -117,9 +131,11 @@ def test_examples_and_remember(written, command, extractor, tmp_path):  # noqa: 
     read = [tf.train.Example.FromString(r.numpy()) for r in tf.data.TFRecordDataset(files)]
     done = {one.features.feature[key].bytes_list.value[0].decode() for one in read}
     assert len(done) > 30 and not missing(expected, done, failures_of(examples))
+    assert names_damage(failures_of(examples)) and "damage/middle.jpg" in done
     flags = [f"--input_folder={root}", f"--extractor={extractor}", f"--output_dir={bank}"]
     status, _ = command("remember", *flags)
     assert status == 1
     opened = Bank.open(str(bank))
     done = {name for camera in opened for name in camera.image_ids}
     assert len(done) > 30 and not missing(expected, done, failures_of(bank))
+    assert names_damage(failures_of(bank))

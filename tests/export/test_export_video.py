@@ -11,11 +11,13 @@ import pytest
 import tensorflow as tf
 
 from context_rcnn import cli
+from context_rcnn.data.images import ImageOptions, check_image
 from context_rcnn.export import exported as exported_lib
 from context_rcnn.export.export import export_run
 from context_rcnn.export.extractor import prepare_images
 from context_rcnn.models.streaming import Frame
 from context_rcnn.models.temporal import make
+from context_rcnn.runners.session import Session
 from context_rcnn.runners.videos.frames import shuffled
 from tests.export.conftest import SIZE
 
@@ -110,6 +112,29 @@ def test_an_exported_model_finds_what_the_trained_one_finds(exported, expected, 
         seen |= {(row, frame) for row, frame in enumerate(found["frame"]) if frame >= 0}
         assert (found["scores"][found["frame"] >= 0] >= 0).any(axis=1).all()
     assert seen == {(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)}
+
+
+def test_a_session_gives_each_frame_of_a_video_what_step_gives(exported, photographs):
+    model, latency = exported.model, exported.description["stream"]["latency"]
+    anywhere = needs_elsewhere(exported.description)
+    # As runs have images: a PNG becomes a JPEG.
+    frames = [check_image(image, ImageOptions()).encoded for image in photographs]
+    state, expected = model.initial_state(1), []
+    for t in range(len(frames) + latency):
+        there = t < len(frames)
+        image = [frames[t] if there else b""]
+        given = {"elsewhere": image, "elsewhere_valid": [there]} if anywhere else {}
+        found, state = model.step(image, [5], [there], state, ended=[not there], **given)
+        expected += [found] if found["frame"][0] >= 0 else []
+    session = Session(model, "clip")
+    found = [session(frame, elsewhere=frame if anywhere else None) for frame in frames]
+    found = [*found[latency:], *session.finish()]
+    assert [one.frame for one in found] == [0, 1, 2] and len(found[0])
+    for one, wanted in zip(found, expected, strict=True):
+        kept = wanted["scores"][0] >= 0.005
+        for name in NAMES:
+            np.testing.assert_allclose(getattr(one, name), wanted[name][0][kept], atol=1e-6)
+    assert session.nbytes == sum(np.asarray(value).nbytes for value in state.values())
 
 
 def needs_elsewhere(description):

@@ -246,6 +246,25 @@ def test_a_server_fills_in_what_is_not_given(signatures, export, loaded, photogr
         )
 
 
+def test_python_gets_the_same_as_the_page_says(signatures, export, loaded, photographs):
+    """There the signature asks for every input, and its message says what else to call."""
+    images = tf.constant(photographs)
+    with pytest.raises(TypeError) as caught:
+        signatures["serving_default"](input_tensor=images)
+    message = str(caught.value)
+    assert "with_memory_or_else_call_the_model_itself" in message
+    assert "missing required arguments: context_features, valid_context_size" in message
+    size = export.description["memory"]["entry_size"]
+    nothing = {"context_features": tf.zeros([1, 1, size]), "valid_context_size": tf.constant([0])}
+    found = signatures["serving_default"](input_tensor=images, **nothing)
+    itself, expected = loaded._module(images), loaded.detect(photographs)
+    assert (found["detection_scores"].numpy() > 0).any() and set(found) == set(itself)
+    for name, value in itself.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5, atol=1e-4, err_msg=name)
+    scores = np.maximum(expected["scores"], 0)
+    np.testing.assert_allclose(itself["detection_scores"], scores, rtol=1e-5, atol=1e-4)
+
+
 def test_a_server_may_make_one_batch_of_several_requests(
     signatures, export, loaded, photographs, entries
 ):

@@ -21,6 +21,7 @@ CORE = {
     "context_rcnn.addons": EVERYTHING,
     "context_rcnn.extras": EVERYTHING,
     "context_rcnn.export": (
+        "context_rcnn.export.card",
         "context_rcnn.export.embedder",
         "context_rcnn.export.exported",
         "context_rcnn.export.serving_client",

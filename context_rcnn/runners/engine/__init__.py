@@ -13,6 +13,8 @@ A model:
     model       the facts about a model, and how it is run
     memory      the part of a camera's bank that a batch of images sees
     detect      the detections of a model, in the form of results
+    detections  the same for programs
+    steps       its steps frame by frame, and its state in a file
     extract     the output of an extractor, in the form of a memory bank
     given       boxes of another detector, for a model that names them
 

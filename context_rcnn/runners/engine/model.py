@@ -103,6 +103,19 @@ def check_takes_images(model: Model, otherwise: str = "") -> None:
         )
 
 
+def check_fills_memory(model: Model) -> None:
+    """Refuses a model with a memory that it cannot fill itself.
+
+    Raises:
+        ValueError: If it is one.
+    """
+    if model.has_memory and not model.extractor_hash:
+        raise ValueError(
+            "the model attends to a memory, but was exported without the extractor that fills it: "
+            "export it again with --extractor"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class MemorySettings:
     """The memory that a model was trained with.

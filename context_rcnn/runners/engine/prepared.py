@@ -5,7 +5,7 @@ from typing import Any
 
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
-from context_rcnn.data.prepare import prepare
+from context_rcnn.data.prepare import damage_of, prepare
 from context_rcnn.data.records import ImageRecord
 from context_rcnn.export.exported import GivenImage
 from context_rcnn.results.records import ImageResult
@@ -20,6 +20,7 @@ class Prepared:
         image: image with its size, unless there is a problem.
         encoded: a JPEG that any decoder reads, b"" if there is a problem.
         problem: why the image cannot be used, None if it can.
+        damage: what is wrong with an image that is used, None if nothing is.
         given: the same with boxes of another detector, where the model names these.
     """
 
@@ -27,6 +28,7 @@ class Prepared:
     encoded: bytes = b""
     problem: FileError | None = None
     given: GivenImage | None = None
+    damage: FileError | None = None
 
     @property
     def row(self) -> Any:
@@ -52,4 +54,6 @@ def prepare_image(
     width, height = prepared.image.upright_size
     image = dataclasses.replace(image, width=width, height=height)
     encoded = prepared.image.encoded
-    return Prepared(image, encoded, given=given.of(image.file, encoded) if given else None)
+    boxes = given.of(image.file, encoded) if given else None
+    damage = FileError(*damage_of(prepared.image)) if prepared.image.damage else None
+    return Prepared(image, encoded, given=boxes, damage=damage)

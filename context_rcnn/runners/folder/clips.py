@@ -14,10 +14,10 @@ from context_rcnn.results.journal import Journal
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.files import UNKNOWN_CAMERA
 from context_rcnn.runners.engine.model import Model, header_of
+from context_rcnn.runners.engine.steps import VideoModel
 from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.videos.find import Video
 from context_rcnn.runners.videos.options import VideoOptions
-from context_rcnn.runners.videos.rows import VideoModel
 from context_rcnn.runners.videos.run import detect_new, look_at
 from context_rcnn.runners.videos.state import VideoState
 

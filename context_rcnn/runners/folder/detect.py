@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from context_rcnn.data.images import ImageOptions
+from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.ahead import ahead
@@ -82,6 +83,7 @@ def detect(
     memory: CameraMemory | None = None
     owner: str | None = None
     done: list[ImageResult] = []
+    damaged: list[tuple[str, FileError | None]] = []
     since = time.monotonic()
     for batch in batches:
         camera = batch[0].camera
@@ -94,8 +96,8 @@ def detect(
                 or time.monotonic() - since > _COMMIT_SECONDS
             )
         ):
-            _commit(table, done, memories[owner])
-            done, since = [], time.monotonic()
+            _commit(table, done, damaged, memories[owner])
+            done, damaged, since = [], [], time.monotonic()
         if camera != owner:
             owner, memory = camera, None
             if bank is not None and settings is not None and memories[camera] != NO_MEMORY:
@@ -105,9 +107,10 @@ def detect(
         ready = list(itertools.islice(prepared, len(batch)))
         found = detect_batch(model, memory, ready, batch_size)
         done += [image for image in found if image.file not in away]
+        damaged += [(p.image.file, p.damage) for p in ready if p.image.file not in away]
         bar.update(len(batch))
     if done and owner is not None:
-        _commit(table, done, memories[owner])
+        _commit(table, done, damaged, memories[owner])
 
 
 def _batches(
@@ -124,7 +127,13 @@ def _batches(
                 yield batch
 
 
-def _commit(table: ImageTable, done: Sequence[ImageResult], memory: str) -> None:
+def _commit(
+    table: ImageTable,
+    done: Sequence[ImageResult],
+    damaged: Sequence[tuple[str, FileError | None]],
+    memory: str,
+) -> None:
     with table.change():
+        table.set_damaged(damaged)
         table.set_failures((i.failure, i.failure_text, i.file) for i in done if i.failure)
         table.set_detections((i for i in done if not i.failure), memory)

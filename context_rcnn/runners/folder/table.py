@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from context_rcnn.data.failures import Failure, Reason
+from context_rcnn.data.paths import FileError
 from context_rcnn.data.prepare import STAGE
 from context_rcnn.results.records import Detection, Header, ImageResult
 from context_rcnn.runners.engine.files import SeenImage
@@ -49,6 +50,10 @@ CREATE TABLE IF NOT EXISTS passed (file TEXT PRIMARY KEY, line TEXT NOT NULL, lo
 WITHOUT ROWID
 """
 _CLOCK = "ALTER TABLE images ADD COLUMN clock TEXT NOT NULL DEFAULT ''"
+_DAMAGED = """
+CREATE TABLE IF NOT EXISTS damaged (file TEXT PRIMARY KEY, reason TEXT NOT NULL, text TEXT NOT NULL)
+WITHOUT ROWID
+"""
 _SEE = """
 INSERT INTO images (file, camera, seconds, clock, size, changed, digest, problem, look, failure,
     failure_text)
@@ -129,6 +134,7 @@ class ImageTable:
         columns = self._base.execute("SELECT name FROM pragma_table_info('images')").fetchall()
         if ("clock",) not in columns:
             self._base.execute(_CLOCK)
+        self._base.execute(_DAMAGED)
         (version,) = self._base.execute("PRAGMA user_version").fetchone()
         if version != _VERSION:
             raise ValueError(
@@ -213,12 +219,14 @@ class ImageTable:
         self._base.execute("DELETE FROM kept")
         places = [*(f"{folder}/" for folder in unlisted), *kept]
         self._base.executemany("INSERT INTO kept VALUES (?)", ([place] for place in places))
-        return self._base.execute(
+        forgotten = self._base.execute(
             "DELETE FROM images WHERE look != ? AND NOT ((detections IS NOT NULL OR failure != '') "
             "AND EXISTS (SELECT 1 FROM kept WHERE file = place OR "
             "(substr(place, -1) = '/' AND substr(file, 1, length(place)) = place)))",
             [look],
         ).rowcount
+        self._base.execute("DELETE FROM damaged WHERE file NOT IN (SELECT file FROM images)")
+        return forgotten
 
     def away(self) -> set[str]:
         """Images that could not be looked at, of which is kept what was known."""
@@ -234,6 +242,13 @@ class ImageTable:
         """Images that cannot be used, as (reason, words, file)."""
         query = "UPDATE images SET failure = ?, failure_text = ?, width = NULL, height = NULL"
         self._base.executemany(f"{query} WHERE file = ?", failures)
+
+    def set_damaged(self, looked_at: Iterable[tuple[str, FileError | None]]) -> None:
+        """Images that are used, with what is wrong with them, None where nothing is."""
+        looked_at = list(looked_at)
+        self._base.executemany("DELETE FROM damaged WHERE file = ?", ([f] for f, _ in looked_at))
+        rows = [(file, str(error.reason), error.detail) for file, error in looked_at if error]
+        self._base.executemany("INSERT INTO damaged VALUES (?, ?, ?)", rows)
 
     def set_remembered(
         self, part: int, sizes: Iterable[tuple[int | None, int | None, str]]
@@ -333,7 +348,8 @@ class ImageTable:
         return self.count("problem != ''")
 
     def failures(self) -> Iterator[Failure]:
-        """Images and dates that cannot be used, by file name, and what the look passed over."""
+        """Images and dates that cannot be used, by file name, images that are used though they are
+        damaged, and what the look passed over."""
         last = ""
         query = (
             "SELECT file, camera, failure, failure_text, problem FROM images "
@@ -346,6 +362,15 @@ class ImageTable:
                     yield Failure.from_json(problem)
                 if failure:
                     yield Failure(STAGE, Reason(failure), text, file, file, camera)
+            last = page[-1][0]
+        last = ""
+        query = (
+            "SELECT file, camera, reason, text FROM damaged JOIN images USING (file) "
+            f"WHERE file > ? AND failure = '' ORDER BY file LIMIT {_PAGE}"
+        )
+        while page := self._base.execute(query, [last]).fetchall():
+            for file, camera, reason, text in page:
+                yield Failure(STAGE, Reason(reason), text, file, file, camera, lost="nothing")
             last = page[-1][0]
         last = ""
         query = f"SELECT file, line FROM passed WHERE file > ? ORDER BY file LIMIT {_PAGE}"

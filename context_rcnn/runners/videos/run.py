@@ -36,12 +36,11 @@ from context_rcnn.runners.engine.outputs import (
 )
 from context_rcnn.runners.engine.progress import bar as stage
 from context_rcnn.runners.engine.state import FAILURES, JOURNAL
+from context_rcnn.runners.engine.steps import VideoModel, check_video_model
 from context_rcnn.runners.videos.find import Video, find_videos, measure
 from context_rcnn.runners.videos.frames import OpenVideo, open_video
 from context_rcnn.runners.videos.options import VideoOptions
 from context_rcnn.runners.videos.rows import (
-    VideoModel,
-    check_video_model,
     detect_images,
     detect_videos,
 )

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from context_rcnn.runners.engine.model import Outputs
-from context_rcnn.runners.videos.rows import NO_FRAME, State, VideoModel
+from context_rcnn.runners.engine.steps import NO_FRAME, State, VideoModel
 
 
 class MovingModel(VideoModel, Protocol):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from context_rcnn.runners.engine.model import Outputs
-from context_rcnn.runners.videos.rows import NO_FRAME, State, VideoModel
+from context_rcnn.runners.engine.steps import NO_FRAME, State, VideoModel
 
 
 class TwoSpeedModel(VideoModel, Protocol):

@@ -16,7 +16,7 @@ from context_rcnn.runners.engine.extract import entries_of
 from context_rcnn.runners.engine.outputs import files_of, refuse_strangers
 
 PACKAGE = pathlib.Path(context_rcnn.__file__).parent
-RUNNERS = ("folder", "videos", "watch", "reid", "imported", "sorting")
+RUNNERS = ("folder", "videos", "watch", "reid", "imported", "sorting", "checkup", "session")
 USES = {"folder": ("videos",), "reid": ("videos",)}
 """Runners that run another one: photographs have videos among them."""
 

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -11,9 +13,12 @@ from context_rcnn import cli
 from context_rcnn.export import exported
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.window import WindowOptions, window
+from context_rcnn.runners import session  # noqa: F401  (before its model is replaced here)
 from context_rcnn.runners.engine.files import name_of
 from context_rcnn.runners.folder import detect as stage
 from tests.cli import hostile_folder
+
+PAGE = pathlib.Path(__file__).parents[3] / "docs/serving.md"
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +203,39 @@ def test_watching_says_line_by_line_what_the_model_sees(capsys, archive, export,
     assert status == 0 and len(json.loads((tmp_path / "md.json").read_text())["images"]) == 13
 
 
+def test_the_session_of_the_page_detects_with_the_memory_so_far(
+    export, loaded, noise, tmp_path, monkeypatch, capsys
+):
+    (code,) = re.findall(r"## A camera or a video.*?```python\n(.*?)```", PAGE.read_text(), re.S)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "export").symlink_to(export.folder)
+    noise(tmp_path, "photos", 3)
+    for i in range(3):
+        (tmp_path / f"photos/{i:03d}.jpg").rename(tmp_path / f"photos/{i + 1}.jpg")
+    names = {}
+    exec(compile(code, str(PAGE), "exec"), names)
+    assert capsys.readouterr().out.count("photos/") == 3
+    state, start = loaded.initial_state(1), 1_714_543_200  # 2024-05-01 06:00:00
+    for i in range(3):
+        encoded = [(tmp_path / f"photos/{i + 1}.jpg").read_bytes()]
+        found, state = loaded.step(encoded, [7], [True], state, seconds=[start + 600 * i])
+    kept = found["scores"][0] >= 0.005
+    assert kept.any()
+    np.testing.assert_allclose(
+        names["found"].scores, found["scores"][0][kept], rtol=1e-5, atol=1e-4
+    )
+    assert names["found"].names == [loaded.class_names[i] for i in found["classes"][0][kept]]
+    gate = names["gate"]
+    assert (gate.camera, gate.frames) == ("gate", 3)
+    assert gate.nbytes == sum(np.asarray(value).nbytes for value in state.values())
+    again = gate("photos/1.jpg", start + 1800)
+    found, _ = loaded.step(
+        [(tmp_path / "photos/1.jpg").read_bytes()], [7], [True], state, seconds=[start + 1800]
+    )
+    kept = found["scores"][0] >= 0.005
+    np.testing.assert_allclose(again.scores, found["scores"][0][kept], rtol=1e-5, atol=1e-4)
+
+
 def test_watching_goes_on_to_the_last_bit(capsys, archive, export, noise, tmp_path):
     for name in ("parts", "whole"):
         if name == "whole":
@@ -286,7 +324,7 @@ def test_a_folder_from_the_field_through_a_real_model(capfd, tmp_path, export, l
         capfd, "detect", root, "--model", export.folder, f"--report={tmp_path}/page"
     )
     assert status == 1 and "1 folder could not be listed: locked" in out
-    assert "Traceback" not in out + err
+    assert "Traceback" not in out + err and "Corrupt JPEG" not in err
     state = root / "results.json.state"
     files = {image["file"] for image in json.loads((root / "results.json").read_text())["images"]}
     assert not hostile_folder.missing(expected, files, hostile_folder.failures_of(state))

@@ -8,6 +8,7 @@ import pytest
 
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.runners.folder.table import ImageTable
+from tests.cli import hostile_folder
 
 
 def read(path):
@@ -409,3 +410,29 @@ def test_a_state_that_lost_its_bank_gets_it_back(photos, detect, tmp_path):
     model, *_ = detect(photos)
     assert len(set(model.extracted)) == 21
     assert (tmp_path / "results.json").read_bytes() == expected
+
+
+def test_a_damaged_picture_is_named_as_long_as_it_is_there_and_damaged(detect, photos, tmp_path):
+    damaged, sound = photos / "north/damaged.jpg", hostile_folder.jpeg(3)
+
+    def named():
+        lines = (tmp_path / "results.state/failures.jsonl").read_text().splitlines()
+        return [f for f in map(json.loads, lines) if f["reason"] == "damaged_data"]
+
+    for _ in range(2):  # a run that looks at nothing again still names it
+        damaged.write_bytes(hostile_folder.damaged())
+        _, summary, _ = detect(photos)
+        (found,) = named()
+        assert (found["file"], found["camera"]) == ("north/damaged.jpg", "north")
+        assert found["lost"] == "nothing" and "parts may be wrong" in found["detail"]
+        assert summary.failed == 0 and summary.images == 21
+    damaged.write_bytes(sound)
+    detect(photos)
+    assert not named()
+    damaged.write_bytes(hostile_folder.damaged())
+    detect(photos)
+    assert named()
+    damaged.unlink()
+    detect(photos)
+    assert not named()
+    assert b"north/damaged.jpg" not in (tmp_path / "results.state/images.sqlite").read_bytes()

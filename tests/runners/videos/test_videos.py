@@ -241,7 +241,7 @@ def test_an_image_that_the_model_refuses_fails_alone(clips, detect, fakes, resul
     class Refusal(Exception):
         pass
 
-    monkeypatch.setattr("context_rcnn.runners.videos.rows.refusals", lambda: (Refusal,))
+    monkeypatch.setattr("context_rcnn.runners.engine.steps.refusals", lambda: (Refusal,))
     for mode in ("delayed", "anywhere"):
         model = fakes.FakeVideoModel(*MODES[mode], rows=3, refuses=(Refusal, 33))
         _, summary, _ = detect(clips, model, mode)

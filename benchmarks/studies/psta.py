@@ -6,9 +6,9 @@ r"""The rows of PSTA's tables on simulated tracklets, over seeds.
 Each seed has its own people, weights and order. There are no ImageNet weights at this size: the
 average baseline is trained first, on people of its own; every row then starts from its frames and
 trains on other people for as many steps, the average row too, and is evaluated on people that none
-has seen. What is finished is not run again. Attention to what hides people is measured with the
-simulator's masks. Writes <output_dir>/tables.json and, with --write_docs, puts the tables into
-docs/results.md.
+has seen. What is finished is not run again. With the simulator's masks it is measured how much
+attention goes to what hides people, and what the average row would have if it ignored that. Writes
+<output_dir>/tables.json and, with --write_docs, puts the tables into docs/results.md.
 """
 
 import argparse
@@ -102,6 +102,15 @@ class PeopleStudy(study.Study):
         within, between = intra_and_inter(found.features[known], labels)
         return {"within": within, "between": between}
 
+    def ceiling(self) -> dict:
+        """What the average row would have if it ignored what hides people."""
+        product = self.folder / f"rows/{AVERAGE.name}/ceiling.json"
+        command = [sys.executable, "-m", "benchmarks.studies.psta_ceiling"]
+        command += [f"--model_dir={self.folder}/rows/{AVERAGE.name}"]
+        command += [f"--archive={self.folder}/people", f"--output={product}"]
+        self.run("ceiling", command, product)
+        return json.loads(product.read_text())
+
     def attention(self, row: Row) -> dict | None:
         """Mean attention to people and to what hides them, of a row that was run."""
         product = self.folder / f"rows/{row.name}/occluders.json"
@@ -143,7 +152,9 @@ def run_study(people: PeopleStudy, only: set[str]) -> study.Results:
     found = {}
     for name, row in rows.items():
         found[name] = people.row(row) | people.distances(row)
-        if name != AVERAGE.name:
+        if name == AVERAGE.name:
+            found[name]["ceiling"] = people.ceiling()
+        else:
             found[name]["attention"] = people.attention(row)
     return found
 
@@ -176,7 +187,22 @@ def as_markdown(results: list[study.Results]) -> str:
                 values = [result[row.name].get(name) for result in found]
                 cells.append(spread([100 * value for value in values if value is not None]))
             lines.append(f"| {' | '.join([row.title, *cells, str(len(found)), row.paper])} |")
-    return "\n".join([*lines, *_attention_lines(results)]) + "\n"
+    return "\n".join([*lines, *_ceiling_lines(results), *_attention_lines(results)]) + "\n"
+
+
+def _ceiling_lines(results: list[study.Results]) -> list[str]:
+    """What the average row would have if it ignored what hides people."""
+    found = [r[AVERAGE.name]["ceiling"] for r in results if "ceiling" in r.get(AVERAGE.name, {})]
+    if not found:
+        return []
+    lines = ["", "### Ceiling: the average row with the simulator's masks", ""]
+    measures = list(next(iter(found[0].values())))
+    lines += [f"| average over | {' | '.join(measures)} | seeds |"]
+    lines += ["|---" * (len(measures) + 2) + "|"]
+    for name in found[0]:
+        cells = [spread([100 * one[name][measure] for one in found]) for measure in measures]
+        lines.append(f"| {' | '.join([name, *cells, str(len(found))])} |")
+    return lines
 
 
 def _attention_lines(results: list[study.Results]) -> list[str]:

@@ -35,6 +35,11 @@ def cells_of(mask: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return np.argmax(shares, axis=0)
 
 
+def read_masks(archive: pathlib.Path, names: list[str]) -> list[np.ndarray]:
+    """The masks [height, width] of frames, by their names in the archive."""
+    return [np.asarray(Image.open(archive / "masks" / f"{name[:-4]}.png")) for name in names]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model_dir", required=True, help="folder of the run")
@@ -53,7 +58,7 @@ def main() -> None:
     for tracklet in [*tracklets.query, *tracklets.gallery]:
         numbers = restricted(len(tracklet.frames), frames)
         names = [tracklet.frames[i] for i in numbers]
-        masks = [np.asarray(Image.open(args.archive / "masks" / f"{n[:-4]}.png")) for n in names]
+        masks = read_masks(args.archive, names)
         if np.mean([mask == KINDS["occluder"] for mask in masks]) < OCCLUDED:
             continue
         clips += 1

@@ -4,10 +4,11 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchmarks.studies import __main__ as every
-from benchmarks.studies import mega, memory_warps, psta, stmn, study, table1, videos
+from benchmarks.studies import mega, memory_warps, psta, psta_ceiling, stmn, study, table1, videos
 from context_rcnn.configs import schema
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -63,3 +64,18 @@ def test_measures_of_videos_are_percentages_or_nothing():
     }
     empty = {"by_speed": None, "by_evidence": None}
     assert not any(measure(empty) for measure in videos.measures().values())
+
+
+def test_the_ceiling_of_tracklets_averages_what_shows_the_person():
+    """Two frames of two cells: the person in the left one, and then somebody before all of it."""
+    maps = np.array([[[[2.0], [10.0]]], [[[100.0], [100.0]]]])
+    person, hidden = np.zeros([4, 8], np.uint8), np.full([4, 8], 2, np.uint8)
+    person[:, :4] = 1
+    found = psta_ceiling.averages_of(maps, [person, hidden])
+    assert {name: value.item() for name, value in found.items()} == {
+        "all frames": 53.0,
+        "clear frames": 6.0,
+        "clear cells": 2.0,
+    }
+    found = psta_ceiling.averages_of(maps, [hidden, hidden])
+    assert {value.item() for value in found.values()} == {53.0}

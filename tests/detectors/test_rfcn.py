@@ -167,6 +167,7 @@ def test_a_memory_in_place_of_the_swapped_convolution_can_be_the_still_detector(
     assert float(tf.reduce_max(tf.abs(expected["class_logits"]))) > 0
 
 
+@pytest.mark.slow
 def test_the_first_block_of_conv5_may_stay_undilated():
     tf_keras.utils.set_random_seed(1)
     reach = {}

@@ -49,7 +49,11 @@ def plain_weights(context, plain):
 
 @pytest.mark.parametrize(
     ("kind", "position", "variant"),
-    [("c4", "features", "paper"), ("c4", "crops", "released"), ("fpn", "features", "released")],
+    [
+        ("c4", "features", "paper"),
+        ("c4", "crops", "released"),
+        pytest.param("fpn", "features", "released", marks=pytest.mark.slow),
+    ],
 )
 def test_without_memory_it_is_exactly_the_single_frame_detector(
     build, frames, bank, kind, position, variant

@@ -59,6 +59,7 @@ def stmn_run(stmn_settings, still_run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_it_starts_from_a_still_detector_and_is_measured(stmn_run, video_examples):
     metrics = metrics_of(stmn_run, 1)
     manifest = json.loads((video_examples / "manifest.json").read_text())
@@ -139,6 +140,7 @@ def test_its_export_runs_on_a_folder_of_videos(
     assert compared > len(video)
 
 
+@pytest.mark.slow
 def test_its_memory_can_be_looked_at(stmn_run, video_examples, tmp_path, capsys):
     """`explain` writes what the forward memory holds, and `report` shows it."""
     output = tmp_path / "maps.jsonl"

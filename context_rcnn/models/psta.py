@@ -33,16 +33,20 @@ class Attentions(NamedTuple):
 
 
 class Residual(tf_keras.layers.Layer):
-    """Res of equation 5. `paper` has the identity shortcut of residual blocks, `released` none."""
+    """Res of equation 5. `paper` has the identity shortcut of residual blocks, `released` none.
+
+    With the shortcut it starts as the identity, so that a pyramid starts as a weighted average.
+    """
 
     def __init__(self, channels: int, middle: int, *, variant: str, norm: Mapping[str, Any], **kw):
         super().__init__(**kw)
         self.shortcut = variant == "paper"
+        last = {**norm, "gamma_initializer": "zeros"} if self.shortcut else norm
         self.block = tf_keras.Sequential(
             [
                 conv_block(middle, norm=norm),
                 conv_block(middle, 3, norm=norm),
-                conv_block(channels, norm=norm, relu=False),
+                conv_block(channels, norm=last, relu=False),
             ]
         )
 

@@ -29,12 +29,31 @@ def test_crops_are_those_of_tensorflow(size, jit):
     )
 
 
-def test_gradients_reach_the_cells_that_were_sampled():
-    maps = tf.constant(MAPS)
-    with tf.GradientTape() as tape:
-        tape.watch(maps)
-        total = tf.reduce_sum(crop_and_resize(maps, tf.constant(BOXES[:, 1:2]), 4))
-    gradient = tape.gradient(total, maps)
+@pytest.mark.parametrize("jit", [False, True])
+def test_gradients_reach_the_cells_that_were_sampled(jit):
+    @tf.function(jit_compile=jit)
+    def gradient_of(maps):
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            total = tf.reduce_sum(crop_and_resize(maps, tf.constant(BOXES[:, 1:2]), 4))
+        return tape.gradient(total, maps)
+
+    gradient = gradient_of(tf.constant(MAPS))
     # Weights of the four neighbours of a sample add up to one.
     np.testing.assert_allclose(tf.reduce_sum(gradient), 2 * 16 * 3, rtol=1e-5)
     assert not gradient[0, 4].numpy().any()
+
+
+def test_a_function_within_a_compiled_one_is_compiled_too():
+    inner = tf.function(lambda maps, boxes: crop_and_resize(maps, boxes, 3))
+    outer = tf.function(lambda maps, boxes: inner(maps, boxes), jit_compile=True)
+    found = outer(tf.constant(MAPS), tf.constant(BOXES))
+    np.testing.assert_allclose(found, crop_and_resize(MAPS, BOXES, 3), rtol=1e-5, atol=1e-5)
+
+
+def test_crops_keep_the_type_of_the_maps():
+    maps = tf.cast(MAPS, tf.bfloat16)
+    found = crop_and_resize(maps, tf.constant(BOXES), 3)
+    assert found.dtype == tf.bfloat16
+    wanted = crop_and_resize(tf.cast(maps, tf.float32), tf.constant(BOXES), 3)
+    np.testing.assert_allclose(tf.cast(found, tf.float32), wanted, rtol=2**-8, atol=1e-6)

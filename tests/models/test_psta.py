@@ -314,3 +314,15 @@ def test_a_rectangle_is_erased_in_all_frames_and_nothing_else():
 
 def test_backbone_settings_are_those_of_the_release():
     assert (FrameBackbone().norm_momentum, FrameBackbone().norm_epsilon) == (0.9, 1e-5)
+
+
+@pytest.mark.parametrize("variant, starts_as_identity", [("paper", True), ("released", False)])
+def test_with_its_shortcut_a_residual_block_starts_as_the_identity(variant, starts_as_identity):
+    maps = np.random.default_rng(2).uniform(0, 1, [2, 4, 3, 6]).astype(np.float32)
+    block = psta.Residual(6, 4, variant=variant, norm=NORM)
+    assert np.array_equal(block(maps), maps) == starts_as_identity
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(block(maps, training=True) * maps)
+    kernels = [v for v in block.trainable_variables if "kernel" in v.name]
+    (scale,) = [v for v in block.trainable_variables if "gamma" in v.name and v.shape == [6]]
+    assert len(kernels) == 3 and np.any(tape.gradient(total, scale))

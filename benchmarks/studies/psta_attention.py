@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("--model_dir", required=True, help="folder of the run")
     parser.add_argument("--archive", required=True, type=pathlib.Path, help="simulated tracklets")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="file to write")
+    parser.add_argument(
+        "--clips", type=int, default=300, help="number of clips to look at (default: 300)"
+    )
     args = parser.parse_args()
 
     from context_rcnn.tasks.loading import load_run
@@ -56,6 +59,8 @@ def main() -> None:
     values: dict[str, dict[str, list[np.ndarray]]] = {}
     clips = 0
     for tracklet in [*tracklets.query, *tracklets.gallery]:
+        if clips == args.clips:
+            break
         numbers = restricted(len(tracklet.frames), frames)
         names = [tracklet.frames[i] for i in numbers]
         masks = read_masks(args.archive, names)

@@ -103,22 +103,20 @@ class PeopleStudy(study.Study):
         within, between = intra_and_inter(found.features[known], labels)
         return {"within": within, "between": between}
 
-    def ceiling(self) -> dict:
-        """What the average row would have if it ignored what hides people."""
-        product = self.folder / f"rows/{AVERAGE.name}/ceiling.json"
-        command = [sys.executable, "-m", "benchmarks.studies.psta_ceiling"]
-        command += [f"--model_dir={self.folder}/rows/{AVERAGE.name}"]
-        command += [f"--archive={self.folder}/people", f"--output={product}"]
-        self.run("ceiling", command, product)
-        return json.loads(product.read_text())
+    def measured(self, row: Row) -> dict:
+        """What the simulator's masks say of a row: its attention, or the ceiling of the average.
 
-    def attention(self, row: Row) -> dict | None:
-        """Mean attention to people and to what hides them, of a row that was run."""
-        product = self.folder / f"rows/{row.name}/occluders.json"
-        command = [sys.executable, "-m", "benchmarks.studies.psta_attention"]
+        With --finished nothing is measured that was not measured before.
+        """
+        if row.name == SUM.name:
+            return {}
+        what = "ceiling" if row.name == AVERAGE.name else "attention"
+        product = self.folder / f"rows/{row.name}/{what}.json"
+        command = [sys.executable, "-m", f"benchmarks.studies.psta_{what}"]
         command += [f"--model_dir={self.folder}/rows/{row.name}", f"--archive={self.folder}/people"]
-        self.run(f"attention {row.name}", [*command, f"--output={product}"], product)
-        return json.loads(product.read_text())
+        if not self.args.finished:
+            self.run(f"{what} {row.name}", [*command, f"--output={product}"], product)
+        return {what: json.loads(product.read_text())} if product.exists() else {}
 
     def _train(self, name: str, row: Row, steps: int, archive: str, settings: list[str]) -> dict:
         """Trains in so many steps, with the schedule of `psta_tiny` in proportion."""
@@ -148,16 +146,14 @@ def run_study(people: PeopleStudy, only: set[str]) -> study.Results:
     """Runs the rows; returns metrics by row name."""
     rows = study.chosen(TABLES, only)
     if people.args.finished:
-        return people.finished(list(rows))
-    people.prepare()
-    found = {}
-    for name, row in rows.items():
-        found[name] = people.row(row) | people.distances(row)
-        if name == AVERAGE.name:
-            found[name]["ceiling"] = people.ceiling()
-        elif name != SUM.name:
-            found[name]["attention"] = people.attention(row)
-    return found
+        found = people.finished(list(rows))
+    else:
+        people.prepare()
+        found = {name: people.row(row) for name, row in rows.items()}
+    return {
+        name: metrics | people.distances(rows[name]) | people.measured(rows[name])
+        for name, metrics in found.items()
+    }
 
 
 def as_markdown(results: list[study.Results]) -> str:

@@ -5,7 +5,6 @@ import gc
 import os
 import pathlib
 import shutil
-import sys
 
 import pytest
 from hypothesis import settings
@@ -62,15 +61,6 @@ def pytest_collection_modifyitems(items):
     """
     places = {file: place for place, file in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get("/".join(item.path.parts[-2:]), len(places)))
-
-
-def pytest_collection_finish():
-    """Graphs run as they were traced: most run once or twice, and rewriting them takes longer.
-
-    Processes that tests start (exports, workers, programs) rewrite them as always.
-    """
-    if tensorflow := sys.modules.get("tensorflow"):
-        tensorflow.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="session")

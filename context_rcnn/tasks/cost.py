@@ -140,7 +140,7 @@ def _bytes_of(tensor: tf.Tensor) -> int:
 
 def _state_of(task) -> int | None:
     """Bytes of the state of one video, of a task that evaluates videos frame by frame."""
-    if getattr(task, "evaluation_window", lambda: ())() is not None:
+    if not hasattr(task, "evaluation_window") or task.evaluation_window() is not None:
         return None
     return sum(map(_bytes_of, task.stream().initial_state(1).values()))
 

@@ -69,7 +69,6 @@ def run_to_be_killed(folder, name, moment=0):
     return 0, found, int(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.slow
 def test_killed_runs_end_as_an_uninterrupted_one(clips, tmp_path):
     code, expected, moments = run_to_be_killed(tmp_path, "whole")
     assert code == 0 and moments > 60

@@ -51,7 +51,9 @@ flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "n, to evaluate every 
 flags.DEFINE_bool("use_tpu", False, "Train on a TPU.")
 flags.DEFINE_string("tpu_name", None, "Name or address of the TPU; empty for the local TPU.")
 flags.DEFINE_integer(
-    "num_workers", 1, "Number of machines; if above 1, TF_CONFIG describes them on each machine."
+    "num_workers",
+    1,
+    "Number of machines; if above 1, TF_CONFIG describes them on each machine, or Slurm's srun.",
 )
 flags.DEFINE_integer("checkpoint_every_n", None, "Number of steps between checkpoints.")
 flags.DEFINE_bool("record_summaries", True, "Write TensorBoard files.")
@@ -113,12 +115,14 @@ def main(argv: list[str]) -> None:
     # TensorFlow takes ten seconds to load; --help and wrong flags should not wait for it.
     import tensorflow as tf
 
-    from context_rcnn.tasks import running
+    from context_rcnn.tasks import running, workers
 
     logging.set_verbosity(logging.WARNING)
     config = None
     try:
         config, mode = configure()
+        if FLAGS.num_workers > 1:
+            workers.join(FLAGS.num_workers)
         running.run(
             config,
             mode=mode,

@@ -12,6 +12,7 @@ from benchmarks.ceiling.boxes import Boxes
 Reach = Callable[[Boxes], np.ndarray]
 
 MEGA_LOCAL, MEGA_GLOBAL, MEGA_MEMORY = 5, 5, 4
+STMN_WINDOW, STMN_STRIDE = 5, 2
 MINUTE, DAY = 60, 24 * 3600
 
 
@@ -58,12 +59,19 @@ def mega(boxes: Boxes) -> np.ndarray:
     return near | far | own_box(boxes)
 
 
+def stmn(boxes: Boxes) -> np.ndarray:
+    """All windows of `stmn_tiny` with the box's frame: five frames of its phase, every second one."""
+    apart = _apart(boxes)
+    return (np.abs(apart) < STMN_WINDOW * STMN_STRIDE) & (apart % STMN_STRIDE == 0)
+
+
 VIDEO_REACHES: dict[str, Reach] = {
     "own box": own_box,
     "3 frames": frames(3),
     "5 frames": frames(5),
     "25 frames": frames(25),
     f"MEGA's {MEGA_LOCAL}+{MEGA_GLOBAL}+{MEGA_MEMORY}": mega,
+    f"STMN's windows of {STMN_WINDOW}": stmn,
     "whole video": everything,
 }
 CAMERA_REACHES: dict[str, Reach] = {

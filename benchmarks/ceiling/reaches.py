@@ -60,7 +60,7 @@ def mega(boxes: Boxes) -> np.ndarray:
 
 
 def stmn(boxes: Boxes) -> np.ndarray:
-    """All windows of `stmn_tiny` with the box's frame: five frames of its phase, every second one."""
+    """All windows of `stmn_tiny` with the box's frame: five frames, every second one."""
     apart = _apart(boxes)
     return (np.abs(apart) < STMN_WINDOW * STMN_STRIDE) & (apart % STMN_STRIDE == 0)
 

@@ -60,7 +60,11 @@ class FlowData(hyperparams.Config):
         global_batch_size: number of pairs per step, over all replicas.
         seed: seed of the order and the augmentation.
         shuffle_buffer_size: number of pairs held in RAM for shuffling.
-        flip_probability: probability that a pair is mirrored.
+        image_size: height and width to which pairs are cut; by default `task.image_size`.
+        shift: largest distance, in pixels, between the windows that are cut out of the two images,
+            by which the flow changes; it lets a network learn all lengths of flow from few pairs.
+        flip_probability: probability that a pair is mirrored, left and right.
+        upside_down_probability: probability that a pair is mirrored, top and bottom.
         reverse_probability: probability that the images of a pair change places, with
             `photometric`; known flow leads one way.
         brightness: largest change of brightness and contrast, as a share.
@@ -75,7 +79,10 @@ class FlowData(hyperparams.Config):
     global_batch_size: int = 8
     seed: int = 0
     shuffle_buffer_size: int = 1000
+    image_size: list[int] = dataclasses.field(default_factory=list)
+    shift: int = 0
     flip_probability: float = 0.5
+    upside_down_probability: float = 0.0
     reverse_probability: float = 0.5
     brightness: float = 0.2
     cache: bool = False
@@ -87,8 +94,8 @@ class FlowTask(config_definitions.TaskConfig):
 
     Attributes:
         model: the network.
-        image_size: height and width to which pairs are cut in training (at a random place) and in
-            evaluation (in the middle).
+        image_size: height and width to which pairs are cut, in training at a random place, in
+            evaluation in the middle. Frames of videos are stretched to it.
         losses: what is minimised.
         train_data: pairs for training.
         validation_data: pairs for evaluation.

@@ -1,11 +1,15 @@
 """Pairs of images with optical flow as batches: cut to one size, mirrored, lit differently.
 
+In training the two windows may be cut out at different places: the flow changes by as much, and
+flow of every length can be learned from few pairs.
+
 now     float32 [batch, height, width, 3], 0..1, the image whose pixels have the flow
 before  float32 [batch, height, width, 3], the image that it leads to
 flow    float32 [batch, height, width, 2], (dy, dx) in pixels; zeros where it is not known
 valid   bool [batch], False in rows that fill up the last batch
 """
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +24,25 @@ from context_rcnn.data.readers.flying_chairs import Pair, read_vectors
 from context_rcnn.data.videos import Run
 
 
+@dataclasses.dataclass(frozen=True)
+class Changes:
+    """What is changed about pairs in training, at random.
+
+    Attributes:
+        shift: largest distance, in pixels, between the windows that are cut out of the two images.
+        flip_probability: probability that a pair is mirrored, left and right.
+        upside_down_probability: probability that a pair is mirrored, top and bottom.
+        reverse_probability: probability of exchanged images, where no flow is known.
+        brightness: largest change of brightness and contrast.
+    """
+
+    shift: int = 0
+    flip_probability: float = 0.0
+    upside_down_probability: float = 0.0
+    reverse_probability: float = 0.0
+    brightness: float = 0.0
+
+
 def flow_batches(
     pairs: Sequence[Pair],
     *,
@@ -29,9 +52,7 @@ def flow_batches(
     shard: tuple[int, int] = (1, 0),
     seed: int = 0,
     shuffle_buffer_size: int = 1000,
-    flip_probability: float = 0.0,
-    reverse_probability: float = 0.0,
-    brightness: float = 0.0,
+    changes: Changes = Changes(),
     cache: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches to train with, or the pairs once, in order.
@@ -44,9 +65,7 @@ def flow_batches(
         shard: number of hosts, and which of them this is.
         seed: seed of order and changes.
         shuffle_buffer_size: pairs held while shuffling.
-        flip_probability: probability of a mirrored pair.
-        reverse_probability: probability of exchanged images, where no flow is known.
-        brightness: largest change of brightness and contrast.
+        changes: what is changed in training.
         cache: whether decoded pairs stay in RAM.
     """
     hosts, host = shard
@@ -70,8 +89,8 @@ def flow_batches(
         dataset = dataset.map(load, tf.data.AUTOTUNE, deterministic=True)
 
     def row(index, pair):
-        lots = tf.random.stateless_uniform([8], seed=[seed, index]) if training else None
-        return _changed(pair, size, lots, flip_probability, reverse_probability, brightness)
+        lots = tf.random.stateless_uniform([9], seed=[seed, index]) if training else None
+        return _changed(pair, size, lots, changes)
 
     dataset = dataset.enumerate().map(row, tf.data.AUTOTUNE, deterministic=True)
     if not training:
@@ -86,23 +105,21 @@ def flow_batches(
 def video_batches(
     files: Sequence[str],
     *,
+    frame_size: tuple[int, int],
     size: tuple[int, int],
     distance: int,
     batch_size: int,
     seed: int = 0,
     shuffle_buffer_size: int = 1000,
-    flip_probability: float = 0.0,
-    reverse_probability: float = 0.0,
-    brightness: float = 0.0,
+    changes: Changes = Changes(),
 ) -> tf.data.Dataset:
     """Endless pairs of frames of videos in examples, without known flow, as batches.
 
     Args:
         files: TFRecord files of examples (`data.videos`).
-        size: height and width to which frames are stretched.
+        frame_size: height and width to which frames are stretched.
         distance: frames between the two images of a pair.
-        batch_size, seed, shuffle_buffer_size, flip_probability: see `flow_batches`.
-        reverse_probability, brightness: see `flow_batches`.
+        size, batch_size, seed, shuffle_buffer_size, changes: see `flow_batches`.
     """
     run = Run((-distance, 0), seed=seed)
     lots = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
@@ -117,10 +134,10 @@ def video_batches(
             encoded = examples.parse_example(record)["image_bytes"]
             image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
             image.set_shape([None, None, 3])
-            images.append(resize(image, size, keep_aspect_ratio=False)[0])
-        pair = (*images, tf.zeros([*size, 2]))
-        lots = tf.random.stateless_uniform([8], seed=[seed, index])
-        return _changed(pair, size, lots, flip_probability, reverse_probability, brightness)
+            images.append(resize(image, frame_size, keep_aspect_ratio=False)[0])
+        pair = (*images, tf.zeros([*frame_size, 2]))
+        lots = tf.random.stateless_uniform([9], seed=[seed, index])
+        return _changed(pair, size, lots, changes)
 
     clips = clips.shuffle(shuffle_buffer_size, seed=seed).repeat()
     dataset = clips.map(lambda *clip: clip).enumerate()
@@ -137,20 +154,24 @@ def _changed(
     pair: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
     size: tuple[int, int],
     lots: tf.Tensor | None,
-    flip_probability: float,
-    reverse_probability: float,
-    brightness: float,
+    changes: Changes,
 ) -> dict[str, tf.Tensor]:
-    """A row of a batch; `lots` decide how it is changed, None leaves it as it is."""
-    now, before, flow = _cut(pair, size, lots)
+    """A row of a batch; nine `lots` in 0..1 decide how it is changed, None leaves it as it is."""
+    now, before, flow = _cut(pair, size, lots, changes.shift)
     if lots is not None:
-        swap = lots[2] < reverse_probability
+        swap = lots[4] < changes.reverse_probability
         now, before = tf.where(swap, before, now), tf.where(swap, now, before)
-        flip = lots[3] < flip_probability
-        now, before, flow = (tf.where(flip, part[:, ::-1], part) for part in (now, before, flow))
-        flow *= tf.where(flip, [1.0, -1.0], [1.0, 1.0])
-        light = 1.0 + brightness * (2.0 * lots[4] - 1.0)
-        added = 0.5 * brightness * (2.0 * lots[5] - 1.0)
+        for axis, lot, probability in (
+            (1, lots[5], changes.flip_probability),
+            (0, lots[6], changes.upside_down_probability),
+        ):
+            flip = lot < probability
+            now, before, flow = (
+                tf.where(flip, tf.reverse(part, [axis]), part) for part in (now, before, flow)
+            )
+            flow *= tf.where(flip, 1.0 - 2.0 * tf.one_hot(axis, 2), 1.0)
+        light = 1.0 + changes.brightness * (2.0 * lots[7] - 1.0)
+        added = 0.5 * changes.brightness * (2.0 * lots[8] - 1.0)
         now, before = (tf.clip_by_value(x * light + added, 0.0, 1.0) for x in (now, before))
     return {"now": now, "before": before, "flow": flow, "valid": tf.constant(True)}
 
@@ -183,7 +204,7 @@ def _read_all(pair: Pair, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray
     if now.shape[0] < size[0] or now.shape[1] < size[1]:
         raise ValueError(
             f"{pair.first} is {now.shape[1]}x{now.shape[0]} pixels, smaller than "
-            f"task.image_size {list(size)}"
+            f"image_size {list(size)}"
         )
     return now, before, flow
 
@@ -197,22 +218,31 @@ def _image(path: Path) -> np.ndarray:
 
 
 def _cut(
-    pair: tuple[tf.Tensor, tf.Tensor, tf.Tensor], size: tuple[int, int], lots: tf.Tensor | None
+    pair: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+    size: tuple[int, int],
+    lots: tf.Tensor | None,
+    shift: int,
 ) -> list[tf.Tensor]:
-    """The same window of both images and the flow, images in 0..1."""
-    parts = [
-        tf.cast(part, tf.float32) / scale
-        for part, scale in zip(pair, (255.0, 255.0, 1.0), strict=True)
-    ]
-    room = tf.shape(parts[0])[:2] - tf.constant(size)
-    if lots is None:
-        corner = room // 2
-    else:
-        corner = tf.cast(lots[:2] * tf.cast(room + 1, tf.float32), tf.int32)
-    return [
+    """A window of both images and of the flow, images in 0..1.
+
+    That of the image before is up to `shift` pixels away, and the flow leads to where it is there.
+    """
+    now, before, flow = pair
+    room = tf.shape(now)[:2] - tf.constant(size)
+    corner = other = room // 2
+    if lots is not None:
+        corner = _whole(lots[:2], 0, room)
+        other = _whole(lots[2:4], tf.maximum(corner - shift, 0), tf.minimum(corner + shift, room))
+    now, before, flow = (
         tf.ensure_shape(
-            part[corner[0] : corner[0] + size[0], corner[1] : corner[1] + size[1]],
-            [*size, part.shape[-1]],
+            part[at[0] : at[0] + size[0], at[1] : at[1] + size[1]], [*size, part.shape[-1]]
         )
-        for part in parts
-    ]
+        for part, at in ((now, corner), (before, other), (flow, corner))
+    )
+    flow += tf.cast(corner - other, tf.float32)
+    return [tf.cast(now, tf.float32) / 255.0, tf.cast(before, tf.float32) / 255.0, flow]
+
+
+def _whole(lots: tf.Tensor, low: tf.Tensor | int, high: tf.Tensor) -> tf.Tensor:
+    """Whole numbers from `low` to `high`, the ends included, by lots in 0..1."""
+    return low + tf.cast(lots * tf.cast(high - low + 1, tf.float32), tf.int32)

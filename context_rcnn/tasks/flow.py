@@ -93,13 +93,19 @@ class FlowNetTask(Task):
         """Builds this host's share of an input."""
         field = "task.train_data" if params.is_training else "task.validation_data"
         share = Share(input_context, params.global_batch_size, field)
-        size = self._size()
-        changes: dict[str, Any] = {
+        size = self._size(params, field)
+        options: dict[str, Any] = {
+            "size": size,
+            "batch_size": share.batch_size,
             "seed": params.seed + self._start_step,
             "shuffle_buffer_size": params.shuffle_buffer_size,
-            "flip_probability": params.flip_probability,
-            "brightness": params.brightness,
-            "reverse_probability": params.reverse_probability * self._is_photometric,
+            "changes": flow_pairs.Changes(
+                shift=params.shift,
+                flip_probability=params.flip_probability,
+                upside_down_probability=params.upside_down_probability,
+                reverse_probability=params.reverse_probability * self._is_photometric,
+                brightness=params.brightness,
+            ),
         }
         if not self._is_folder(params):
             files = input_lib.find_files(params.input_path, f"{field}.input_path")
@@ -108,23 +114,19 @@ class FlowNetTask(Task):
                     f"{field}.input_path {params.input_path!r} is no folder of pairs, and videos "
                     "have no known flow: they can be trained with, by task.losses.kind photometric"
                 )
+            height, width = self.task_config.image_size
+            if size[0] > height or size[1] > width:
+                raise ValueError(
+                    f"{field}.image_size {list(size)} is larger than the frames, which are "
+                    f"stretched to task.image_size [{height}, {width}]"
+                )
             return flow_pairs.video_batches(
-                files,
-                size=size,
-                distance=params.distance,
-                batch_size=share.batch_size,
-                **changes,
+                files, frame_size=(height, width), distance=params.distance, **options
             )
         pairs = self._pairs(params, field)
         flow_pairs.check_pairs(pairs, size)
         return flow_pairs.flow_batches(
-            pairs,
-            size=size,
-            batch_size=share.batch_size,
-            training=params.is_training,
-            shard=share.shard,
-            cache=params.cache,
-            **changes,
+            pairs, training=params.is_training, shard=share.shard, cache=params.cache, **options
         )
 
     def build_losses(
@@ -255,8 +257,15 @@ class FlowNetTask(Task):
     def _is_photometric(self) -> bool:
         return self.task_config.losses.kind == "photometric"
 
-    def _size(self) -> tuple[int, int]:
-        height, width = self.task_config.image_size
+    def _size(self, params: FlowData, field: str) -> tuple[int, int]:
+        """Height and width of what is cut out."""
+        if params.shift < 0:
+            raise ValueError(f"{field}.shift must not be negative, got {params.shift}")
+        if params.image_size and len(params.image_size) != 2:
+            raise ValueError(
+                f"{field}.image_size must be a height and a width, got {list(params.image_size)}"
+            )
+        height, width = params.image_size or self.task_config.image_size
         return height, width
 
     @staticmethod

@@ -128,8 +128,9 @@ def test_by_looks_it_learns_from_pairs_and_from_videos(pairs, video_examples, tm
         f"task.train_data.input_path='{video_examples}/train-*'",
         "task.train_data.distance=2",
     ).task
+    config.train_data.image_size, config.train_data.shift = [48, 32], 4
     batch = next(iter(FlowNetTask(config).build_inputs(config.train_data)))
-    assert batch["now"].shape == [4, 64, 64, 3] and float(tf.reduce_max(batch["now"])) <= 1.0
+    assert batch["now"].shape == [4, 48, 32, 3] and float(tf.reduce_max(batch["now"])) <= 1.0
     assert float(tf.reduce_mean(tf.abs(batch["now"] - batch["before"]))) > 1e-3
     gradients, values = task.gradients(batch, model)
     assert np.isfinite(values["total_loss"]) and all(g is not None for g in gradients)
@@ -161,7 +162,15 @@ def test_what_cannot_be_trained_with_is_named(pairs, video_examples, tmp_path):
             "task.train_data.input_path: no file|task.train_data.inp",
         ),
         (f"task.train_data.input_path='{video_examples}/train-*'", "no folder of pairs"),
-        ("task.image_size=[96,64]", r"is 64x64 pixels, smaller than task.image_size \[96, 64\]"),
+        ("task.image_size=[96,64]", r"is 64x64 pixels, smaller than image_size \[96, 64\]"),
+        ("task.train_data.shift=-1", "task.train_data.shift must not be negative, got -1"),
+        ("task.train_data.image_size=[64]", "train_data.image_size must be a height and a width"),
+        ("task.train_data.image_size=[64,96]", r"smaller than image_size \[64, 96\]"),
+        (
+            "task.losses.kind=photometric,task.train_data.image_size=[96,64],"
+            f"task.train_data.input_path='{video_examples}/train-*'",
+            r"train_data.image_size \[96, 64\] is larger than the frames",
+        ),
     ]
     for override, message in cases:
         with pytest.raises(ValueError, match=message):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from context_rcnn.data.failures import Reason
-from context_rcnn.data.flow_pairs import flow_batches
+from context_rcnn.data.flow_pairs import Changes, flow_batches
 from context_rcnn.data.paths import FileError
 from context_rcnn.data.readers.flying_chairs import SPLIT_FILE, read_flying_chairs, read_vectors
 
@@ -62,23 +62,61 @@ def test_an_evaluation_sees_each_pair_once_in_the_middle(chairs):
     np.testing.assert_allclose(found[0]["before"][0], image[2:6, 2:10] / 255, rtol=1e-6)
 
 
-def test_a_mirrored_pair_has_mirrored_flow(chairs):
+@pytest.mark.parametrize(
+    "change, axis, signs",
+    [("flip_probability", 2, [1, -1]), ("upside_down_probability", 1, [-1, 1])],
+)
+def test_a_mirrored_pair_has_mirrored_flow(chairs, change, axis, signs):
     plain, mirrored = (
-        next(iter(batches(chairs, training=True, seed=3, flip_probability=p).as_numpy_iterator()))
-        for p in (0.0, 1.0)
+        next(iter(batches(chairs, training=True, seed=3, changes=changes).as_numpy_iterator()))
+        for changes in (Changes(), Changes(**{change: 1.0}))
     )
-    np.testing.assert_array_equal(mirrored["now"], plain["now"][:, :, ::-1])
-    np.testing.assert_array_equal(mirrored["flow"], plain["flow"][:, :, ::-1] * [1, -1])
+    for name in ("now", "before"):
+        np.testing.assert_array_equal(mirrored[name], np.flip(plain[name], axis))
+    np.testing.assert_array_equal(mirrored["flow"], np.flip(plain["flow"], axis) * signs)
+
+
+def test_the_flow_leads_to_where_the_other_window_is(chairs):
+    """The windows are looked for in the images, whose 8x12 pixels are all different."""
+    images = {
+        (i, k): np.asarray(Image.open(chairs / "data" / f"{i:05d}_img{k}.ppm"))
+        for i in (1, 2, 3)
+        for k in (1, 2)
+    }
+
+    def place(window, k):
+        for i in (1, 2, 3):
+            for y in range(5):
+                for x in range(5):
+                    if (images[i, k][y : y + 4, x : x + 8] == window).all():
+                        return i, np.array([y, x])
+        raise AssertionError("no window of any image")
+
+    found, apart = batches(chairs, training=True, seed=5, changes=Changes(shift=2)), []
+    for batch in found.take(20).as_numpy_iterator():
+        for now, before, flow in zip(
+            *(batch[name] for name in ("now", "before", "flow")), strict=True
+        ):
+            (i, here), (same, there) = (
+                place(np.rint(255 * part), k) for part, k in ((now, 1), (before, 2))
+            )
+            assert i == same
+            # The pixel at `here` is at `here + (-2 i, i)` in the other image, less `there` there.
+            expected = here + [-2 * i, i] - there
+            np.testing.assert_array_equal(flow, np.broadcast_to(expected, flow.shape))
+            apart.append(there - here)
+    assert np.abs(apart).max() == 2 and np.unique(apart, axis=0).shape[0] > 12  # of 25
 
 
 def test_equal_seeds_give_equal_batches(chairs):
-    options = {"training": True, "flip_probability": 0.5, "brightness": 0.2}
+    changes = Changes(flip_probability=0.5, brightness=0.2, shift=1)
     one, again, other = (
-        next(iter(batches(chairs, seed=seed, **options).as_numpy_iterator()))["now"]
+        next(iter(batches(chairs, training=True, seed=seed, changes=changes).as_numpy_iterator()))
         for seed in (1, 1, 2)
     )
-    np.testing.assert_array_equal(one, again)
-    assert (one != other).any()
+    np.testing.assert_array_equal(one["now"], again["now"])
+    np.testing.assert_array_equal(one["flow"], again["flow"])
+    assert (one["now"] != other["now"]).any()
 
 
 def test_pairs_that_lack_a_file_are_failures(chairs):

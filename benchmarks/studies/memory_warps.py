@@ -247,7 +247,7 @@ def main() -> None:
         help=f"number of videos that pairs with flow are taken from (default: {PAIRS})",
     )
     parser.add_argument(
-        "--flow_steps", type=int, default=1500, help="steps of the flow network (default: 1500)"
+        "--flow_steps", type=int, default=5000, help="steps of the flow network (default: 5000)"
     )
     args, only = study.parse(parser, TABLES)
     results, flows, text = [], [], ""

@@ -24,13 +24,14 @@ class VideoStudy(study.Study):
     """One seed: its videos and its detector."""
 
     single_row: Any  # how the detector is trained that comes first
+    filmed: tuple[str, ...] = ()  # how the videos differ from those of other studies
 
     def prepare(self) -> None:
         """Simulates stills and videos, writes examples and trains the single-frame detector."""
         args = self.args
         self.simulate("stills", f"--videos={args.stills}", f"--seed={1000 + self.seed}", *STILLS)
         videos = (f"--videos={args.videos}", f"--frames={args.frames}", f"--seed={self.seed}")
-        self.simulate("videos", *videos, "--val_fraction=.34")
+        self.simulate("videos", *videos, "--val_fraction=.34", *self.filmed)
         single = self.single_row
         settings = ["task.init_checkpoint=''", *single.settings]
         self.train_on("detector", single.flags, args.detector_steps, settings, "stills")

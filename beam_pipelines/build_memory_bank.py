@@ -462,6 +462,8 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
     if bool(args.examples) == any(getattr(args, source) for source in SOURCES):
         archives = ", ".join(f"--{source}" for source in SOURCES)
         raise ValueError(f"give either --examples or an archive ({archives})")
+    if args.examples:
+        flags.refuse_clocks(args, "give it to `context-rcnn examples`, which dates examples")
     if args.embedder and not (args.examples or args.detections or args.proposals_json):
         raise ValueError("--embedder sees given boxes: give MegaDetector's with --detections")
     if args.embedder and args.examples:

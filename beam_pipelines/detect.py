@@ -34,10 +34,12 @@ from beam_pipelines.shards import (
 )
 from beam_pipelines.sources import ArchivePiece, plan_archive
 from context_rcnn.data import flags
-from context_rcnn.data.archive import ArchiveOptions
+from context_rcnn.data.archive import ArchiveOptions, SplitArchive
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.summary import format_cameras_found
+from context_rcnn.data.timestamps import format_timestamp
 from context_rcnn.memory_bank.manifest import PROGRESS
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.results.records import STAGE, Header, ImageResult, read_result
@@ -176,6 +178,9 @@ def detect_archive(
     header = _begin(output_dir, header_of(loaded, settings, memory=bool(bank)))
     pieces, archive = plan_archive(source, images, output_dir)
     _LOG.info("cameras found:\n%s", format_cameras_found(archive.records))
+    if bank:
+        corrected = CameraClocks(source.clock_shift, source.clock_csv).cameras
+        _refuse_other_dates(_open_bank(bank, loaded.extractor_hash), archive, corrected)
     options = DetectOptions(model, bank, output_dir, header.to_json(), batch_size)
     with beam.Pipeline(options=pipeline_options) as pipeline:
         names = (
@@ -196,6 +201,28 @@ def detect_archive(
         cameras = {record.camera for split in archive.records.values() for record in split}
         counts["cameras_without_memory"] = len(cameras - known)
     return counts
+
+
+def _refuse_other_dates(bank: Bank, archive: SplitArchive, cameras: Sequence[str]) -> None:
+    """Raises ValueError if these cameras have other dates in the bank than in the archive."""
+    ours = {
+        (record.camera, record.image_id): record.seconds
+        for split in archive.records.values()
+        for record in split
+        if record.camera in cameras
+    }
+    for camera in filter(bank.__contains__, cameras):
+        entries = bank.camera(camera)
+        rows = zip(entries.image_ids, entries.seconds.tolist(), entries.dated, strict=True)
+        for image_id, seconds, dated in rows:
+            now, then = ours.get((camera, image_id)), seconds if dated else None
+            if (camera, image_id) in ours and now != then:
+                shown = ["no date" if at is None else format_timestamp(at) for at in (now, then)]
+                raise ValueError(
+                    f"{image_id} of camera {camera!r} has {shown[0]} with its clock corrected, and "
+                    f"{shown[1]} in the bank: give `context-rcnn remember` the same --clock_shift "
+                    "and --clock_csv first"
+                )
 
 
 def _begin(output_dir: str, header: Header) -> Header:

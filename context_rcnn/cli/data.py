@@ -115,11 +115,13 @@ def _add_validate(verbs: argparse._SubParsersAction) -> None:
 
 
 def _validate(args: argparse.Namespace, rest: list[str]) -> int:
+    from context_rcnn.data import flags
+
     if args.examples:
+        flags.refuse_clocks(args, "give it to `context-rcnn examples`, which dates examples")
         return _validate_examples(args.examples)
     from tqdm import tqdm
 
-    from context_rcnn.data import flags
     from context_rcnn.data.validate import validate_archive
 
     report = validate_archive(

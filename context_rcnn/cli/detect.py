@@ -263,6 +263,7 @@ def _add_watch(verbs: argparse._SubParsersAction) -> None:
         "--state may be left out",
     )
     flags.add_camera_flags(watch)
+    flags.add_clock_flags(watch)
     flags.add_image_flags(watch)
     watch.set_defaults(run=lambda args, rest: _watch(args, watch))
 
@@ -273,6 +274,8 @@ def _watch_two_speed(args: argparse.Namespace) -> int:
     if not args.model:
         raise ValueError("--model is missing: see context-rcnn watch --help")
     from context_rcnn.data import flags
+
+    flags.refuse_clocks(args, "frames of a stream have no dates")
     from context_rcnn.export.exported import ExportedModel
     from context_rcnn.runners.videos.live import stream_of, watch_stream
     from context_rcnn.runners.videos.two_speed import TwoSpeedRunner
@@ -313,22 +316,33 @@ def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         raise ValueError("--video needs --camera, the name of the camera that took it")
     from context_rcnn.data import flags
     from context_rcnn.data.cameras import CameraNamer
+    from context_rcnn.data.clocks import CameraClocks
     from context_rcnn.data.timestamps import parse_timestamp
     from context_rcnn.export.exported import ExportedModel
     from context_rcnn.runners.engine import video_file as video
     from context_rcnn.runners.engine.files import not_listed
     from context_rcnn.runners.watch import FolderFrames, Frames, Watcher
 
-    images = flags.image_options(args)
+    images, clocks = flags.image_options(args), CameraClocks(args.clock_shift, args.clock_csv)
     frames: Frames
     if args.video:
-        frames = video.VideoFrames(args.video, args.camera, args.fps, parse_timestamp(args.start))
+        clocks.check([args.camera])
+        start = parse_timestamp(args.start, correct=clocks.corrector(args.camera))
+        frames = video.VideoFrames(args.video, args.camera, args.fps, start)
     else:
         root = os.path.basename(os.path.abspath(args.folder))
         namer = CameraNamer(args.camera_regex, args.camera_csv, root)
         frames = FolderFrames(
-            args.folder, namer, images, poll=args.poll, once=args.once, clock=args.clock
+            args.folder,
+            namer,
+            images,
+            clocks=clocks,
+            poll=args.poll,
+            once=args.once,
+            clock=args.clock,
         )
+    for line in clocks.in_words():
+        print(line, file=sys.stderr)
     with Watcher(
         ExportedModel(args.model),
         args.state,
@@ -336,6 +350,7 @@ def _watch(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         most_cameras=args.cameras,
         save_every=args.save_every,
         sequence_gap=args.sequence_gap,
+        clocks=clocks,
     ) as watcher:
         try:
             for line in watcher.run(frames):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.images import read_clock
 from context_rcnn.data.label_map import make_label_map, read_label_map
@@ -63,6 +64,7 @@ class ArchiveOptions(_Sources):
         camera_regex: Names the camera by a group `camera` searched in the path.
         camera_csv: Names the camera by a table of files or folders.
         sequence_gap: Longest pause in seconds within a sequence.
+        clock_shift, clock_csv: Corrections of camera clocks, see `CameraClocks`.
     """
 
     megadetector_json: str | None = None
@@ -79,6 +81,8 @@ class ArchiveOptions(_Sources):
     camera_regex: str | None = None
     camera_csv: str | None = None
     sequence_gap: int = DEFAULT_GAP_SECONDS
+    clock_shift: tuple[str, ...] = ()
+    clock_csv: str | None = None
 
     def __post_init__(self):
         if sum(bool(getattr(self, source)) for source in SOURCES) != 1:
@@ -102,6 +106,11 @@ class ArchiveOptions(_Sources):
             raise ValueError(f"label_column is for tables, not for {layout.flag}")
         if self.camera_regex and self.camera_csv:
             raise ValueError("give camera_regex or camera_csv, not both")
+        if (self.clock_shift or self.clock_csv) and not layout.has_clocks:
+            raise ValueError(
+                f"{layout.name} ({layout.flag}) has no dates, so no clock can be corrected "
+                "(clock_shift, clock_csv)"
+            )
         if not Path(self.root).is_dir():
             raise ValueError(f"{self.root} is not a folder")
 
@@ -187,9 +196,11 @@ def _read_source(options: ArchiveOptions) -> Archive:
     namer = CameraNamer(
         options.camera_regex, options.camera_csv, root_camera=Path(options.root).resolve().name
     )
-    archive = options.layout.read_archive(options.source, namer, options.label_column)
+    clocks = CameraClocks(options.clock_shift, options.clock_csv)
+    archive = options.layout.read_archive(options.source, namer, clocks, options.label_column)
+    clocks.check(sorted({record.camera for record in archive.records}))
     if options.layout.dated_by_exif and not _has_dates(archive):
-        archive = _dated_by_exif(archive, options.root)
+        archive = _dated_by_exif(archive, options.root, clocks)
     if options.unlabelled_are_empty:
         records = [_empty_if_unlabelled(record) for record in archive.records]
         archive = dataclasses.replace(archive, records=records)
@@ -202,13 +213,14 @@ def _has_dates(archive: Archive) -> bool:
     return dated or any(failure.lost == "date" for failure in archive.failures)
 
 
-def _dated_by_exif(archive: Archive, root: str) -> Archive:
+def _dated_by_exif(archive: Archive, root: str, clocks: CameraClocks) -> Archive:
     """With the dates of the photographs; a missing one is reported when it is to be opened."""
     records, failures = [], list(archive.failures)
     for record in archive.records:
         seconds = None
         try:
-            seconds = read_clock(resolve_inside(root, record.file_name))
+            place = resolve_inside(root, record.file_name)
+            seconds = read_clock(place, clocks.corrector(record.camera))
         except FileError:
             pass
         except ClockError as error:

@@ -76,6 +76,11 @@ class CameraClocks:
         if csv_path:
             self._read(Path(csv_path))
 
+    @property
+    def cameras(self) -> list[str]:
+        """Names of the cameras that are corrected."""
+        return list(self._shifts)
+
     def rule(self, camera: str) -> str:
         """The corrections of a camera as one text, "" without any."""
         return "; ".join(map(str, self._shifts.get(camera, ())))
@@ -93,7 +98,7 @@ class CameraClocks:
         return correct
 
     def check(self, cameras: Sequence[str]) -> None:
-        """Raises ValueError if a corrected camera is not among these."""
+        """Raises ValueError, with the camera's name, if a corrected one is not among these."""
         if missing := sorted(set(self._shifts) - set(cameras)):
             shown = ", ".join(map(repr, cameras[:_SHOWN])) + ", ..." * (len(cameras) > _SHOWN)
             raise ValueError(
@@ -103,7 +108,7 @@ class CameraClocks:
 
     def in_words(self) -> list[str]:
         """A line for each corrected camera."""
-        return [f"clock of {camera} corrected: {self.rule(camera)}" for camera in self._shifts]
+        return [f"clock of {camera} corrected: {self.rule(camera)}" for camera in self.cameras]
 
     def _read(self, path: Path) -> None:
         table = Table(path)
@@ -133,6 +138,10 @@ class CameraClocks:
             if _meet(shift, other):
                 raise ValueError(f"{where}: {camera!r} has two corrections at once: {other} before")
         self._shifts[camera].append(shift)
+
+
+UNCORRECTED = CameraClocks()
+"""No clock was wrong."""
 
 
 def _parse_shift(where: str, text: str) -> int:

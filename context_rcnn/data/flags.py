@@ -89,6 +89,7 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
     )
 
     add_camera_flags(parser)
+    add_clock_flags(parser)
     add_image_flags(parser)
 
 
@@ -169,10 +170,17 @@ def add_embedder_flags(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def refuse_clocks(args: argparse.Namespace, reason: str) -> None:
+    """Raises ValueError, with the reason, if clocks are to be corrected."""
+    if args.clock_shift or args.clock_csv:
+        flag = "--clock_shift" if args.clock_shift else "--clock_csv"
+        raise ValueError(f"{flag} cannot be used here: {reason}")
+
+
 def archive_options(args: argparse.Namespace) -> ArchiveOptions:
     """Options of parsed flags; raises ValueError if they contradict each other."""
     options = _pick(ArchiveOptions, args)
-    lists = ("megadetector_splits", "proposals_json")
+    lists = ("megadetector_splits", "proposals_json", "clock_shift")
     return ArchiveOptions(**{**options, **{name: tuple(options[name]) for name in lists}})
 
 

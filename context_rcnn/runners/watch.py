@@ -2,6 +2,7 @@
 
     STATE/journal.jsonl        a line for each image, see `results.journal`
     STATE/failures.jsonl       everything that could not be used, and what was passed over
+    STATE/clocks.json          corrections of camera clocks, in force for the images so far
     STATE/cameras/HASH.npz     the memory of a camera, after so many images of it
 
 The journal is what counts: an image with a line is done. Memories are saved now and then; what a
@@ -13,6 +14,7 @@ import collections
 import contextlib
 import dataclasses
 import datetime
+import json
 import os
 import sys
 import time
@@ -21,7 +23,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from context_rcnn.data.cameras import CameraNamer
-from context_rcnn.data.clocks import CameraClocks
+from context_rcnn.data.clocks import UNCORRECTED, CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
@@ -29,10 +31,11 @@ from context_rcnn.data.prepare import STAGE
 from context_rcnn.data.sequences import DEFAULT_GAP_SECONDS
 from context_rcnn.data.timestamps import EPOCH
 from context_rcnn.data.walk import PassedOver, walk_images
+from context_rcnn.results.atomic import Transaction
 from context_rcnn.results.journal import Journal, JournalWriter
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.detect import detect_batch, to_result
-from context_rcnn.runners.engine.files import named, see_file, size_and_date
+from context_rcnn.runners.engine.files import UNKNOWN_CAMERA, named, see_file, size_and_date
 from context_rcnn.runners.engine.model import (
     Outputs,
     check_fills_memory,
@@ -50,7 +53,7 @@ from context_rcnn.runners.engine.steps import (
     step_camera,
 )
 
-CAMERAS = "cameras"
+CAMERAS, CLOCKS = "cameras", "clocks.json"
 
 
 class Frames(Protocol):
@@ -96,9 +99,11 @@ class Watcher:
         most_cameras: number of cameras whose memories are in RAM; the others are on disk.
         save_every: images between two savings.
         sequence_gap: longest pause within a burst, in seconds.
+        clocks: corrections that the dates of images already have.
 
     Raises:
-        ValueError: If the state is of another model or other settings, or of something else.
+        ValueError: If the state is of another model or other settings, or of something else; or if
+            images of a camera have gone into its memory with other corrections.
     """
 
     def __init__(
@@ -110,6 +115,7 @@ class Watcher:
         most_cameras: int = 16,
         save_every: int = 50,
         sequence_gap: int = DEFAULT_GAP_SECONDS,
+        clocks: CameraClocks = UNCORRECTED,
         created: str = "",
     ):
         if most_cameras < 1 or save_every < 1:
@@ -135,6 +141,7 @@ class Watcher:
             failed.pop(image.file, None)
             if image.failure:
                 failed[image.file] = image
+        self._keep_clocks(clocks)
         damaged = _damaged(self._folder / FAILURES)
         self._failures = (self._folder / FAILURES).open("w", encoding="utf-8")
         self._failures.writelines(damaged)
@@ -181,6 +188,22 @@ class Watcher:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _keep_clocks(self, clocks: CameraClocks) -> None:
+        """Notes the corrections, which must not change once a memory has dates with them."""
+        path = self._folder / CLOCKS
+        before = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for name, camera in self._cameras.items():
+            then, now = before.get(name, ""), clocks.rule(name)
+            if camera.frames and then != now:
+                self._journal.close()
+                raise ValueError(
+                    f"{self._folder}: the memory of camera {name!r} has dates with the clock "
+                    f"correction {then or 'none'}, and now it is {now or 'none'}. Give the same "
+                    "corrections, or another --state to begin again"
+                )
+        with Transaction() as files:
+            files.open(path).write(json.dumps({name: clocks.rule(name) for name in clocks.cameras}))
 
     def _report(self, image: ImageResult, damage: FileError | None = None) -> None:
         """Names an image that cannot be used, or is used in spite of its damage."""
@@ -299,6 +322,7 @@ class FolderFrames:
         root: the folder.
         namer: names the camera of a path.
         options: rules for the images that are accepted.
+        clocks: corrections of clocks that were wrong. Times of arrival are not corrected.
         poll: seconds between two looks.
         once: look once, and take what is there.
         clock: "exif", or "arrival" to date images without an EXIF date by when they are found.
@@ -310,6 +334,7 @@ class FolderFrames:
         namer: CameraNamer,
         options: ImageOptions,
         *,
+        clocks: CameraClocks = UNCORRECTED,
         poll: float = 5.0,
         once: bool = False,
         clock: str = "exif",
@@ -319,21 +344,27 @@ class FolderFrames:
         if poll <= 0:
             raise ValueError(f"poll must be positive, got {poll}")
         self._root, self._namer, self._options = root, namer, options
-        self._poll, self._once, self._clock = poll, once, clock
+        self._clocks, self._poll, self._once, self._clock = clocks, poll, once, clock
         self._failed: dict[str, tuple[int, int]] = {}
         self.passed = PassedOver()
         self._passed: set[int] = set()
 
     def new(self, seen: Callable[[str], bool]) -> Iterator[Prepared]:
         waiting: dict[str, tuple[int, int]] = {}
+        cameras: set[str] | None = set()
         while True:
             found, passed = {}, PassedOver()
             for file, path in named(walk_images(Path(self._root), passed)):
+                if cameras is not None:
+                    cameras.add(self._namer(file) or UNKNOWN_CAMERA)
                 if not seen(file) or file in self._failed:
                     state = (-1, -1)
                     with contextlib.suppress(OSError):  # a look at the file says why
                         state = size_and_date(self._root, path)
                     found[file] = (path, state)
+            if cameras is not None:
+                self._check_clocks(cameras)
+                cameras = None
             self._pass_over(passed)
             ready = [
                 (file, path)
@@ -354,6 +385,13 @@ class FolderFrames:
     def again(self, image: ImageResult) -> Prepared:
         return prepare_image(image, self._root, self._options)
 
+    def _check_clocks(self, cameras: set[str]) -> None:
+        """Says which corrected camera has no image yet: a name may be wrong, or a camera late."""
+        try:
+            self._clocks.check(sorted(cameras - {UNKNOWN_CAMERA}))
+        except ValueError as error:
+            print(f"{error}; its images are corrected when they come", file=sys.stderr)
+
     def _pass_over(self, passed: PassedOver) -> None:
         """Notes what was passed over, each file once; folders that can be listed again count."""
         self.passed.unlisted = passed.unlisted
@@ -365,7 +403,7 @@ class FolderFrames:
 
     def _look(self, names: tuple[str, str]) -> tuple[ImageResult, FileError | None]:
         """A new image, and why it cannot be used."""
-        seen = see_file(self._root, self._namer, CameraClocks(), {}, names)
+        seen = see_file(self._root, self._namer, self._clocks, {}, names)
         seconds = seen.seconds
         if seconds is None and self._clock == "arrival":
             seconds = int((datetime.datetime.now() - EPOCH).total_seconds())  # its wall clock

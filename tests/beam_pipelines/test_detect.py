@@ -99,6 +99,24 @@ def test_a_second_run_detects_nothing_and_a_grown_archive_little(
     assert len(list((tmp_path / "found").glob("journal-*.jsonl"))) == 4
 
 
+def test_a_corrected_clock_gives_what_the_folder_runner_gives(
+    photos, folder, model, tmp_path, capsys
+):
+    _, old_bank = folder()
+    by_beam(photos, old_bank, tmp_path / "found")
+    capsys.readouterr()
+    shift = "--clock_shift=a=+365d3h"
+    assert by_beam(photos, old_bank, tmp_path / "found", shift) == 2
+    said = capsys.readouterr().err
+    assert "of camera 'a' has 2014-10-04 16:31:53 with its clock corrected" in said
+    assert "and 2013-10-04 13:31:53 in the bank: give `context-rcnn remember` the same" in said
+    expected, bank = folder("corrected", clock_shifts=("a=+365d3h",))
+    del model.detected[:]
+    assert by_beam(photos, bank, tmp_path / "found", shift) == 0
+    assert len(model.detected) == 9, "the images of this camera alone"
+    assert written(tmp_path / "found", tmp_path / "beam.json") == images(expected)
+
+
 def test_an_interrupted_run_goes_on(photos, folder, model, tmp_path, monkeypatch):
     expected, bank = folder()
     batches = []

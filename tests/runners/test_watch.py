@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import UNCORRECTED, CameraClocks
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.results.join import find_journals
 from context_rcnn.results.write import Outputs, write_results
@@ -24,8 +25,14 @@ def watch(tmp_path, fakes):
 
     def run(root, model=None, state="state", most=None, stop="break", clock="exif", **changes):
         model = model or fakes.FakeModel(batch_size=1)
+        clocks = changes.get("clocks", UNCORRECTED)
         frames = FolderFrames(
-            str(root), CameraNamer(root_camera="root"), ImageOptions(), once=True, clock=clock
+            str(root),
+            CameraNamer(root_camera="root"),
+            ImageOptions(),
+            clocks=clocks,
+            once=True,
+            clock=clock,
         )
         watcher = Watcher(model, tmp_path / state, created=CREATED, **changes)
         lines = []
@@ -152,6 +159,47 @@ def test_undated_images_have_no_date_unless_arrival_is_asked_for(photos, watch, 
         assert lines[-1]["file"] == "north/undated.jpg"
         assert (by_file["north/undated.jpg"] is None) == (clock == "exif")
         assert by_file["north/IMG_00000.JPG"] == fakes.START
+
+
+def test_a_wrong_clock_is_corrected_before_an_image_is_remembered(photos, watch, fakes, capsys):
+    """north is an hour late, and began in 1970 once; the memory sees the corrected times."""
+    (photos / "north/new.jpg").write_bytes(fakes.photograph((1, 2, 3), "1970-01-01 00:00:09"))
+    rules = ["north=+1h", "nort=+1d"]
+    with pytest.raises(ValueError, match="two corrections at once"):
+        CameraClocks([*rules, "north=+1d"])
+    model, lines = watch(photos, clocks=CameraClocks(rules))
+    seconds = {line["file"]: line.get("seconds") for line in lines}
+    assert seconds["north/IMG_00000.JPG"] == fakes.START + 3600
+    assert seconds["south/100RECNX/IMG_00000.JPG"] == fakes.START
+    assert seconds["north/new.jpg"] is None, "an hour does not make it a date"
+    said = capsys.readouterr().err
+    assert "'nort' is to be corrected, but there is no such camera" in said
+    _, alone = watch(photos, state="uncorrected")
+    assert {line["file"]: line["detections"] for line in alone} != {
+        line["file"]: line["detections"] for line in lines
+    }, "the fake model says the time that it is shown"
+
+
+def test_a_clock_of_1970_is_corrected_as_images_arrive(photos, watch, fakes):
+    (photos / "north/new.jpg").write_bytes(fakes.photograph((1, 2, 3), "1970-01-01 00:00:09"))
+    _, lines = watch(photos, clocks=CameraClocks(["north=+15982d"]), clock="arrival")
+    (new,) = (line for line in lines if line["file"] == "north/new.jpg")
+    assert new["seconds"] == 15982 * 86400 + 9
+
+
+def test_a_memory_keeps_the_corrections_of_its_clock(photos, watch, fakes):
+    late, later = (CameraClocks([f"north={shift}"]) for shift in ("+1h", "+2h"))
+    watch(photos, clocks=late)
+    for clocks, now in ((later, "it is \+2h"), (UNCORRECTED, "it is none")):
+        with pytest.raises(ValueError, match=rf"'north' .* correction \+1h, and now {now}"):
+            watch(photos, clocks=clocks)
+    fakes.write_photos(photos, ["north", "west"], count=1, first=10)
+    both = CameraClocks(["north=+1h", "west=-1h"])
+    _, lines = watch(photos, clocks=both)
+    seconds = {line["camera"]: line["seconds"] for line in lines}
+    assert seconds["north"] - seconds["west"] == 2 * 3600, "a new camera may be corrected"
+    with pytest.raises(ValueError, match="'west' .* correction -1h, and now it is none"):
+        watch(photos, clocks=late)
 
 
 def test_images_are_taken_once_they_have_stopped_growing(tmp_path, fakes):

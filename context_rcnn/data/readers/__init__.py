@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import CameraClocks
 from context_rcnn.data.readers.citycam import read_citycam, read_citycam_splits
 from context_rcnn.data.readers.coco_camera_traps import read_coco_camera_traps
 from context_rcnn.data.readers.cvat import read_cvat
@@ -34,6 +35,7 @@ class Layout:
         root: the setting with the folder that file names start from, where that is not `flag`.
         named_cameras: whether `read` takes a `CameraNamer`, too, since cameras are named by paths.
         labelled_column: whether `read` takes the name of a column with the labels, too.
+        reads_dates: whether `read` takes `clocks`, too, which correct the dates that it reads.
         dated_by_exif: whether dates are those of the photographs if the archive has none at all.
     """
 
@@ -45,6 +47,7 @@ class Layout:
     root: str = ""
     named_cameras: bool = False
     labelled_column: bool = False
+    reads_dates: bool = False
     dated_by_exif: bool = False
 
     @property
@@ -52,11 +55,18 @@ class Layout:
         """The settings that say where an archive of this layout is."""
         return (self.flag, self.root) if self.root else (self.flag,)
 
-    def read_archive(self, path: str, namer: CameraNamer, column: str | None = None) -> Archive:
+    @property
+    def has_clocks(self) -> bool:
+        """Whether its images have dates, so that there are clocks to correct."""
+        return self.reads_dates or self.dated_by_exif
+
+    def read_archive(
+        self, path: str, namer: CameraNamer, clocks: CameraClocks, column: str | None = None
+    ) -> Archive:
         """The archive at a path."""
-        if self.labelled_column:
-            return self.read(path, namer, column)
-        return self.read(path, namer) if self.named_cameras else self.read(path)
+        names = [namer, column] if self.labelled_column else [namer] * self.named_cameras
+        dates = {"clocks": clocks} if self.reads_dates else {}
+        return self.read(path, *names, **dates)
 
 
 LAYOUTS = (
@@ -67,6 +77,7 @@ LAYOUTS = (
         read_coco_camera_traps,
         root="image_root",
         named_cameras=True,
+        reads_dates=True,
         dated_by_exif=True,
     ),
     Layout(
@@ -75,6 +86,7 @@ LAYOUTS = (
         "folder of images, one folder per camera; overflow folders such as 101RECNX are merged",
         read_image_folder,
         named_cameras=True,
+        reads_dates=True,
     ),
     Layout(
         "Timelapse CSV",
@@ -84,6 +96,7 @@ LAYOUTS = (
         root="image_root",
         named_cameras=True,
         labelled_column=True,
+        reads_dates=True,
     ),
     Layout(
         "Label Studio JSON",
@@ -109,6 +122,7 @@ LAYOUTS = (
         "folder with a folder per species, and one per camera in each",
         read_species_folder,
         named_cameras=True,
+        reads_dates=True,
     ),
     Layout(
         "CityCam",
@@ -116,6 +130,7 @@ LAYOUTS = (
         "folder of the CityCam data set",
         read_citycam,
         read_citycam_splits,
+        reads_dates=True,
     ),
     Layout(
         "ImageNet VID",

@@ -15,6 +15,7 @@ import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
 
+from context_rcnn.data.clocks import UNCORRECTED, CameraClocks
 from context_rcnn.data.failures import Failure, Lost, Reason
 from context_rcnn.data.fields import whole_number
 from context_rcnn.data.readers.xml_annotations import BadObject, parse_xml, read_edges, read_number
@@ -42,7 +43,7 @@ CLASS_NAMES = (
 _CLIP = re.compile(r"(?P<camera>.+)-\d{8}-\d{1,2}")
 
 
-def read_citycam(root: str | Path) -> Archive:
+def read_citycam(root: str | Path, clocks: CameraClocks = UNCORRECTED) -> Archive:
     """All frames of all clips.
 
     Frames with an XML file are labelled, and empty if it names no vehicle. Frames without one, or
@@ -75,7 +76,7 @@ def read_citycam(root: str | Path) -> Archive:
                 failures.append(_failure(record, Reason.MISSING_FILE, "an XML file without image"))
                 continue
             if stem in annotations:
-                record = _annotate(record, annotations[stem], failures)
+                record = _annotate(record, annotations[stem], clocks, failures)
             records.append(record)
     return Archive(records, failures, CLASS_NAMES, images_listed, notes)
 
@@ -145,7 +146,9 @@ def _base_record(root: Path, clip: Path, stem: str, image_name: str) -> ImageRec
     )
 
 
-def _annotate(record: ImageRecord, path: Path, failures: list[Failure]) -> ImageRecord:
+def _annotate(
+    record: ImageRecord, path: Path, clocks: CameraClocks, failures: list[Failure]
+) -> ImageRecord:
     """The record with the labels of its XML file; what cannot be used goes to `failures`."""
     try:
         root = parse_xml(path)
@@ -154,9 +157,9 @@ def _annotate(record: ImageRecord, path: Path, failures: list[Failure]) -> Image
             _failure(record, Reason.BAD_ANNOTATION, f"{path.name}: {error}", "annotation")
         )
         return record
-    seconds = None
+    seconds, correct = None, clocks.corrector(record.camera)
     try:
-        seconds = parse_timestamp(root.findtext("time"))
+        seconds = parse_timestamp(root.findtext("time"), correct=correct)
     except ClockError as error:
         failures.append(_failure(record, error.reason, f"{path.name}: {error}", "date"))
     vehicles = root.findall("vehicle")

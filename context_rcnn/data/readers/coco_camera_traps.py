@@ -15,6 +15,7 @@ from typing import Any
 
 from context_rcnn.data import fields
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import UNCORRECTED, CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.paths import FileError, normalise_file_name
 from context_rcnn.data.readers.drawn import LOCAL_FILES, file_of
@@ -41,12 +42,17 @@ class _Labels:
     boxes: list[Box] = dataclasses.field(default_factory=list)
 
 
-def read_coco_camera_traps(path: str | Path, camera_namer: CameraNamer | None = None) -> Archive:
+def read_coco_camera_traps(
+    path: str | Path,
+    camera_namer: CameraNamer | None = None,
+    clocks: CameraClocks = UNCORRECTED,
+) -> Archive:
     """Images, labels and problems of a COCO Camera Traps file.
 
     Args:
         path: The JSON file.
         camera_namer: Names the camera of images without a `location`; by folder if None.
+        clocks: Corrections of clocks that were wrong.
 
     Returns:
         The archive. Images without annotations are unlabelled; images whose only annotation is the
@@ -60,7 +66,7 @@ def read_coco_camera_traps(path: str | Path, camera_namer: CameraNamer | None = 
     images = fields.list_field(document, "images", path, required=True)
     annotations = fields.list_field(document, "annotations", path, required=False)
     categories = fields.list_field(document, "categories", path, required=bool(annotations))
-    reader = _Reader(camera_namer or CameraNamer())
+    reader = _Reader(camera_namer or CameraNamer(), clocks)
     reader.read_images(images)
     reader.read_categories(categories)
     reader.read_annotations(annotations)
@@ -70,8 +76,8 @@ def read_coco_camera_traps(path: str | Path, camera_namer: CameraNamer | None = 
 class _Reader:
     """Collects one file, list by list."""
 
-    def __init__(self, camera_namer: CameraNamer):
-        self._camera_namer = camera_namer
+    def __init__(self, camera_namer: CameraNamer, clocks: CameraClocks):
+        self._camera_namer, self._clocks = camera_namer, clocks
         self._images: dict[str, ImageRecord] = {}
         self._lost_ids: set[str] = set()
         self._categories: dict[str, str] = {}
@@ -184,10 +190,11 @@ class _Reader:
         return location if sub_location is None else f"{location}_{sub_location}"
 
     def _seconds(self, entry: dict, where: str, names: dict) -> int | None:
-        problem = None
+        problem, correct = None, self._clocks.corrector(names["camera"])
         for field in DATE_FIELDS:
+            text = entry.get(field) or None  # CVAT writes 0 for none
             try:
-                seconds = parse_timestamp(entry.get(field) or None)  # CVAT writes 0 for none
+                seconds = parse_timestamp(text, correct=correct)
             except ClockError as error:
                 problem = problem or (error.reason, f"{where}: field {field!r}: {error}")
             else:

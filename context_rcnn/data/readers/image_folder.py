@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import UNCORRECTED, CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.images import read_clock
 from context_rcnn.data.paths import FileError, resolve_inside
@@ -16,7 +17,9 @@ STAGE = "image_folder"
 
 
 def read_image_folder(
-    root: str | Path, camera_namer: Callable[[str], str | None] | None = None
+    root: str | Path,
+    camera_namer: Callable[[str], str | None] | None = None,
+    clocks: CameraClocks = UNCORRECTED,
 ) -> Archive:
     """All images below a folder, in the order of their paths.
 
@@ -43,7 +46,8 @@ def read_image_folder(
             continue
         seconds = None
         try:
-            seconds = read_clock(resolve_inside(root, file_name))
+            place = resolve_inside(root, file_name)
+            seconds = read_clock(place, clocks.corrector(camera))
         except FileError as error:
             failures.append(Failure(STAGE, error.reason, error.detail, camera=camera, **names))
             continue

@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import UNCORRECTED, CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.readers.image_folder import read_image_folder
 from context_rcnn.data.records import Archive, LabelState, is_empty_class
@@ -15,7 +16,11 @@ from context_rcnn.data.records import Archive, LabelState, is_empty_class
 STAGE = "species_folder"
 
 
-def read_species_folder(root: str | Path, camera_namer: CameraNamer | None = None) -> Archive:
+def read_species_folder(
+    root: str | Path,
+    camera_namer: CameraNamer | None = None,
+    clocks: CameraClocks = UNCORRECTED,
+) -> Archive:
     """All images below the species folders; those that lie beside them have no species.
 
     Raises:
@@ -23,7 +28,10 @@ def read_species_folder(root: str | Path, camera_namer: CameraNamer | None = Non
     """
     namer = camera_namer or CameraNamer(root_camera=Path(root).resolve().name)
 
-    archive = read_image_folder(root, lambda name: namer(name.partition("/")[2] or name))
+    def without_species(name: str) -> str | None:
+        return namer(name.partition("/")[2] or name)
+
+    archive = read_image_folder(root, without_species, clocks)
     records, failures = [], list(archive.failures)
     for record in archive.records:
         species, inside, _ = record.file_name.partition("/")

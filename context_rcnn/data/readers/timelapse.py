@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from context_rcnn.data.cameras import CameraNamer
+from context_rcnn.data.clocks import UNCORRECTED, CameraClocks
 from context_rcnn.data.failures import Failure, Reason
 from context_rcnn.data.paths import FileError, normalise_file_name
 from context_rcnn.data.records import Archive, ImageRecord, is_empty_class, resolve_labels
@@ -23,7 +24,10 @@ _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec"
 
 
 def read_timelapse(
-    path: str | Path, camera_namer: CameraNamer | None = None, column: str | None = None
+    path: str | Path,
+    camera_namer: CameraNamer | None = None,
+    column: str | None = None,
+    clocks: CameraClocks = UNCORRECTED,
 ) -> Archive:
     """All images of an export, in its order.
 
@@ -34,6 +38,7 @@ def read_timelapse(
         path: the CSV file.
         camera_namer: names the camera of a path; by default its folder.
         column: name of the column with the species.
+        clocks: corrections of clocks that were wrong.
 
     Raises:
         ValueError: If a column is missing, or which one has the species is not clear.
@@ -62,7 +67,7 @@ def read_timelapse(
             continue
         seconds = None
         try:
-            seconds = parse_timestamp(_clock(row, names))
+            seconds = parse_timestamp(_clock(row, names), correct=clocks.corrector(camera))
         except ClockError as error:
             facts = (STAGE, error.reason, f"{where}: {error}", name, name, camera)
             archive.failures.append(Failure(*facts, lost="date"))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 
 from context_rcnn import extras
+from context_rcnn.data.readers import LAYOUTS, Layout
 
 _MIN_SCORE = 0.2  # from which MegaDetector's box is an animal; its own advice
 _EPILOG = """\
@@ -20,8 +21,10 @@ examples:
         --embedder embedder --output_dir head
     context-rcnn detect photos --detections md.json --model head/model
 
-  Labels from COCO Camera Traps JSON, or photographs sorted into a folder per species:
+  Labels from COCO Camera Traps JSON, Label Studio or CVAT, or photographs sorted into a folder per
+  species:
     context-rcnn head photos --detections md.json --input_json labels.json ...
+    context-rcnn head photos --detections md.json --cvat_xml annotations.xml ...
     context-rcnn head photos --detections md.json --species_folders ...
 
 Run the same command again: it continues where it stopped. docs/memory_on_megadetector.md explains
@@ -81,16 +84,22 @@ def _add_head(verbs: argparse._SubParsersAction) -> None:
     )
     head.add_argument("--output_dir", required=True, help="folder to write")
     labels = head.add_mutually_exclusive_group(required=True)
-    labels.add_argument("--timelapse_csv", metavar="FILE", help="labels that Timelapse exported")
-    labels.add_argument("--input_json", metavar="FILE", help="labels as COCO Camera Traps JSON")
+    for layout in _label_files():
+        labels.add_argument(f"--{layout.flag}", metavar="FILE", help=layout.what)
     labels.add_argument(
         "--species_folders",
         action="store_true",
         help="the folders in the folder are species, and those in them cameras",
     )
     head.add_argument("--label_column", help="column of --timelapse_csv with the species")
+    head.add_argument(
+        "--unlabelled_are_empty",
+        action="store_true",
+        help="take images without any label as empty, because somebody looked at all of them",
+    )
     head.add_argument("--camera_regex", metavar="REGEX", help="names the camera of a path")
     head.add_argument("--camera_csv", metavar="FILE", help="table that names the cameras")
+    flags.add_clock_flags(head)
     head.add_argument("--splits_file", metavar="FILE", help="cameras to learn from and to measure")
     head.add_argument(
         "--min_score",
@@ -127,7 +136,8 @@ def run_steps(args: argparse.Namespace) -> int:
         measured = _best(folder / name)
         print(f"{name:16} mAP@.5 {measured['mAP@.5']:.3f}  AR@1 {measured['AR@1']:.3f}")
     print(f"\n{folder}/model is the head: context-rcnn detect {args.folder} \\")
-    print(f"    --detections {args.detections} --model {folder}/model")
+    again = shlex.join(["--detections", args.detections, f"--model={folder}/model", *_clocks(args)])
+    print(f"    {again}")
     return 0
 
 
@@ -216,13 +226,23 @@ def _source(args: argparse.Namespace) -> list[str]:
     flags = [f"--image_root={args.folder}"]
     if args.species_folders:
         flags = [f"--species_folder={args.folder}"]
-    for name in ("timelapse_csv", "input_json", "label_column"):
+    files = [layout.flag for layout in _label_files()]
+    for name in (*files, "label_column", "camera_regex", "camera_csv", "splits_file"):
         if getattr(args, name):
             flags.append(f"--{name}={getattr(args, name)}")
-    for name in ("camera_regex", "camera_csv", "splits_file"):
-        if getattr(args, name):
-            flags.append(f"--{name}={getattr(args, name)}")
-    return flags
+    flags += ["--unlabelled_are_empty"] * args.unlabelled_are_empty
+    return flags + _clocks(args)
+
+
+def _clocks(args: argparse.Namespace) -> list[str]:
+    """Flags that correct camera clocks."""
+    table = [f"--clock_csv={args.clock_csv}"] if args.clock_csv else []
+    return [*(f"--clock_shift={text}" for text in args.clock_shift), *table]
+
+
+def _label_files() -> Sequence[Layout]:
+    """Layouts whose labels are a file beside a folder of photographs."""
+    return [layout for layout in LAYOUTS if layout.root]
 
 
 def _best(run: pathlib.Path) -> dict:

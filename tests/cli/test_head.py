@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from beam_pipelines import build_memory_bank, store_features
+from beam_pipelines import build_memory_bank, create_examples, store_features
 from context_rcnn import simulation
 from context_rcnn.cli import head
 from context_rcnn.cli.parser import build_parser
@@ -96,6 +96,18 @@ def test_the_steps_are_commands_that_the_parser_knows(stranger):
     assert not without["memory"]["bank"] and without["temporal"]["type"] == "none"
     assert with_memory["model"] == without["model"]
     assert with_memory["model"]["proposals"]["count"] == 3
+
+
+@pytest.mark.parametrize("flag", ["input_json", "label_studio_json", "cvat_xml"])
+def test_labels_come_from_every_tool_whose_labels_are_a_file(stranger, flag):
+    given = [text for text in flags(stranger) if "timelapse" not in text]
+    more = [f"--{flag}=labels", "--unlabelled_are_empty", "--clock_shift=a=+1h", "--clock_csv=c"]
+    args = build_parser().parse_args(["head", *given, *more])
+    (command,) = (command for _, command in head.steps(args) if command[3] == "examples")
+    read, _ = create_examples.build_parser().parse_known_args(command[4:])
+    assert vars(read)[flag] == "labels" and read.image_root == given[0]
+    assert read.unlabelled_are_empty
+    assert (read.clock_shift, read.clock_csv) == (["a=+1h"], "c")
 
 
 def test_its_help_has_the_flags_of_the_pipelines_without_beam():

@@ -19,7 +19,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 
-from beam_pipelines import boxes
+from beam_pipelines import boxes, recall
 from beam_pipelines.extraction import (
     FAILURES,
     STAGE,
@@ -258,6 +258,7 @@ def build_memory_bank(
     compression: Compression = "none",
     num_shards: int = 16,
     batch_size: int = 8,
+    store: str = "",
     overwrite: bool = False,
     pipeline_args: Sequence[str] = (),
 ) -> Manifest:
@@ -277,6 +278,7 @@ def build_memory_bank(
         compression: Compression of the records.
         num_shards: Files of the bank.
         batch_size: Images a call of the extractor.
+        store: Store that this extractor filled from the same examples; it then does not run again.
         overwrite: Replace a bank of another extractor.
         pipeline_args: Flags for Beam.
 
@@ -303,6 +305,8 @@ def build_memory_bank(
         num_shards,
         batch_size,
     )
+    if store:
+        options = recall.from_store(options, store)
     found: list[Failure] = []
     pieces: Sequence[Piece] = examples_files(source) if isinstance(source, str) else []
     prepare_folder(options, overwrite)
@@ -311,9 +315,9 @@ def build_memory_bank(
         _LOG.info("cameras found:\n%s", format_cameras_found(archive.records))
         found = archive.failures
     save_reader_failures(output_dir, found)
-    parts = make_parts(pieces, options)
+    parts, extract = make_parts(pieces, options), recall.RecallPart if store else ExtractPart
     with beam.Pipeline(options=pipeline_options) as pipeline:
-        _ = pipeline | "Parts" >> beam.Create(parts) | "Build" >> BuildMemoryBank(options)
+        _ = pipeline | "Parts" >> beam.Create(parts) | "Build" >> BuildMemoryBank(options, extract)
     return read_manifest(output_dir, files_of(output_dir))
 
 
@@ -378,6 +382,12 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SAVEDMODEL",
         help="folder of an image-embedding network, which sees the boxes of --detections or those "
         "in the examples (docs/memory_on_megadetector.md)",
+    )
+    made_by.add_argument(
+        "--store",
+        metavar="DIR",
+        help="folder that `context-rcnn features --embedder` filled from the same examples; the "
+        "bank is made of what the network saw then, without another look",
     )
     flags.add_embedder_flags(parser.add_argument_group("with --embedder"))
     parser.add_argument("--output_dir", required=True, help="folder of the bank")
@@ -462,15 +472,21 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
     if bool(args.examples) == any(getattr(args, source) for source in SOURCES):
         archives = ", ".join(f"--{source}" for source in SOURCES)
         raise ValueError(f"give either --examples or an archive ({archives})")
+    if args.store and not args.examples:
+        raise ValueError("--store has the boxes of examples: give them with --examples")
     if args.examples:
         flags.refuse_clocks(args, "give it to `context-rcnn examples`, which dates examples")
     if args.embedder and not (args.examples or args.detections or args.proposals_json):
         raise ValueError("--embedder sees given boxes: give MegaDetector's with --detections")
     if args.embedder and args.examples:
         boxes.check_proposals(examples_files(args.examples))  # before anything is written
+    if args.store:
+        extractor = recall.extractor_of(args.store)
+    else:
+        extractor = args.extractor or boxes.freeze_boxes(args)
     manifest = build_memory_bank(
         args.examples or flags.archive_options(args),
-        args.extractor or boxes.freeze_boxes(args),
+        extractor,
         args.output_dir,
         images=flags.image_options(args),
         frames=FrameOptions(
@@ -487,6 +503,7 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
         compression=args.compression,
         num_shards=args.num_shards,
         batch_size=args.batch_size,
+        store=args.store,
         overwrite=args.overwrite,
         pipeline_args=pipeline_args,
     )

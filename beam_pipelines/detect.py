@@ -168,6 +168,11 @@ def detect_archive(
     output_dir = output_dir.rstrip("/") or output_dir
     pipeline_options = make_pipeline_options(pipeline_args)
     loaded = _load_model(model)
+    if loaded.description.get("proposals"):
+        raise ValueError(
+            f"{model} names the boxes of another detector, which only `context-rcnn detect "
+            "--detections` gives it"
+        )
     _open_bank.cache_clear()  # it may have changed since
     if bank:
         MemorySettings.of(loaded)

@@ -187,7 +187,7 @@ def _detect(args: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
         ),
         review_dir=f"{output}.review",
         repeats_table=f"{output}.repeats.csv",
-        explain=_EXPLAINED if args.report and not args.detections else 0,
+        explain=_EXPLAINED if args.report else 0,
         detections=args.detections,
         dry_run=args.dry_run,
         restart=args.restart,

@@ -161,12 +161,18 @@ def steps(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
             + ["--megadetector_splits", "train", "val"],
         ),
         (
-            "Fill the memory of each camera with what the network sees in its best boxes",
-            [*cli, "remember", f"--examples={examples}", *sees, f"--output_dir={bank}"],
-        ),
-        (
             "Store what the network sees in all boxes",
             [*cli, "features", f"--examples={examples}", *sees, f"--output_dir={store}"],
+        ),
+        (
+            "Fill the memory of each camera with what it saw in the best boxes",
+            [
+                *cli,
+                "remember",
+                f"--examples={examples}",
+                f"--store={store}",
+                f"--output_dir={bank}",
+            ],
         ),
     ]
     for name in runs(args):
@@ -181,7 +187,7 @@ def steps(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
         (
             "Write the head with its network",
             [*cli, "export", f"--model_dir={folder}/with_memory", f"--output_dir={folder}/model"]
-            + [f"--extractor={bank}/_progress/extractor"],
+            + [f"--extractor={store}/_progress/extractor"],
         )
     )
     return found

@@ -37,6 +37,11 @@ def split(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     return images[..., :-COLUMNS], images[..., -COLUMNS:-1], images[..., -1]
 
 
+def join(features: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """Stored images of what `split` returns."""
+    return tf.concat([features, boxes, scores[..., None]], axis=-1)
+
+
 def crop(features: tf.Tensor, boxes: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     """Features [images, wanted, 1, 1, depth] of wanted boxes, each of which is among the boxes."""
     # Nearest rather than equal: a compiler may round corners that are computed twice differently.

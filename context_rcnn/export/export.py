@@ -31,6 +31,7 @@ from context_rcnn.export.signatures import ServedDetector
 from context_rcnn.memory_bank import encoding
 from context_rcnn.models.streaming import Extract, Frame, Stream
 from context_rcnn.models.temporal import TemporalModel
+from context_rcnn.tasks import features as task_features
 from context_rcnn.tasks.loading import Trained, load_run
 from context_rcnn.tasks.reid import ReidTask
 
@@ -203,6 +204,7 @@ def _describe(
         "hash": fingerprint(model, makes_detections),
         "input_type": input_type,
         "proposals": _given(trained),
+        "embedded": _sees_what_fills(trained, extractor),
         **makes_detections,
         **task.temporal.describe(),
         "extractor": extractor,
@@ -214,6 +216,13 @@ def _given(trained: Trained) -> int:
     """Proposals that are given with an image; 0 for a detector that finds its own."""
     proposals = trained.config.task.model.proposals
     return proposals.count if proposals.source == "given" else 0
+
+
+def _sees_what_fills(trained: Trained, extractor: Mapping[str, Any] | None) -> bool:
+    """Whether the extractor returns, of given boxes, the box features that the detector has."""
+    if not extractor or not extractor.get("given") or task_features.why_not(trained.model):
+        return False
+    return task_features.fingerprint(trained.model, trained.config.task.model) == extractor["hash"]
 
 
 def _describe_stream(stream: Stream | None) -> dict[str, Any] | None:

@@ -45,6 +45,27 @@ class GivenImage:
     scores: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class EmbeddedImage:
+    """What `extract` returned of an image with given boxes, in place of the image.
+
+    Attributes:
+        features: float32 [m, depth].
+        boxes: float32 [m, 4], y1 x1 y2 x2 as fractions of the image.
+        scores: float32 [m].
+    """
+
+    features: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def of(cls, extracted: Mapping[str, np.ndarray]) -> "EmbeddedImage":
+        """Of one image's outputs of `extract`, without padding."""
+        there = extracted["scores"] >= 0
+        return cls(*(extracted[name][there] for name in ("features", "boxes", "scores")))
+
+
 class ExportedModel:
     """A model as `context-rcnn export` writes it.
 
@@ -53,7 +74,9 @@ class ExportedModel:
     [images, detections], 0 in padding. A broken image fails all that are with it.
 
     A model that names the boxes of another detector takes `GivenImage`s in place of encoded images
-    in `detect`, `extract` and `detect_with_projected`.
+    in `detect`, `extract` and `detect_with_projected`. If `description["embedded"]` is true, it
+    also takes `EmbeddedImage`s, in `detect`, `detect_with_projected` and `explain_with_projected`.
+    All rows of a call are of one kind.
 
     Args:
         folder: folder of the export, with `model.json`.
@@ -89,9 +112,11 @@ class ExportedModel:
         """Hash of the extractor inside, "" if there is none."""
         return (self.description["extractor"] or {}).get("hash", "")
 
-    def detect(self, encoded: Sequence[bytes | GivenImage]) -> Arrays:
+    def detect(self, encoded: Sequence[bytes | GivenImage | EmbeddedImage]) -> Arrays:
         """Detections without a memory."""
         name = "detect_with_proposals" if self._takes_boxes else "detect"
+        if _are_embedded(encoded):
+            name = "detect_embedded"
         return _detections(self._call(name, *self._asked(encoded)))
 
     def detect_with_proposals(
@@ -136,7 +161,7 @@ class ExportedModel:
 
     def detect_with_projected(
         self,
-        encoded: Sequence[bytes | GivenImage],
+        encoded: Sequence[bytes | GivenImage | EmbeddedImage],
         keys: np.ndarray | tf.Tensor,
         values: np.ndarray | tf.Tensor,
         valid: np.ndarray,
@@ -149,14 +174,17 @@ class ExportedModel:
                 where nothing is valid.
             valid: bool [n, entries] or [1, entries], which entries each image sees.
         """
-        given = "_proposals_and" if self._takes_boxes else ""
+        name = "detect_with_projected"
+        if _are_embedded(encoded):
+            name = "detect_embedded_with_projected"
+        elif self._takes_boxes:
+            name = "detect_with_proposals_and_projected"
         memory = _projected(keys, values, valid)
-        called = self._call(f"detect_with{given}_projected", *self._asked(encoded), *memory)
-        return _detections(called)
+        return _detections(self._call(name, *self._asked(encoded), *memory))
 
     def explain_with_projected(
         self,
-        encoded: Sequence[bytes],
+        encoded: Sequence[bytes | EmbeddedImage],
         keys: np.ndarray | tf.Tensor,
         values: np.ndarray | tf.Tensor,
         valid: np.ndarray,
@@ -167,7 +195,10 @@ class ExportedModel:
         the entries that it attends to most, best first, with weight 0 where there are no more.
         """
         memory = _projected(keys, values, valid)
-        called = self._call("explain_with_projected", _images(encoded), *memory)
+        name = "explain_with_projected"
+        if _are_embedded(encoded):
+            name = "explain_embedded_with_projected"
+        called = self._call(name, *self._asked(encoded), *memory)
         attention = {name: called[name].numpy() for name in ("attention_index", "attention_weight")}
         return _detections(called) | attention
 
@@ -284,8 +315,14 @@ class ExportedModel:
         """Whether it names the boxes of another detector."""
         return bool(self.description.get("proposals"))
 
-    def _asked(self, rows: Sequence[bytes | GivenImage]) -> list[tf.Tensor]:
+    def _asked(self, rows: Sequence[bytes | GivenImage | EmbeddedImage]) -> list[tf.Tensor]:
         """Images as the model's functions take them, with their boxes if it names boxes."""
+        seen = [row for row in rows if isinstance(row, EmbeddedImage)]
+        if seen:
+            if len(seen) < len(rows):
+                raise ValueError("rows of one call are images, or all of them `EmbeddedImage`s")
+            names = ("features", "boxes", "scores")
+            return [tf.constant(_padded([getattr(row, name) for row in seen])) for name in names]
         encoded = [row.encoded if isinstance(row, GivenImage) else row for row in rows]
         if not self._takes_boxes:
             return [_images(encoded)]
@@ -295,11 +332,7 @@ class ExportedModel:
                 "this model finds no boxes itself: give it boxes of another detector with each "
                 "image (`GivenImage`), or ask detect_with_proposals"
             )
-        most = max([1, *(len(row.scores) for row in given)])
-        boxes = np.zeros([len(rows), most, 4], np.float32)
-        scores = np.zeros([len(rows), most], np.float32)
-        for i, row in enumerate(given):
-            boxes[i, : len(row.scores)], scores[i, : len(row.scores)] = row.boxes, row.scores
+        boxes, scores = (_padded([getattr(row, n) for row in given]) for n in ("boxes", "scores"))
         return [_images(encoded), tf.constant(boxes), tf.constant(scores)]
 
     def _stream_inputs(self, **given: Any) -> Sequence[str]:
@@ -372,6 +405,20 @@ def _images(encoded: Sequence[bytes]) -> tf.Tensor:
     if not len(encoded):
         raise ValueError("no images were given")
     return tf.constant(list(encoded), tf.string, [len(encoded)])
+
+
+def _are_embedded(rows: Sequence[Any]) -> bool:
+    return any(isinstance(row, EmbeddedImage) for row in rows)
+
+
+def _padded(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Float32 [rows, most, ...] of rows [m, ...]; padding is zeros, and -1 where rows are [m]."""
+    most = max([1, *(len(row) for row in rows)])
+    fill = -1.0 if rows[0].ndim == 1 else 0.0
+    padded = np.full([len(rows), most, *rows[0].shape[1:]], fill, np.float32)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
+    return padded
 
 
 def _projected(

@@ -10,6 +10,8 @@ as many as one likes and of any size, unless said otherwise.
                            finds none itself
     detect_with_proposals_and_projected
                            the same, and a memory that was projected before
+    detect_embedded, detect_embedded_with_projected, explain_embedded_with_projected
+                           the same of what `extract` returned, without images
     detect_with_context    and a memory, as entries of a bank
     project                entries of a bank to keys and values, to be kept for a camera
     detect_with_projected  images, and a memory that was projected before
@@ -36,6 +38,7 @@ from typing import Any
 import tensorflow as tf
 
 from context_rcnn.data.proposals import best_proposals
+from context_rcnn.detectors import stored
 from context_rcnn.detectors.two_stage import Answer, Proposals, TwoStageDetector
 from context_rcnn.export import detection_api
 from context_rcnn.export.extractor import decode_image, prepare_images
@@ -49,6 +52,7 @@ PROPOSALS = (
     tf.TensorSpec([None, None], tf.float32, "proposal_scores"),
 )
 _NOT_GIVEN = -1  # in place of `valid_context_size`
+_LEAST_SCORE = 1e-6  # of a box that is there: stored images tell padding by a score of 0
 ATTENDED = 50
 """Entries that an explained detection names."""
 STATE = "state_"
@@ -104,6 +108,8 @@ class ServedDetector(tf.Module):
             tf.TensorSpec([None, 2], tf.float32, "image_shapes"),
         )
         self._given = description["proposals"]
+        embedded = description.get("embedded")
+        self._embedded_depth = description["extractor"]["depth"] if embedded else 0
         asked = (ENCODED, *PROPOSALS) if self._given else (ENCODED,)
         if self._given:
             self._serve("detect_with_proposals", self._detect_with_proposals, *asked)
@@ -156,6 +162,8 @@ class ServedDetector(tf.Module):
         if self._given:
             name = "detect_with_proposals_and_projected"
             self._serve(name, self._detect_given_with_projected, ENCODED, *PROPOSALS, *projected)
+            if self._embedded_depth:
+                self._serve_embedded(projected)
             return
         self._serve("detect_with_context", self._detect_with_context, ENCODED, *specs)
         self._serve("detect_with_projected", self._detect_with_projected, ENCODED, *projected)
@@ -166,6 +174,16 @@ class ServedDetector(tf.Module):
             *prepared,
             *projected,
         )
+
+    def _serve_embedded(self, projected: Sequence[tf.TensorSpec]) -> None:
+        seen = (
+            tf.TensorSpec([None, None, self._embedded_depth], tf.float32, "features"),
+            tf.TensorSpec([None, None, 4], tf.float32, "boxes"),
+            tf.TensorSpec([None, None], tf.float32, "scores"),
+        )
+        self._serve("detect_embedded", self._detect_embedded, *seen)
+        self._serve("detect_embedded_with_projected", self._detect_embedded, *seen, *projected)
+        self._serve("explain_embedded_with_projected", self._explain_embedded, *seen, *projected)
 
     def _serve_steps(self, steps: Steps) -> None:
         self._untracked.steps = steps
@@ -312,6 +330,33 @@ class ServedDetector(tf.Module):
         given = self._proposals(boxes, scores, shapes)
         return _normalised(self._run(images, shapes, memory, given).detections, shapes)
 
+    def _detect_embedded(
+        self, features: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor, *projected: tf.Tensor
+    ) -> Tensors:
+        images, shapes = self._stored(features, boxes, scores)
+        if projected:
+            return self._detect_prepared_with_projected(images, shapes, *projected)
+        return self._detections(images, shapes, {})
+
+    def _explain_embedded(
+        self, features: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor, *projected: tf.Tensor
+    ) -> Tensors:
+        return self._explained(*self._stored(features, boxes, scores), *projected)
+
+    def _stored(
+        self, features: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Stored images (`detectors.stored`) of what `extract` returned, and their shapes.
+
+        Boxes are of images without padding: overlaps are the same in images of any shape.
+        """
+        size = tf.constant([self._preprocessing[0]], tf.float32)
+        scores = tf.where(scores >= 0.0, tf.maximum(scores, _LEAST_SCORE), 0.0)
+        images = stored.join(features, boxes * tf.tile(size, [1, 2])[:, None], scores)
+        images = tf.pad(images, [[0, 0], [0, self._given], [0, 0]])[:, : self._given]
+        images.set_shape([None, self._given, features.shape[-1] + stored.COLUMNS])
+        return images, tf.tile(size, [tf.shape(scores)[0], 1])
+
     def _proposals(self, boxes: tf.Tensor, scores: tf.Tensor, shapes: tf.Tensor) -> Proposals:
         best = best_proposals(boxes, scores, shapes, self._given)
         return Proposals(*(best[f"proposal{part}"] for part in ("s", "_scores", "_valid")))
@@ -328,7 +373,9 @@ class ServedDetector(tf.Module):
         return self._detect_prepared_with_projected(images, shapes, *projected)
 
     def _explain_with_projected(self, encoded_images: tf.Tensor, *projected: tf.Tensor) -> Tensors:
-        images, shapes = self._prepare(encoded_images)
+        return self._explained(*self._prepare(encoded_images), *projected)
+
+    def _explained(self, images: tf.Tensor, shapes: tf.Tensor, *projected: tf.Tensor) -> Tensors:
         keys, values, valid = projected
         memory = _projected(keys, values, valid, tf.shape(images)[0])
         temporal = self._untracked.temporal

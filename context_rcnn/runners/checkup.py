@@ -32,6 +32,11 @@ _WITH_MEMORY = (
     "explain_with_projected",
 )
 _GIVEN_WITH_MEMORY = ("project", "detect_with_proposals_and_projected")
+_EMBEDDED = (
+    "detect_embedded",
+    "detect_embedded_with_projected",
+    "explain_embedded_with_projected",
+)
 
 
 def check_export(folder: str) -> tuple[list[str], list[str]]:
@@ -98,6 +103,8 @@ def signatures_of(description: Mapping[str, Any]) -> set[str]:
     names = {"serving_default", *(("detect_with_proposals",) if given else _PLAIN)}
     if description["memory"]:
         names |= {*(_GIVEN_WITH_MEMORY if given else _WITH_MEMORY)}
+    if description.get("embedded"):
+        names |= {*_EMBEDDED}
     if description["extractor"]:
         names.add("extract")
     if stream:

@@ -7,7 +7,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from beam_pipelines import boxes, build_memory_bank, store_features
+from beam_pipelines import (
+    boxes,
+    build_memory_bank,
+    create_examples,
+    extraction,
+    store_features,
+)
 from beam_pipelines.sources import examples_files
 from context_rcnn.memory_bank.store import Bank
 
@@ -64,6 +70,45 @@ def test_the_best_box_of_each_photograph_is_remembered(photos, tmp_path):
     np.testing.assert_allclose(entries.features.read(np.arange(3)), expected, atol=6)
     assert entries.dated.all() and np.diff(entries.seconds).tolist() == [86400, 86400]
     assert build_memory_bank.main(flags(photos, *given)) == 0  # the same network, the same hash
+
+
+@pytest.fixture(scope="module")
+def examples(photos, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("examples")
+    given = [f"--input_folder={photos / 'photos'}", f"--detections={photos / 'md.json'}"]
+    assert create_examples.main([*given, f"--output_dir={folder}", "--val_fraction=0"]) == 0
+    return f"--examples={folder}"
+
+
+def test_a_bank_is_made_of_a_store_without_another_look(
+    photos, examples, tmp_path, monkeypatch, capsys
+):
+    sees = [*flags(photos)[1:-1], "--dtype=float16"]
+    store, folder = str(tmp_path / "store"), str(tmp_path / "bank")
+    assert store_features.main([examples, *sees, f"--output_dir={store}"]) == 0
+
+    def look(*args):
+        raise AssertionError("the network looks again")
+
+    monkeypatch.setattr(extraction, "_run", look)
+    monkeypatch.setattr(boxes, "freeze_boxes", look)
+    given = [examples, f"--store={store}", "--num_shards=1"]
+    assert build_memory_bank.main([*given, f"--output_dir={folder}"]) == 0
+    bank = Bank.open(folder)
+    assert bank.info.extractor_hash == Bank.open(store).info.extractor_hash
+    assert bank.info.feature_source == "boxes of another detector"
+    entries = bank.camera("site 1")
+    np.testing.assert_allclose(entries.scores, [0.2, 0.6, 0.6], atol=1e-6)
+    expected = [GREY, COLOURS["b.jpg"], COLOURS["c.jpg"]]
+    np.testing.assert_allclose(entries.features.read(np.arange(3)), expected, atol=6)
+    np.testing.assert_allclose(entries.boxes[1], [0.25, 0.25, 7 / 12, 0.5], atol=1e-5)
+    assert entries.dated.all() and np.diff(entries.seconds).tolist() == [86400, 86400]
+    assert entries.classes.tolist() == [1, 1, 1] and entries.ranks.tolist() == [0, 0, 0]
+    assert build_memory_bank.main([*given, "--dtype=float32", f"--output_dir={folder}2"]) == 2
+    assert build_memory_bank.main([examples, f"--store={folder}", f"--output_dir={folder}3"]) == 2
+    said = capsys.readouterr().err
+    assert "has features of type float16: give --dtype float16" in said
+    assert "not a store of images" in said
 
 
 def test_a_network_without_boxes_is_refused(photos, tmp_path, capsys):

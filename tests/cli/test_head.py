@@ -90,7 +90,13 @@ def flags(stranger, *more):
 def test_the_steps_are_commands_that_the_parser_knows(stranger):
     args = build_parser().parse_args(["head", *flags(stranger, "--compare", "--boxes=3")])
     verbs = [command[3] for _, command in head.steps(args)]
-    assert verbs == ["examples", "remember", "features", "train", "train", "export"]
+    assert verbs == ["examples", "features", "remember", "train", "train", "export"]
+    looking = [
+        verb
+        for verb, (_, given) in zip(verbs, head.steps(args), strict=True)
+        if any("--embedder" in text for text in given)
+    ]
+    assert looking == ["features"], "the network looks once"
     with_memory, without = (head.settings(args, name)["task"] for name in head.runs(args))
     assert with_memory["memory"]["bank"] and with_memory["temporal"]["type"] == "context_rcnn"
     assert not without["memory"]["bank"] and without["temporal"]["type"] == "none"

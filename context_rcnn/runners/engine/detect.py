@@ -31,15 +31,15 @@ def detect_batch(
         batch: images, at most `batch_size`.
         batch_size: rows of each call.
     """
-    usable = [p for p in batch if p.encoded]
+    usable = [p for p in batch if p.problem is None]
     found: list[Outputs | FileError] = []
     if usable:
-        encoded = [p.row for p in usable]
+        rows = [p.row for p in usable]
         seen = memory.seen_by([p.image for p in usable]) if memory else None
         if seen is None:
-            found = run(model.detect, encoded, batch_size)
+            found = run(model.detect, rows, batch_size)
         else:
-            found = run(model.detect_with_projected, encoded, batch_size, *seen)
+            found = run(model.detect_with_projected, rows, batch_size, *seen)
     results = iter(found)
     return [to_result(p.image, p.problem or next(results)) for p in batch]
 

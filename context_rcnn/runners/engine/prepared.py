@@ -7,7 +7,7 @@ from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
 from context_rcnn.data.prepare import damage_of, prepare
 from context_rcnn.data.records import ImageRecord
-from context_rcnn.export.exported import GivenImage
+from context_rcnn.export.exported import EmbeddedImage, GivenImage
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.given import GivenBoxes
 
@@ -22,6 +22,7 @@ class Prepared:
         problem: why the image cannot be used, None if it can.
         damage: what is wrong with an image that is used, None if nothing is.
         given: the same with boxes of another detector, where the model names these.
+        embedded: what the model's network has seen of it already, in place of the JPEG.
     """
 
     image: ImageResult
@@ -29,10 +30,13 @@ class Prepared:
     problem: FileError | None = None
     given: GivenImage | None = None
     damage: FileError | None = None
+    embedded: EmbeddedImage | None = None
 
     @property
     def row(self) -> Any:
         """What the model takes as an image."""
+        if self.embedded is not None:
+            return self.embedded
         return self.encoded if self.given is None else self.given
 
 

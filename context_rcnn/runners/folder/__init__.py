@@ -7,6 +7,7 @@
     estimate the work to be done, and about how long it takes
     remember stage 2: the frozen extractor over every new image, into the memory bank
     detect   stage 3: the detector with each camera's memory
+    embeddings  what a network has seen in given boxes, so that it looks once
     clips    videos among the photographs
     explain  what the memory did to some images, for the page
     repeats  stage 4: boxes that come back in the same place, for a person to judge

@@ -18,8 +18,9 @@ from context_rcnn.runners.engine.detect import detect_batch
 from context_rcnn.runners.engine.given import GivenBoxes
 from context_rcnn.runners.engine.memory import CameraMemory
 from context_rcnn.runners.engine.model import MemorySettings, Model
-from context_rcnn.runners.engine.prepared import prepare_image
+from context_rcnn.runners.engine.prepared import Prepared, prepare_image
 from context_rcnn.runners.engine.progress import Bar
+from context_rcnn.runners.folder.embeddings import Embeddings, embed
 from context_rcnn.runners.folder.table import READABLE, ImageTable
 
 NO_MEMORY = "none"
@@ -60,6 +61,7 @@ def detect(
     workers: int,
     bar: Bar,
     given: GivenBoxes | None = None,
+    embeddings: Embeddings | None = None,
 ) -> None:
     """Fills in the detections of all readable images.
 
@@ -75,10 +77,16 @@ def detect(
         workers: threads that read images.
         bar: shows how far this is.
         given: boxes of another detector, for a model that names them.
+        embeddings: what was seen of images, which are then not opened again.
     """
+
+    def prepare(image: ImageResult) -> Prepared:
+        known = embeddings.prepared(image) if embeddings else None
+        return known or prepare_image(image, root, images, given)
+
     batches, again = itertools.tee(_batches(table, memories, batch_size))
     flat = (image for batch in again for image in batch)
-    prepared = ahead(lambda image: prepare_image(image, root, images, given), flat, workers)
+    prepared = ahead(prepare, flat, workers)
     away = table.away()
     memory: CameraMemory | None = None
     owner: str | None = None
@@ -105,9 +113,15 @@ def detect(
                 mapped = Bank(bank.folder, bank.manifest, cache_bytes=0, check=True)
                 memory = CameraMemory(model, mapped.camera(camera), settings)
         ready = list(itertools.islice(prepared, len(batch)))
+        opened = [p for p in ready if p.embedded is None]
+        if embeddings is not None and memory is not None:
+            ready = embed(model, ready, batch_size)
+            files = {p.image.file for p in opened}
+            new = [(p.image.file, p.embedded) for p in ready if p.image.file in files]
+            embeddings.add((file, seen) for file, seen in new if seen is not None)
         found = detect_batch(model, memory, ready, batch_size)
         done += [image for image in found if image.file not in away]
-        damaged += [(p.image.file, p.damage) for p in ready if p.image.file not in away]
+        damaged += [(p.image.file, p.damage) for p in opened if p.image.file not in away]
         bar.update(len(batch))
     if done and owner is not None:
         _commit(table, done, damaged, memories[owner])

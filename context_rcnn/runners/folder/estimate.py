@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -10,6 +11,7 @@ from tqdm import tqdm
 from context_rcnn.runners.engine.given import GivenBoxes
 from context_rcnn.runners.engine.model import MemorySettings, Model
 from context_rcnn.runners.engine.prepared import prepare_image
+from context_rcnn.runners.folder.embeddings import embed
 from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.table import READABLE, TO_REMEMBER, ImageTable
 
@@ -76,7 +78,13 @@ def _seconds_an_image(
     entries = max(1, min(settings.max_entries, table.count() // cameras))
     keys = np.zeros([1, memory["blocks"], entries, memory["depth"]], np.float32)
     valid = np.ones([options.batch_size, entries], bool)
+    rows: list[Any] = list(encoded)
+    if model.description.get("embedded"):
+        rows = [p.embedded for p in embed(model, sample, options.batch_size) if p.embedded]
+        if not rows:
+            return 0.0, 0.0
+        rows = (rows * options.batch_size)[: options.batch_size]
     return (
         measure(lambda: model.extract(encoded)),
-        measure(lambda: model.detect_with_projected(encoded, keys, keys, valid)),
+        measure(lambda: model.detect_with_projected(rows, keys, keys, valid)),
     )

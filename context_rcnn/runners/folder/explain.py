@@ -18,10 +18,12 @@ from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank.store import Bank, CameraBank
 from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.detect import KEPT_FROM
+from context_rcnn.runners.engine.given import GivenBoxes
 from context_rcnn.runners.engine.memory import CameraMemory
 from context_rcnn.runners.engine.model import MemorySettings, Model, Outputs, run
 from context_rcnn.runners.engine.prepared import prepare_image
 from context_rcnn.runners.engine.progress import Bar
+from context_rcnn.runners.folder.embeddings import Embeddings, embed
 from context_rcnn.runners.folder.table import ImageTable
 
 FILE = "explained.jsonl"
@@ -58,6 +60,8 @@ def explain(
     batch_size: int,
     threshold: float,
     bar: Bar,
+    given: GivenBoxes | None = None,
+    embeddings: Embeddings | None = None,
 ) -> Iterator[str]:
     """A line for each of these images that still can be read and sees a memory.
 
@@ -71,17 +75,22 @@ def explain(
         batch_size: rows of each call.
         threshold: score of the detections that are written.
         bar: shows how far this is.
+        given: boxes of another detector, for a model that names them.
+        embeddings: what was seen of images with these boxes.
     """
     for image in chosen:
-        prepared = prepare_image(image, root, images)
+        known = embeddings.prepared(image) if embeddings else None
+        prepared = known or prepare_image(image, root, images, given)
+        if embeddings is not None:
+            (prepared,) = embed(model, [prepared], batch_size)
         camera = bank.camera(image.camera)
         memory = CameraMemory(model, camera, settings)
         seen = None if prepared.problem else memory.seen_by([image])
         bar.update(1)
         if seen is None:
             continue
-        (after,) = run(model.explain_with_projected, [prepared.encoded], batch_size, *seen)
-        (before,) = run(model.detect, [prepared.encoded], batch_size)
+        (after,) = run(model.explain_with_projected, [prepared.row], batch_size, *seen)
+        (before,) = run(model.detect, [prepared.row], batch_size)
         if isinstance(after, FileError) or isinstance(before, FileError):
             continue
         rows = memory.seen_last()

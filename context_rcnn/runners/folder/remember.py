@@ -19,6 +19,7 @@ import numpy as np
 
 from context_rcnn.data.images import ImageOptions
 from context_rcnn.data.paths import FileError
+from context_rcnn.export.exported import EmbeddedImage
 from context_rcnn.memory_bank import writer
 from context_rcnn.memory_bank.curation import FrameOptions
 from context_rcnn.memory_bank.entries import Entries, concatenate
@@ -32,13 +33,13 @@ from context_rcnn.memory_bank.manifest import (
 )
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.writer import BankWriter, ShardWriter
-from context_rcnn.results.records import ImageResult
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.extract import entries_of
 from context_rcnn.runners.engine.given import GivenBoxes
 from context_rcnn.runners.engine.model import Model, Outputs, run
 from context_rcnn.runners.engine.prepared import Prepared, prepare_image
 from context_rcnn.runners.engine.progress import Bar
+from context_rcnn.runners.folder.embeddings import Embeddings
 from context_rcnn.runners.folder.table import REMEMBERED, TO_REMEMBER, ImageTable
 
 BANK, PARTS = "bank", "parts"
@@ -60,6 +61,7 @@ def remember(
     workers: int,
     bar: Bar,
     given: GivenBoxes | None = None,
+    embeddings: Embeddings | None = None,
 ) -> Bank:
     """Brings the bank up to date with the table, and opens it.
 
@@ -75,6 +77,7 @@ def remember(
         workers: threads that read images.
         bar: shows how far this is.
         given: boxes of another detector, for a model that names them.
+        embeddings: gets all that the extractor sees, if anybody needs it again.
     """
     bank = os.path.join(folder, BANK)
     writer.recover(bank)
@@ -88,6 +91,9 @@ def remember(
         lambda i: prepare_image(i, root, images, given), table.in_time(TO_REMEMBER), workers
     )
     for done in _parts(model, todo, batch_size, bar):
+        if embeddings is not None:
+            seen = ((p.image.file, out) for p, out in done if not isinstance(out, FileError))
+            embeddings.add((file, EmbeddedImage.of(out)) for file, out in seen)
         _write_part(table, info, folder, done, frames)
     if table.parts() or table.fact("bank") != table.fingerprint(REMEMBERED):
         _write_bank(table, info, folder)
@@ -97,15 +103,15 @@ def remember(
 
 def _parts(
     model: Model, todo: Iterator[Prepared], batch_size: int, bar: Bar
-) -> Iterator[list[tuple[ImageResult, Outputs | FileError]]]:
+) -> Iterator[list[tuple[Prepared, Outputs | FileError]]]:
     """Images with what the extractor gives, in lists worth writing."""
-    done: list[tuple[ImageResult, Outputs | FileError]] = []
+    done: list[tuple[Prepared, Outputs | FileError]] = []
     since = time.monotonic()
     while batch := list(itertools.islice(todo, batch_size)):
         usable = [p for p in batch if p.encoded]
         outputs = run(model.extract, [p.row for p in usable], batch_size) if usable else []
-        done += [(p.image, p.problem) for p in batch if p.problem]
-        done += [(p.image, found) for p, found in zip(usable, outputs, strict=True)]
+        done += [(p, p.problem) for p in batch if p.problem]
+        done += list(zip(usable, outputs, strict=True))
         bar.update(len(batch))
         if len(done) >= _PART_IMAGES or time.monotonic() - since > _PART_SECONDS:
             yield done
@@ -118,14 +124,15 @@ def _write_part(
     table: ImageTable,
     info: BankInfo,
     folder: str,
-    done: Sequence[tuple[ImageResult, Outputs | FileError]],
+    done: Sequence[tuple[Prepared, Outputs | FileError]],
     frames: FrameOptions,
 ) -> None:
     """Writes the entries of some images, and then notes that these are done."""
     cameras = collections.defaultdict(list)
-    for image, found in done:
+    for prepared, found in done:
         if isinstance(found, FileError):
             continue
+        image = prepared.image
         entries, _ = entries_of(image.image_id, image.seconds, found, frames, info.dtype)
         if entries is not None:
             cameras[image.camera].append(entries)
@@ -133,10 +140,11 @@ def _write_part(
     with BankWriter(_part_folder(folder, number), info, num_shards=1) as part:
         for camera in sorted(cameras):
             part.add(camera, concatenate(cameras[camera]))
-    failed = [(i, error) for i, error in done if isinstance(error, FileError)]
-    usable = [i for i, found in done if not isinstance(found, FileError)]
+    failed = [(p.image, error) for p, error in done if isinstance(error, FileError)]
+    usable = [p.image for p, found in done if not isinstance(found, FileError)]
     with table.change():
         table.add_part(number)
+        table.set_damaged((p.image.file, p.damage) for p, _ in done)
         table.set_failures((str(e.reason), e.detail, image.file) for image, e in failed)
         table.set_remembered(number, ((i.width, i.height, i.file) for i in usable))
 

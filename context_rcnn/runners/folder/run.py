@@ -4,6 +4,7 @@ OUTPUT.state/images.sqlite   `table`: what is known of every image
 OUTPUT.state/bank            the memory of the cameras, a memory bank as any other
 OUTPUT.state/journal.jsonl   the results as a journal, from which all formats are written
 OUTPUT.state/failures.jsonl  everything that could not be used
+OUTPUT.state/embeddings.sqlite  `embeddings`: what a network has seen in given boxes
 OUTPUT.state/explained.jsonl `explain`: what the memory did to some images
 """
 
@@ -48,10 +49,12 @@ from context_rcnn.runners.engine.outputs import (
 from context_rcnn.runners.engine.progress import bar as stage
 from context_rcnn.runners.engine.state import FAILURES, JOURNAL, begin_state, check_state
 from context_rcnn.runners.engine.words import on_package, on_results
+from context_rcnn.runners.folder import embeddings as embedding
 from context_rcnn.runners.folder import explain as explaining
 from context_rcnn.runners.folder import repeats, review, words
 from context_rcnn.runners.folder.clips import CLIPS, detect_clips, find_clips, results_of
 from context_rcnn.runners.folder.detect import count_undone, detect, memory_of_cameras
+from context_rcnn.runners.folder.embeddings import Embeddings
 from context_rcnn.runners.folder.estimate import tell_work
 from context_rcnn.runners.folder.look import look
 from context_rcnn.runners.folder.options import FolderOptions
@@ -172,23 +175,25 @@ def _run(
         "given": given,
     }
     bank = None
-    if settings is not None:
-        with stage("2/4 Remember", table.count(TO_REMEMBER)) as bar:
-            bank = remember(
-                table,
-                model,
-                BankInfo(model.extractor_hash, settings.source, settings.depth),
-                options.root,
-                options.state_dir,
-                frames=FrameOptions(_top_k(options, model)),
-                bar=bar,
-                **shared,
-            )
-    memories = memory_of_cameras(table, bank)
-    with stage("3/4 Detect", count_undone(table, memories)) as bar:
-        detect(table, model, bank, settings, options.root, memories=memories, bar=bar, **shared)
-    journals = detect_clips(clips, model, looked.passed.unlisted) if clips else []
-    _explain(options, model, bank, settings, table)
+    with _embeddings(options, model, settings, table) as embeddings:
+        shared["embeddings"] = embeddings
+        if settings is not None:
+            with stage("2/4 Remember", table.count(TO_REMEMBER)) as bar:
+                bank = remember(
+                    table,
+                    model,
+                    BankInfo(model.extractor_hash, settings.source, settings.depth),
+                    options.root,
+                    options.state_dir,
+                    frames=FrameOptions(_top_k(options, model)),
+                    bar=bar,
+                    **shared,
+                )
+        memories = memory_of_cameras(table, bank)
+        with stage("3/4 Detect", count_undone(table, memories)) as bar:
+            detect(table, model, bank, settings, options.root, memories=memories, bar=bar, **shared)
+        journals = detect_clips(clips, model, looked.passed.unlisted) if clips else []
+        _explain(options, model, bank, settings, table, given, embeddings)
     places, verdicts = _judge_places(options, model, table)
     summary = _write(options, table, results_of(journals, namer), given)
     if options.rde == "review":
@@ -206,15 +211,32 @@ def _run(
     return dataclasses.replace(summary, unlisted=len(looked.passed.unlisted))
 
 
+@contextlib.contextmanager
+def _embeddings(
+    options: FolderOptions, model: Model, settings: MemorySettings | None, table: ImageTable
+) -> Iterator[Embeddings | None]:
+    """What was seen of the images, for a model that answers from that."""
+    if settings is None or not model.description.get("embedded"):
+        yield None
+        return
+    path = Path(options.state_dir) / embedding.FILE
+    with Embeddings(path, settings.depth) as embeddings:
+        embeddings.keep(image.file for image in table.in_name_order())
+        yield embeddings
+
+
 def _explain(
     options: FolderOptions,
     model: Model,
     bank: Bank | None,
     settings: MemorySettings | None,
     table: ImageTable,
+    given: GivenBoxes | None,
+    embeddings: Embeddings | None,
 ) -> None:
     path = Path(options.state_dir) / explaining.FILE
-    if bank is None or settings is None or not options.explain:
+    mute = given is not None and embeddings is None
+    if bank is None or settings is None or not options.explain or mute:
         path.unlink(missing_ok=True)  # it would tell of an earlier run
         return
     threshold = options.results.typical_threshold
@@ -231,6 +253,8 @@ def _explain(
             batch_size=options.batch_size,
             threshold=threshold,
             bar=bar,
+            given=given,
+            embeddings=embeddings,
         ):
             file.write(line + "\n")
 

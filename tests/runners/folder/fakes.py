@@ -3,12 +3,15 @@
 Loaded by path, from conftest.py and from processes that are to be killed.
 """
 
+import collections
 import hashlib
 import io
 import time
 
 import numpy as np
 from PIL import Image
+
+from context_rcnn.export.exported import EmbeddedImage, GivenImage
 
 START = 1_380_893_513  # 2013-10-04 13:31:53
 DAY = 86400
@@ -184,3 +187,58 @@ def write_photos(root, cameras=("north", "south/100RECNX"), count=10, step=1800,
             path.write_bytes(photograph(colour, START + i * step))
             files.append(path)
     return files
+
+
+class FakeHead(FakeModel):
+    """Names given boxes by the mean colour of their image, and counts how often it looks at one.
+
+    Args:
+        embedded: whether it answers from what it saw before.
+    """
+
+    def __init__(self, embedded=True, **settings):
+        super().__init__(**settings)
+        self.description |= {"proposals": 3, "embedded": embedded}
+        self.looks = collections.Counter()
+
+    def extract(self, encoded):
+        seen = self._seen(encoded)
+        return {
+            "features": _padded([row.features for row in seen]),
+            "boxes": _padded([row.boxes for row in seen]),
+            "scores": _padded([row.scores for row in seen], -1.0),
+            "classes": _padded([np.ones(len(row.scores), int) for row in seen]),
+        }
+
+    def _found(self, encoded, said):
+        seen = self._seen(encoded)
+        shift = np.round(said * 37 % 1.0, 5)
+        scores = [(row.features[:, 1] + of) / 2 for row, of in zip(seen, shift, strict=True)]
+        order = [np.argsort(-row, kind="stable") for row in scores]
+        return {
+            "boxes": _padded([row.boxes[i] for row, i in zip(seen, order, strict=True)]),
+            "scores": _padded([row[i] for row, i in zip(scores, order, strict=True)], -1.0),
+            "classes": _padded([np.full(len(row), 1) for row in scores]),
+        }
+
+    def _seen(self, rows):
+        looked = dict.fromkeys(row.encoded for row in rows if isinstance(row, GivenImage))
+        self.looks.update(hashlib.blake2b(image).hexdigest() for image in looked)
+        return [self._look(row) if isinstance(row, GivenImage) else row for row in rows]
+
+    def _look(self, row):
+        colours = np.tile(self._colours(row.encoded), (len(row.scores), 1))
+        order = np.argsort(-row.scores, kind="stable")[:3]
+        parts = (colours.astype(np.float32), row.boxes, row.scores)
+        return EmbeddedImage(*(part[order] for part in parts))
+
+    def _called(self, encoded, log):
+        assert len(encoded) == self.batch_size, "all batches must have one size"
+
+
+def _padded(rows, fill=0.0):
+    """Three of each; [rows, 3, ...]."""
+    padded = np.full([len(rows), 3, *rows[0].shape[1:]], fill, np.float32)
+    for place, row in zip(padded, rows, strict=True):
+        place[: len(row)] = row
+    return padded

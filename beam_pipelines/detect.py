@@ -267,9 +267,12 @@ def _finish(
     for name in sorted(names):
         for image in _results(FileSystems.join(output_dir, name), header):
             counts["images"] += 1
+            whose = (image.file, image.image_id, image.camera)
+            if image.damage:
+                known = (STAGE, Reason.DAMAGED_DATA, image.damage, *whose)
+                failures.append(Failure(*known, lost="nothing"))
             if image.failure:
                 counts["failed"] += 1
-                whose = (image.file, image.image_id, image.camera)
                 failures.append(Failure(STAGE, Reason(image.failure), image.failure_text, *whose))
     write_text(FileSystems.join(output_dir, FAILURES), to_jsonl(failures))
     remove_leftovers(output_dir, shards)

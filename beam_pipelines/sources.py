@@ -20,8 +20,8 @@ from beam_pipelines.files import at_hand, matches
 from beam_pipelines.shards import Shard
 from context_rcnn.data.archive import ArchiveOptions, SplitArchive, read_archive
 from context_rcnn.data.failures import Failure
-from context_rcnn.data.images import ImageOptions
-from context_rcnn.data.prepare import prepare
+from context_rcnn.data.images import ImageOptions, without_damage
+from context_rcnn.data.prepare import STAGE, damage_of, prepare
 from context_rcnn.data.records import ImageRecord, LabelState
 from context_rcnn.data.sequences import time_order
 
@@ -99,12 +99,15 @@ class ExamplesFile:
             dataset = tf.data.TFRecordDataset(path).map(parse)
             try:
                 for row in dataset.as_numpy_iterator():
+                    names = {"image_id": row["image_id"].decode(), "camera": row["camera"].decode()}
+                    encoded, damage = without_damage(row["image_bytes"])
+                    if damage:
+                        yield Failure(STAGE, *damage_of(damage), lost="nothing", **names)
                     yield Photograph(
-                        image_id=row["image_id"].decode(),
-                        camera=row["camera"].decode(),
+                        **names,
                         seconds=int(row["seconds"]) if row["has_seconds"] else None,
                         labelled=int(row["label_state"]) in _LABELLED,
-                        encoded=row["image_bytes"],
+                        encoded=encoded,
                         boxes=row["boxes"],
                         classes=row["classes"],
                         proposals=_proposals(row["proposals"], row["proposal_scores"]),

@@ -1,8 +1,5 @@
 """Finds what cannot be read, or cannot teach, in TFRecord files of examples, record by record."""
 
-import os
-import sys
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -10,9 +7,9 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from context_rcnn.data import examples
+from context_rcnn.data.complaints import complaint
 
 _OUTSIDE = 0.01  # of the image's side: what rounding may do
-_LIBJPEG = ("Corrupt JPEG data", "Premature end of JPEG", "Inconsistent progression sequence")
 
 
 def find_damage(
@@ -47,7 +44,7 @@ def find_damage(
             try:
                 example = examples.parse_example(record)
                 if not labels_alone or example["image_bytes"].numpy():
-                    said = _complaint(example["image_bytes"])
+                    said = complaint(example["image_bytes"])
                     if said:
                         yield f"{file}: record {number}: {said}"
                 for problem in _label_problems(example):
@@ -67,30 +64,6 @@ def find_damage(
                     break
                 yield f"{file}: record {number}: {_brief(error)}"
             number += 1
-
-
-def _complaint(encoded: tf.Tensor) -> str:
-    """Decodes an image as training does; what its library says of damaged data, "" if nothing.
-
-    libjpeg says it on stderr alone, so that is read meanwhile. Whatever else is written goes on.
-    """
-    try:
-        real = os.dup(2)
-    except OSError:  # a program without a console
-        real = -1
-    with tempfile.TemporaryFile() as heard:
-        try:
-            if real >= 0:
-                os.dup2(heard.fileno(), 2)
-            tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        finally:
-            if real >= 0:
-                os.dup2(real, 2)
-                os.close(real)
-        heard.seek(0)
-        lines = heard.read().decode(errors="replace").splitlines(keepends=True)
-    sys.stderr.writelines(line for line in lines if not line.startswith(_LIBJPEG))
-    return "; ".join(line.strip() for line in lines if line.startswith(_LIBJPEG))
 
 
 def _label_problems(example: Mapping[str, tf.Tensor]) -> Iterator[str]:

@@ -180,6 +180,21 @@ def check_image(data: bytes, options: ImageOptions) -> CheckedImage:
     )
 
 
+def without_damage(data: bytes) -> tuple[bytes, str]:
+    """An encoded image that no decoder complains of, and what was wrong with the data of this one.
+
+    Sound images, and those that cannot be decoded at all, stay as they are.
+    """
+    damage = _find_damage(data) if data.startswith(jpeg.START) else ""
+    if not damage:
+        return data, ""
+    try:
+        image, _ = _decode(_open(data, ImageOptions()), data, ImageOptions(keep_truncated=True))
+        return _encode(image, ImageOptions().jpeg_quality), damage
+    except (FileError, OSError):
+        return data, ""
+
+
 def decode_rgb(data: bytes, options: ImageOptions) -> Image.Image:
     """The upright RGB pixels of any supported image file; raises FileError."""
     image = _open(data, options)
@@ -244,9 +259,23 @@ def read_size(path: Path) -> tuple[int, int] | None:
 def _find_damage(data: bytes) -> str | None:
     """What is wrong with the data of a JPEG; None if it cannot be decoded."""
     try:
-        return jpeg.find_damage(data)
+        return jpeg.find_damage(data, _complaint)
     except Exception:  # decoders of untrusted files raise anything
         return None
+
+
+def _complaint(data: bytes) -> str:
+    """What TensorFlow's decoder has against a JPEG; it takes seconds to import, if need be.
+
+    That the end marker is missing is said elsewhere.
+    """
+    from context_rcnn.data import complaints
+
+    ends = _has_end_marker(data)
+    try:
+        return complaints.complaint(data if ends else data + jpeg.END)
+    except Exception:  # decoders of untrusted files raise anything
+        return "TensorFlow cannot decode it" if ends else ""
 
 
 def _passes(image: Image.Image, orientation: int, data: bytes, options: ImageOptions) -> bool:

@@ -8,14 +8,15 @@ its last byte, then that byte and a few more, then the end marker. A sound pictu
 the second one. Data between restart markers is looked at piece by piece, each as a picture of its
 own. Only the means of 8x8 pixels are computed, so this takes less time than decoding.
 
-Pictures in one scan are checked; progressive ones are only decoded. Little damage is missed: if all
-that is missing is a block of colour, what is read ahead may pass for it.
+Pictures in one scan are checked; of progressive ones the caller may ask a decoder that complains.
+Little damage is missed: if all that is missing is a block of colour, what is read ahead may pass
+for it.
 """
 
 import functools
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from PIL import Image
@@ -58,8 +59,12 @@ class _Scan(NamedTuple):
     interval: int
 
 
-def find_damage(data: bytes) -> str:
+def find_damage(data: bytes, otherwise: Callable[[bytes], str] = lambda data: "") -> str:
     """What is wrong with the data of a JPEG, in words; "" if nothing shows.
+
+    Args:
+        data: the file.
+        otherwise: is asked about pictures that cannot be checked here.
 
     Raises:
         Exception: Whatever Pillow raises for what it cannot decode.
@@ -67,13 +72,13 @@ def find_damage(data: bytes) -> str:
     scan = _only_scan(data)
     if scan is None or not _tells():
         _decode(io.BytesIO(data))
-        return ""
+        return otherwise(data)
     if not scan.interval:
         return _damage(data, scan.start, scan.end)
-    return _damage_between_restarts(data, scan)
+    return _damage_between_restarts(data, scan, otherwise)
 
 
-def _damage_between_restarts(data: bytes, scan: _Scan) -> str:
+def _damage_between_restarts(data: bytes, scan: _Scan, otherwise: Callable[[bytes], str]) -> str:
     frame = scan.segments[scan.frame]
     height, width = (int.from_bytes(frame[i : i + 2], "big") for i in (5, 7))
     factors = frame[11 : 10 + 3 * frame[9] : 3]  # of each component, across and down
@@ -89,7 +94,7 @@ def _damage_between_restarts(data: bytes, scan: _Scan) -> str:
         return MISPLACED
     if len(pieces) > MOST_PIECES or 8 * across * scan.interval > _LONGEST:
         _decode(io.BytesIO(data))
-        return ""
+        return otherwise(data)
     for i, (start, end, _) in enumerate(pieces):
         wide = 8 * across * min(scan.interval, blocks - i * scan.interval)
         size = (8 * down).to_bytes(2, "big") + wide.to_bytes(2, "big")

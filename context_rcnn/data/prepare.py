@@ -50,16 +50,22 @@ def prepare(
         image = check_image(read_file(image_root, record.file_name, options), options)
     except FileError as error:
         return None, [failure_of(record, STAGE, error.reason, error.detail)]
-    damaged = [failure_of(record, STAGE, *damage_of(image), "nothing")] if image.damage else []
+    damaged = []
+    if image.damage:
+        damaged.append(failure_of(record, STAGE, *damage_of(image.damage), "nothing"))
     record, boxes, failures = _upright_boxes(record, image)
     proposals, more = _upright_proposals(record, image)
     areas = _areas(record, image, boxes)
     return PreparedImage(record, image, boxes, areas, proposals), damaged + failures + more
 
 
-def damage_of(image: CheckedImage) -> tuple[Reason, str]:
-    """Reason and words for an image that is used, though its data is damaged."""
-    return Reason.DAMAGED_DATA, f"a damaged JPEG, of which parts may be wrong: {image.damage}"
+def damage_of(damage: str) -> tuple[Reason, str]:
+    """Reason and words for an image that is used, though its data is damaged.
+
+    Args:
+        damage: what is wrong with the data.
+    """
+    return Reason.DAMAGED_DATA, f"a damaged JPEG, of which parts may be wrong: {damage}"
 
 
 def failure_of(

@@ -323,7 +323,8 @@ class ExportedModel:
                 raise ValueError("rows of one call are images, or all of them `EmbeddedImage`s")
             names = ("features", "boxes", "scores")
             return [tf.constant(_padded([getattr(row, name) for row in seen])) for name in names]
-        encoded = [row.encoded if isinstance(row, GivenImage) else row for row in rows]
+        images = [row for row in rows if not isinstance(row, EmbeddedImage)]
+        encoded = [row.encoded if isinstance(row, GivenImage) else row for row in images]
         if not self._takes_boxes:
             return [_images(encoded)]
         given = [row for row in rows if isinstance(row, GivenImage)]

@@ -156,6 +156,7 @@ class ImageResult:
         frame: number in a video file, which `file` then has as its folder; None for an image.
         frame_rate: frames per second of that video file; `NO_RATE` for a file that failed as a
             whole, which has no `frame`.
+        damage: what is wrong with the data of an image that is used in spite of it, "" if nothing.
     """
 
     file: str
@@ -170,6 +171,7 @@ class ImageResult:
     failure_text: str = ""
     frame: int | None = None
     frame_rate: float | None = None
+    damage: str = ""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -190,6 +192,8 @@ class ImageResult:
         }
         if self.frame_rate is not None:
             values |= {"frame": self.frame, "frame_rate": self.frame_rate}
+        if self.damage:
+            values["damage"] = self.damage[:_MAX_TEXT]
         if self.failure:
             values["failure"] = {"reason": self.failure, "text": self.failure_text[:_MAX_TEXT]}
         else:
@@ -258,6 +262,7 @@ def read_identity(values: Mapping[str, Any], report: Report) -> ImageResult:
         burst=fields.identifier(values.get("burst")) or "",
         frame=fields.whole_number(values.get("frame"), minimum=0),
         frame_rate=fields.number(values.get("frame_rate")),
+        damage=_printable(values.get("damage")),
     )
 
 

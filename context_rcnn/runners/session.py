@@ -11,6 +11,7 @@ flags: the same preparation of images, the same step, and the same numbers.
 import dataclasses
 import datetime
 import os
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from PIL import Image
 from context_rcnn.data.failures import Reason
 from context_rcnn.data.images import ImageOptions, check_image, read_file
 from context_rcnn.data.paths import FileError
+from context_rcnn.data.prepare import damage_of
 from context_rcnn.data.timestamps import EPOCH
 from context_rcnn.export.exported import ExportedModel
 from context_rcnn.results.records import ImageResult
@@ -140,6 +142,9 @@ class Session:
             Detections in this frame, or, of a model with a latency, in the frame so many before;
             None as long as there is none.
 
+        Warns:
+            UserWarning: If the data of an image file is damaged; it is used in spite of that.
+
         Raises:
             FrameError: If the frame cannot be used.
             ValueError: If the session has ended, or an argument is wrong.
@@ -238,6 +243,9 @@ class Session:
                     frame = read_file(place.parent, place.name, self._images)
                 checked = check_image(frame, self._images)
                 encoded, (width, height) = checked.encoded, checked.upright_size
+                if checked.damage:
+                    name = f"{self.camera}, frame {self.frames}"
+                    warnings.warn(f"{name}: {damage_of(checked.damage)[1]}", stacklevel=3)
         except FileError as error:
             raise FrameError(self.frames, error) from error
         known = NO_SECONDS if seconds is None else seconds

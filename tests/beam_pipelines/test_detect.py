@@ -11,6 +11,7 @@ from context_rcnn.results.join import find_journals, join_journals
 from context_rcnn.results.write import Outputs, write_results
 from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.run import detect_folder
+from tests.cli import hostile_folder
 
 FAKES = pathlib.Path(__file__).parents[1] / "runners/folder/fakes.py"
 
@@ -115,6 +116,25 @@ def test_a_corrected_clock_gives_what_the_folder_runner_gives(
     assert by_beam(photos, bank, tmp_path / "found", shift) == 0
     assert len(model.detected) == 9, "the images of this camera alone"
     assert written(tmp_path / "found", tmp_path / "beam.json") == images(expected)
+
+
+def test_a_damaged_image_is_named_and_used(photos, model, tmp_path):
+    (photos / "a/damaged.jpg").write_bytes(hostile_folder.damaged())
+    for _ in range(2):  # the second time from its journal
+        assert by_beam(photos, "", tmp_path / "found") == 0
+        lines = (tmp_path / "found/failures.jsonl").read_text().splitlines()
+        found = [f for f in map(json.loads, lines) if f["file"] == "a/damaged.jpg"]
+        assert [(f["reason"], f["lost"]) for f in found] == [("damaged_data", "nothing")]
+    written(tmp_path / "found", tmp_path / "beam.json")
+    assert not {i["file"]: i.get("failure") for i in images(tmp_path / "beam.json")}[
+        "a/damaged.jpg"
+    ]
+
+
+def test_a_model_that_names_given_boxes_is_refused(photos, model, tmp_path, capsys):
+    model.description["proposals"] = 3
+    assert by_beam(photos, "", tmp_path / "found") == 2
+    assert "only `context-rcnn detect --detections` gives it" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_goes_on(photos, folder, model, tmp_path, monkeypatch):

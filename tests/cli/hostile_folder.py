@@ -65,10 +65,10 @@ def bomb():
     return bytes(data)
 
 
-def damaged():
+def damaged(**options):
     """A JPEG with other bytes in the middle of its data; libjpeg would say so on stderr."""
-    data = saved(picture(75, (640, 480)), "JPEG")
-    middle = len(data) * 2 // 3
+    data = saved(picture(75, (640, 480)), "JPEG", **options)
+    middle = len(data) // 2 if options else len(data) * 2 // 3  # where libjpeg notices it
     return data[:middle] + bytes(range(40, 80)) + data[middle + 40 :]
 
 
@@ -104,6 +104,7 @@ def files():
         "damage/cut.jpg": saved(picture(70, (640, 480)), "JPEG")[:-4000],
         "damage/header.jpg": b"\xff\xd8\xff\xe0",
         "damage/middle.jpg": damaged(),
+        "damage/progressive.jpg": damaged(progressive=True),
         "damage/half.png": saved(picture(71, (640, 480)), "PNG")[:3000],
         "others/notes.txt": b"notes",
         "others/raw.CR2": b"II*\0",
@@ -114,6 +115,7 @@ def files():
         "videos/broken.mp4": b"no video " * 100,
         "videos/empty.avi": b"",
     }
+    found |= {f"frames/{i:06}.jpg": damaged() if i == 2 else jpeg(80 + i) for i in range(4)}
     if features.check("avif"):
         found["kinds/a.avif"] = saved(picture(67), "AVIF")
     found["locked/inside.jpg"] = jpeg(74, START)

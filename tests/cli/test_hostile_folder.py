@@ -50,10 +50,13 @@ def load_fakes():
     return load(HERE / "folder/fakes.py")
 
 
+DAMAGED = ["damage/middle.jpg", "damage/progressive.jpg", "frames/000002.jpg"]
+
+
 def names_damage(failures):
-    """Whether the picture with damaged data is named once, as one that is used."""
-    (found,) = [f for f in failures if f["file"] == "damage/middle.jpg"]
-    return (found["reason"], found["lost"]) == ("damaged_data", "nothing")
+    """Whether each picture with damaged data is named once, as one that is used."""
+    found = sorted((f["file"], f["lost"]) for f in failures if f["reason"] == "damaged_data")
+    return found == [(file, "nothing") for file in DAMAGED]
 
 
 def test_detect_results_and_report(written, command, tmp_path):
@@ -89,6 +92,9 @@ def test_videos(written, command, tmp_path):
     images = json.loads(output.read_text())["images"]
     failures = failures_of(tmp_path / "videos.json.state")
     assert not missing(expected, {i["file"] for i in images}, failures)
+    (found,) = [f for f in failures if f["reason"] == "damaged_data"]
+    assert (found["file"], found["lost"]) == ("frames/000002.jpg", "nothing")
+    assert "frames/000002.jpg" in {i["file"] for i in images if not i.get("failure")}
 
 
 def test_watch(written, command, tmp_path):

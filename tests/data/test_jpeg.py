@@ -1,6 +1,7 @@
 """What is found wrong with the data of a JPEG is what libjpeg in TensorFlow writes on stderr."""
 
 import io
+import os
 import re
 
 import numpy as np
@@ -8,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from context_rcnn.data import jpeg
-from context_rcnn.data.images import ImageOptions, check_image
+from context_rcnn.data import complaints, jpeg
+from context_rcnn.data.images import ImageOptions, check_image, without_damage
 
 KINDS = {
     "4:2:0": {"quality": 85},
@@ -125,21 +126,52 @@ def test_a_restart_marker_that_is_missing_or_another_is_damage():
         assert check_image(changed, ImageOptions()).damage == jpeg.MISPLACED
 
 
-def test_what_cannot_be_checked_passes(monkeypatch):
-    rng = np.random.default_rng(2)
-    data = photograph(rng, progressive=True)
-    assert check_image(data, ImageOptions()).encoded is data
-    assert check_image(damaged(rng, data), ImageOptions()).damage == ""
+def test_of_pictures_that_cannot_be_checked_the_decoder_is_heard(monkeypatch, capfd):
+    sound = photograph(np.random.default_rng(2), progressive=True)
+    assert check_image(sound, ImageOptions()).encoded is sound
+    heard = 0
+    for seed in range(16):
+        rng = np.random.default_rng(seed)
+        data = damaged(rng, photograph(rng, progressive=True), 40)
+        said = complaint(data, capfd)
+        checked = check_image(data, ImageOptions())
+        assert "JPEG" not in capfd.readouterr().err, "nothing reaches the terminal"
+        if said is not None:
+            assert checked.damage == said
+            heard += bool(said)
+        assert complaint(checked.encoded, capfd) == ""
+    assert heard >= 4
     data = photograph(rng, restart_marker_rows=1)
     data = data[:-2] + bytes(40) + data[-2:]
     assert check_image(data, ImageOptions()).damage == jpeg.GOES_ON
     monkeypatch.setattr(jpeg, "MOST_PIECES", 1)  # too many to look at
-    assert check_image(data, ImageOptions()).damage == ""
+    assert "extraneous bytes" in check_image(data, ImageOptions()).damage
 
 
-def test_a_decoder_that_reads_on_tells_nothing(monkeypatch):
+def test_of_a_pillow_that_reads_on_the_other_decoder_is_heard(monkeypatch):
     data = photograph(np.random.default_rng(1))
     data = data[:-2] + bytes(40) + data[-2:]
     assert check_image(data, ImageOptions()).damage == jpeg.GOES_ON
     monkeypatch.setattr(jpeg, "_tells", lambda: False)
-    assert check_image(data, ImageOptions()).damage == ""
+    assert "extraneous bytes" in check_image(data, ImageOptions()).damage
+
+
+def test_what_is_written_while_a_decoder_is_heard_is_not_lost(monkeypatch, capfd):
+    def decode(encoded, **options):
+        os.write(2, b"another line\nCorrupt JPEG data: 3 extraneous bytes before marker 0xd9\n")
+
+    monkeypatch.setattr(tf.io, "decode_image", decode)
+    assert complaints.complaint(b"") == "Corrupt JPEG data: 3 extraneous bytes before marker 0xd9"
+    assert capfd.readouterr().err == "another line\n"
+
+
+def test_an_encoded_image_loses_its_damage_and_nothing_else(capfd):
+    rng = np.random.default_rng(3)
+    while not complaint(data := damaged(rng, photograph(rng, quality=85), 40), capfd):
+        pass
+    encoded, damage = without_damage(data)
+    assert damage in (jpeg.GOES_ON, jpeg.ENDS_EARLY) and complaint(encoded, capfd) == ""
+    ours = np.asarray(Image.open(io.BytesIO(encoded)), np.float64)
+    assert np.abs(ours - np.asarray(Image.open(io.BytesIO(data)))).mean() < 4
+    for other in (photograph(rng), b"", b"no image", b"\xff\xd8\xff broken"):
+        assert without_damage(other) == (other, "")

@@ -16,6 +16,7 @@ from context_rcnn.results.records import Detection, ImageResult
 from context_rcnn.runners.engine.detections import Detections
 from context_rcnn.runners.session import FrameError, Session
 from context_rcnn.runners.watch import FolderFrames, Watcher
+from tests.cli import hostile_folder
 
 LEVELS = [5, 9, 2, 14, 7]
 TOKYO = datetime.timezone(datetime.timedelta(hours=9))
@@ -260,3 +261,11 @@ def test_a_missing_supervision_is_named_with_its_command(found, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ModuleNotFoundError, match="pip install supervision"):
         found.to_supervision()
+
+
+def test_damage_of_an_image_file_is_a_warning_with_its_place(fakes):
+    session = Session(fakes.FakeModel(memory=False, batch_size=1), "gate")
+    session(fakes.photograph())
+    with pytest.warns(UserWarning, match="gate, frame 1: a damaged JPEG, of which parts"):
+        session(hostile_folder.damaged())
+    assert session.frames == 2

@@ -47,7 +47,7 @@ def detect_batch(
 def to_result(image: ImageResult, found: Outputs | FileError) -> ImageResult:
     """What was found in an image, or why nothing was, as it is kept."""
     if isinstance(found, FileError):
-        nothing: dict[str, Any] = {"width": None, "height": None, "detections": ()}
+        nothing: dict[str, Any] = {"width": None, "height": None, "detections": (), "damage": ""}
         return dataclasses.replace(
             image, failure=str(found.reason), failure_text=found.detail, **nothing
         )

@@ -56,8 +56,11 @@ def prepare_image(
     if prepared is None:
         return Prepared(image, problem=FileError(failures[0].reason, failures[0].detail))
     width, height = prepared.image.upright_size
-    image = dataclasses.replace(image, width=width, height=height)
+    damage = None
+    if prepared.image.damage:
+        damage = FileError(*damage_of(prepared.image.damage))
+    words = damage.detail if damage else ""
+    image = dataclasses.replace(image, width=width, height=height, damage=words)
     encoded = prepared.image.encoded
     boxes = given.of(image.file, encoded) if given else None
-    damage = FileError(*damage_of(prepared.image)) if prepared.image.damage else None
     return Prepared(image, encoded, given=boxes, damage=damage)

@@ -229,15 +229,17 @@ def _write(
         nonlocal failed
         yield from passed.take()
         for line in journal.lines():
-            if b'"failure": {' not in line:
+            if b'"failure": {' not in line and b'"damage": "' not in line:
                 continue
             image = read_result(line, journal.header.label_map, lambda _: None, Counter())
             if image is None:
                 continue
+            names = (image.file, image.image_id)
+            if image.damage:
+                yield Failure(STAGE, Reason.DAMAGED_DATA, image.damage, *names, lost="nothing")
+                continue
             failed += image.frame_rate == NO_RATE
-            yield Failure(
-                STAGE, Reason(image.failure), image.failure_text, image.file, image.image_id
-            )
+            yield Failure(STAGE, Reason(image.failure), image.failure_text, *names)
 
     summary = write_all(
         journal.path, options.outputs, options.results, failures(), state.add_outputs

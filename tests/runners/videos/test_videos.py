@@ -16,6 +16,7 @@ from context_rcnn.results.megadetector import read_megadetector_results
 from context_rcnn.results.options import Options
 from context_rcnn.results.records import NO_RATE
 from context_rcnn.runners.videos.find import find_videos, list_frames
+from tests.cli import hostile_folder
 
 HERE = pathlib.Path(__file__).parent
 MODES = {"delayed": (2, False), "anywhere": (3, True), "at once": (0, False)}
@@ -235,6 +236,20 @@ def test_a_broken_frame_is_named_and_the_video_goes_on_as_if_it_was_not_there(
     (folder / "000003.JPEG").unlink()
     detect(clips, fakes.FakeVideoModel(*MODES[mode]), "without")
     assert results("without") == broken
+
+
+@pytest.mark.parametrize("mode", ["anywhere", "at once"])
+def test_a_damaged_frame_is_named_once_and_used(clips, detect, fakes, results, tmp_path, mode):
+    name = "val/ILSVRC2015_val_00000000/000003.JPEG"
+    (clips / name).write_bytes(hostile_folder.damaged())
+    for _ in range(2):  # the second time from its journal
+        _, summary, said = detect(clips, fakes.FakeVideoModel(*MODES[mode]))
+        assert summary.failed == 0 and "damaged_data (1)" in said
+        assert not results()[name].get("failure")
+        lines = (tmp_path / "results.state/failures.jsonl").read_text().splitlines()
+        (found,) = [f for f in map(json.loads, lines) if f["reason"] == "damaged_data"]
+        assert (found["file"], found["lost"]) == (name, "nothing")
+        assert "parts may be wrong" in found["detail"]
 
 
 def test_an_image_that_the_model_refuses_fails_alone(clips, detect, fakes, results, monkeypatch):

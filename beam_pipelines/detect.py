@@ -45,6 +45,7 @@ from context_rcnn.memory_bank.store import Bank
 from context_rcnn.results.records import STAGE, Header, ImageResult, read_result
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import detect_batch
+from context_rcnn.runners.engine.files import name_of
 from context_rcnn.runners.engine.memory import CameraMemory
 from context_rcnn.runners.engine.model import MemorySettings, Model, header_of, video_stream
 from context_rcnn.runners.engine.prepared import prepare_image
@@ -259,9 +260,8 @@ def _finish(
     with files.create(FileSystems.join(output_dir, READERS), durable=True) as file:
         file.write(header.to_json().encode("ascii") + b"\n")
         for name, f in sorted(lost.items()):
-            image = ImageResult(
-                name, f.image_id, f.camera, failure=str(f.reason), failure_text=f.detail
-            )
+            whose = (name_of(name), name_of(f.image_id) if f.image_id else "", f.camera)
+            image = ImageResult(*whose, failure=str(f.reason), failure_text=f.detail)
             file.write(image.to_json().encode("ascii") + b"\n")
     failures, counts = list(failures), Counter(failed=len(lost), images=len(lost))
     for name in sorted(names):
@@ -360,7 +360,8 @@ def _run_with(args: argparse.Namespace, pipeline_args: list[str]) -> int:
     )
     print(f"{counts['images']:,} images, of which {counts['failed']:,} could not be used")
     if counts["cameras_without_memory"]:
-        print(f"{counts['cameras_without_memory']:,} cameras are not in the bank")
+        missing = counts["cameras_without_memory"]
+        print(f"{missing:,} camera{'s are' if missing > 1 else ' is'} not in the bank")
     print(f"{os.path.join(args.output_dir, FAILURES)} lists everything that could not be used")
     print(f"next: context-rcnn results {args.output_dir} -o results.json")
     return 0 if counts["images"] > counts["failed"] and not counts["unlisted"] else 1

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import pathlib
+import sys
 
 import pytest
 
@@ -193,6 +195,18 @@ def test_what_the_reader_cannot_use_is_in_the_results(photos, folder, tmp_path, 
     assert [i["file"] for i in found] == [i["file"] for i in images(expected)]
     lost = [i["file"] for i in found if "no_camera" in i.get("failure_detail", "")]
     assert len(lost) == 9 and all(name.startswith("c/") for name in lost)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_name_that_no_result_can_hold_is_in_the_results(photos, folder, tmp_path, fakes):
+    with open(os.path.join(os.fsencode(photos), b"a/caf\xe9.jpg"), "wb") as file:
+        file.write(fakes.photograph())
+    expected, _ = folder(memory=False)
+    by_beam(photos, "", tmp_path / "found")
+    found = written(tmp_path / "found", tmp_path / "beam.json")
+    assert [i["file"] for i in found] == [i["file"] for i in images(expected)]
+    (named,) = [i["file"] for i in found if i["file"].startswith("a/caf")]
+    assert "\udce9" not in named and named.endswith(".jpg")
 
 
 def test_mistakes_end_in_a_sentence(photos, model, tmp_path, capsys):

@@ -153,6 +153,7 @@ def test_a_stranger_gets_named_boxes_with_a_memory(stranger):
     given = [str(stranger / "named.json"), "--detections", str(stranger / "md.json")]
     done = subprocess.run([*command, *given], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
+    assert (stranger / "named.json.state/embeddings.sqlite").exists(), "it looks once"
     named = json.loads((stranger / "named.json").read_text())
     assert set(named["classification_categories"].values()) == {"zebra", "wild_ass"}
     for image in named["images"]:

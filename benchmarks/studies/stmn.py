@@ -113,7 +113,7 @@ TABLES = {
     "Choices that the paper leaves open, and the authors' code": [
         FULL,
         evaluated("the middle of the window alone", "centre", "-", f"{STMN}.merge=centre"),
-        Row("a memory that stays where it is", "unmatched", "-", "", (f"{STMN}.match_trans=false",)),
+        Row("no MatchTrans", "unmatched", "-", "", (f"{STMN}.match_trans=false",)),
         Row("MatchTrans within 3x3 cells", "reach_1", "-", "", (f"{STMN}.reach=1",)),
         Row("a memory that starts at zero", "zeros", "-", "zeros"),
         Row("nothing that comes later", "forward", "-", "forward"),

@@ -303,10 +303,7 @@ def run(
     strategy = strategy or make_strategy(config.runtime)
     chief = is_chief(strategy)
     tf_keras.utils.set_random_seed(config.trainer.seed)
-    if config.runtime.mixed_precision_dtype:
-        prefix = {"float16": "mixed_", "bfloat16": "mixed_"}
-        dtype = config.runtime.mixed_precision_dtype
-        tf_keras.mixed_precision.set_global_policy(prefix.get(dtype, "") + dtype)
+    set_precision(config.runtime)
     task = task_class(config.task)(
         config.task,
         model_dir,
@@ -349,6 +346,22 @@ def run(
             signals=signals,
         )
         return runner.run()[1]
+
+
+def set_precision(runtime: config_definitions.RuntimeConfig) -> None:
+    """Makes models compute in 16 bits where the settings say so; their weights stay in 32."""
+    policies = {"float32": "float32", "float16": "mixed_float16", "bfloat16": "mixed_bfloat16"}
+    dtype = runtime.mixed_precision_dtype or "float32"
+    if dtype not in policies:
+        raise ValueError(
+            f"runtime.mixed_precision_dtype must be one of {', '.join(policies)}, got {dtype!r}"
+        )
+    if dtype == "float16" and not runtime.loss_scale:
+        raise ValueError(
+            "runtime.mixed_precision_dtype is float16, in which small gradients become zeros: set "
+            "runtime.loss_scale to dynamic, or use bfloat16"
+        )
+    tf_keras.mixed_precision.set_global_policy(policies[dtype])
 
 
 def make_strategy(runtime: config_definitions.RuntimeConfig) -> tf.distribute.Strategy:

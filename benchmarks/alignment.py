@@ -15,6 +15,7 @@ import os
 import numpy as np
 
 import context_rcnn  # noqa: F401
+from benchmarks.flow import cells_of
 
 MOTIONS = (0.25, 0.5, 1.0, 2.0, np.inf)  # cells; upper ends
 
@@ -77,14 +78,6 @@ def measure(trained, archive: str, count: int, distance: int) -> np.ndarray:
                 flow = cells_of(film.flow(t, t - distance).vectors[..., ::-1], shares.shape[:2])
                 rows.append(np.stack(compared(shares, flow), axis=-1).reshape(-1, 3))
     return np.concatenate(rows)
-
-
-def cells_of(vectors: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """The mean of each cell's vectors, in cells."""
-    rows, columns = size
-    tall, wide = vectors.shape[0] // rows, vectors.shape[1] // columns
-    parts = vectors[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide, 2)
-    return parts.mean((1, 3)) / (tall, wide)
 
 
 def compared(shares: np.ndarray, flow: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

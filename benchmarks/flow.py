@@ -34,10 +34,11 @@ def main() -> None:
     pairs, _ = read_flying_chairs(args.pairs, split="val")
     errors: dict[str, list[float]] = {"motion": []}
     for batch in flow_batches(pairs, size=size, batch_size=1, training=False).as_numpy_iterator():
-        known = cells_of(batch["flow"][0])
+        map_size = (size[0] // CELL, size[1] // CELL)
+        known = cells_of(batch["flow"][0], map_size)
         flows = {
             "no flow": np.zeros_like(known),
-            "DIS": cells_of(dis_flow(batch["now"][0], batch["before"][0])),
+            "DIS": cells_of(dis_flow(batch["now"][0], batch["before"][0]), map_size),
             "network": trained.model.net(batch["now"], batch["before"], 2 * CELL)[0].numpy(),
         }
         errors["motion"].append(float(np.linalg.norm(known, axis=-1).mean()))
@@ -47,11 +48,12 @@ def main() -> None:
     print(as_table({name: np.array(values) for name, values in errors.items()}))
 
 
-def cells_of(flow: np.ndarray) -> np.ndarray:
-    """Means of a flow in pixels over the cells of a map, in cells."""
-    height, width = (side // CELL for side in flow.shape[:2])
-    parts = flow[: height * CELL, : width * CELL].reshape(height, CELL, width, CELL, 2)
-    return parts.mean((1, 3)) / CELL
+def cells_of(vectors: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Means of a flow in pixels over each cell of a map of this size, in cells."""
+    rows, columns = size
+    tall, wide = vectors.shape[0] // rows, vectors.shape[1] // columns
+    parts = vectors[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide, 2)
+    return parts.mean((1, 3)) / (tall, wide)
 
 
 def dis_flow(now: np.ndarray, before: np.ndarray) -> np.ndarray:

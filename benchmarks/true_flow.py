@@ -14,6 +14,7 @@ import os
 import numpy as np
 
 import context_rcnn  # noqa: F401
+from benchmarks.flow import cells_of
 
 
 def main() -> None:
@@ -95,12 +96,7 @@ def true_flows(film, t: int, port, params) -> np.ndarray:
     for i, clock in enumerate(port.clocks):
         then = (t - 1) // clock * clock if holds else t - clock
         if then >= 0 and t > 0:
-            vectors = film.flow(t, then).vectors[..., ::-1]
-            tall, wide = (
-                side // n for side, n in zip(vectors.shape, (rows, columns), strict=False)
-            )
-            parts = vectors[: rows * tall, : columns * wide].reshape(rows, tall, columns, wide, 2)
-            flows[i] = parts.mean((1, 3)) / (tall, wide)
+            flows[i] = cells_of(film.flow(t, then).vectors[..., ::-1], (rows, columns))
     return flows
 
 

@@ -18,14 +18,6 @@ def test_mean_and_spread_by_hand():
     np.testing.assert_allclose(spread, [[0, np.sqrt(2 / 3 * 2), 1]], atol=1e-12)
 
 
-def test_cells_have_the_mean_of_their_vectors():
-    vectors = np.zeros((6, 8, 2))
-    vectors[:3, :4, 0] = 6.0
-    vectors[3:, 4:6, 1] = 8.0
-    found = alignment.cells_of(vectors, (2, 2))
-    np.testing.assert_allclose(found, [[[2, 0], [0, 0]], [[0, 0], [0, 1]]])
-
-
 def test_the_table_goes_by_motion():
     lines = alignment.as_table(np.array([[0.1, 0.5, 1.0], [3.0, 2.0, 1.0], [4.0, 1.0, 2.0]]))
     assert "| 0 to 0.25 | 1 | 0.10 | 0.50 | 1.00 |" in lines

@@ -14,7 +14,7 @@ def test_a_cell_is_the_mean_of_its_pixels():
     flow[8, 16] += 64.0
     expected = np.zeros((2, 3, 2))
     expected[1, 2] = (1.0 + 1 / 8, -0.5 + 1 / 8)
-    np.testing.assert_allclose(cells_of(flow), expected, rtol=1e-6)
+    np.testing.assert_allclose(cells_of(flow, (2, 3)), expected, rtol=1e-6)
 
 
 def test_dis_flow_leads_from_now_to_before_in_rows_and_columns():

@@ -57,7 +57,7 @@ def write_memory_maps(
     temporal, to_row = task.temporal, task.image_input(data)
     settings = temporal.settings
 
-    @tf.function
+    @tf.function(autograph=False)
     def maps_of(images, shapes):
         clip = {"clip_valid": tf.ones([1, images.shape[0]], tf.bool)}
         return temporal.memory_maps(model, images, shapes, clip)

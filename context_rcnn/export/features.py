@@ -71,7 +71,8 @@ class FeatureExtractor(tf.Module):
             tf.TensorSpec([None], tf.string, "encoded_images"),
             tf.TensorSpec([None, LABELLED, 4], tf.float32, "labelled_boxes"),
             tf.TensorSpec([], tf.bool, "mirrored"),
-        ]
+        ],
+        autograph=False,
     )
     def propose(
         self, encoded_images: tf.Tensor, labelled_boxes: tf.Tensor, mirrored: tf.Tensor

@@ -39,7 +39,7 @@ def export_network(name: str, folder: str, *, weights: str = "imagenet", size: i
     prepare: Any = inspect.getmodule(build).preprocess_input  # type: ignore[union-attr]
     spec = tf.TensorSpec([None, size, size, 3], tf.float32, "crops")
 
-    @tf.function(input_signature=[spec])
+    @tf.function(input_signature=[spec], autograph=False)
     def embed(crops: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"vectors": network(prepare(crops), training=False)}
 

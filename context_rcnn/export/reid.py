@@ -6,6 +6,7 @@ EXPORT/model_card.json, model_card.md   its card
 EXPORT/model.json     what the model is; also inside the SavedModel
 """
 
+import functools
 import json
 import os
 import types
@@ -37,10 +38,11 @@ class ServedEmbedder(tf.Module):
         self._untracked = types.SimpleNamespace(model=model)
         self._weights = [*model.variables]
         spec = tf.TensorSpec([None, *model.clip_shape], tf.uint8, name="clips")
-        self.embed = tf.function(lambda clips: self._model.embed(clips), [spec])
-        self.activations = tf.function(lambda clips: self._model.activations(clips), [spec])
-        self._serve = tf.function(lambda clips: {"features": self.embed(clips)}, [spec])
-        self._show = tf.function(lambda clips: {"activations": self.activations(clips)}, [spec])
+        function = functools.partial(tf.function, input_signature=[spec], autograph=False)
+        self.embed = function(lambda clips: self._model.embed(clips))
+        self.activations = function(lambda clips: self._model.activations(clips))
+        self._serve = function(lambda clips: {"features": self.embed(clips)})
+        self._show = function(lambda clips: {"activations": self.activations(clips)})
 
     @property
     def _model(self) -> Psta:

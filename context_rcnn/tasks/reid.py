@@ -25,7 +25,7 @@ from context_rcnn.data.tracklets import Tracklet, TrackletSet, identities
 from context_rcnn.detectors import checkpoints
 from context_rcnn.models.psta import Psta, build_psta
 from context_rcnn.tasks import reid_evaluator, reid_losses
-from context_rcnn.tasks.task import Task
+from context_rcnn.tasks.task import Task, as_written
 
 LOSSES = ("identities", "triplets")
 TRIPLET_ON = ("features", "normed")
@@ -147,6 +147,7 @@ class ReidTask(Task):
                 f"{params.init_checkpoint_modules!r}"
             )
 
+    @as_written
     def build_inputs(
         self, params: Any, input_context: tf.distribute.InputContext | None = None
     ) -> tf.data.Dataset:
@@ -291,11 +292,12 @@ class ReidTask(Task):
         gradients = optimizer.get_unscaled_gradients(gradients) if scaled else gradients
         return gradients, values
 
+    @as_written
     def train_step(self, inputs, model, optimizer, metrics=None) -> dict[str, tf.Tensor]:
         """One step of one replica."""
         compute = self.gradients
         if self._jit_compile:
-            compute = tf.function(compute, jit_compile=True)
+            compute = tf.function(compute, jit_compile=True, autograph=False)
         gradients, values = compute(inputs, model, optimizer)
         optimizer.apply_gradients(list(zip(gradients, model.trainable_variables, strict=True)))
         for metric in metrics or []:
@@ -307,11 +309,12 @@ class ReidTask(Task):
         names = [*LOSSES, "weight_penalty"] if training else []
         return [tf_keras.metrics.Mean(name, dtype=tf.float32) for name in names]
 
+    @as_written
     def validation_step(self, inputs, model, metrics=None) -> dict[str, tf.Tensor]:
         """Embeds one replica's clips."""
         embed = model.embed
         if self._jit_compile:
-            embed = tf.function(embed, jit_compile=True)
+            embed = tf.function(embed, jit_compile=True, autograph=False)
         return {
             "features": embed(inputs["clips"]),
             "tracklet": inputs["tracklet"],

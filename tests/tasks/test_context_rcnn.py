@@ -27,8 +27,8 @@ DEPTH = 6
 def write_bank(folder, examples_dir, extractor):
     """A bank of random features, one entry an image."""
     rows = {}
-    for row in tf.data.TFRecordDataset(sorted(map(str, examples_dir.glob("*.tfrecord")))):
-        row = {k: v.numpy() for k, v in parse_example(row).items() if k != "image_bytes"}
+    files = sorted(map(str, examples_dir.glob("*.tfrecord")))
+    for row in tf.data.TFRecordDataset(files).map(parse_example).as_numpy_iterator():
         rows.setdefault(row["camera"].decode(), []).append(row)
     rng = np.random.default_rng(0)
     with BankWriter(str(folder), BankInfo(extractor, "detections", DEPTH, "float32"), 2) as bank:

@@ -122,6 +122,8 @@ def encode_example(prepared: PreparedImage, label_map: Mapping[str, int]) -> byt
     return example.SerializeToString(deterministic=True)
 
 
+# Traced once a process: a pipeline of tf.data would trace its forty steps for every file it opens.
+@tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 def parse_example(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
     """Tensors of one serialized tf.Example; works in graphs, and on the old scripts' examples.
 

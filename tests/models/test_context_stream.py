@@ -84,10 +84,10 @@ def run(stream, images, seconds=SECONDS, cameras=None, state=None, valid=None):
     [
         ("both", 2, 8, {"horizon": "day"}),
         ("long", 2, 12, {"horizon": "minute", "calendar": True}),
-        ("long", 1, 3, {"horizon": "any", "include_keyframe": False}),
         *(
             pytest.param(*settings, marks=pytest.mark.slow)
             for settings in (
+                ("long", 1, 3, {"horizon": "any", "include_keyframe": False}),
                 ("long", 1, 8, {"horizon": "day"}),
                 ("long", 1, 8, {"horizon": "minute", "include_keyframe": False}),
                 ("long", 2, 4, {"horizon": "any"}),

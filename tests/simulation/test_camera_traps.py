@@ -138,7 +138,7 @@ def test_splits_cover_the_cameras_once(study):
 
 
 def test_cameras_to_pretrain_on_come_out_of_the_training_split(tmp_path):
-    options = {"cameras": 9, "days": 1, "triggers_per_day": 1.0, "seed": 4}
+    options = {**TINY, "cameras": 9, "days": 1, "triggers_per_day": 1.0, "seed": 4}
     splits = {}
     for fraction in (0.0, 0.5):
         folder = tmp_path / str(fraction)

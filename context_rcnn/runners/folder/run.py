@@ -193,8 +193,9 @@ def _run(
         with stage("3/4 Detect", count_undone(table, memories)) as bar:
             detect(table, model, bank, settings, options.root, memories=memories, bar=bar, **shared)
         journals = detect_clips(clips, model, looked.passed.unlisted) if clips else []
+        places, verdicts = _judge_places(options, model, table)
+        # Afterwards: of a run that goes on, some detections may be put aside already.
         _explain(options, model, bank, settings, table, given, embeddings)
-    places, verdicts = _judge_places(options, model, table)
     summary = _write(options, table, results_of(journals, namer), given)
     if options.rde == "review":
         new = [p for p, verdict in zip(places, verdicts, strict=True) if verdict == words.NEW]

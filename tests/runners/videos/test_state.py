@@ -75,7 +75,7 @@ def test_killed_runs_end_as_an_uninterrupted_one(clips, tmp_path):
     rng = random.Random(0)
     codes = [
         run_to_be_killed(tmp_path, "killed", rng.randint(10, round(share * moments)))[0]
-        for share in (0.3, 0.5, 0.6, 0.9)
+        for share in (0.4, 0.9)
     ]
     assert codes[0] == -signal.SIGKILL and set(codes) <= {0, -signal.SIGKILL}
     assert run_to_be_killed(tmp_path, "killed")[1] == expected

@@ -18,7 +18,8 @@ import numpy as np
 from apache_beam.io.filesystems import FileSystems
 
 from beam_pipelines import boxes
-from beam_pipelines.build_memory_bank import BuildMemoryBank, make_parts, prepare_folder
+from beam_pipelines.bank_shards import BuildMemoryBank
+from beam_pipelines.build_memory_bank import make_parts, prepare_folder
 from beam_pipelines.extraction import LOADING, BuildOptions, ExtractPart, Part, count
 from beam_pipelines.files import at_hand, at_hand_for_good, files_of, read_text, write_text
 from beam_pipelines.running import make_pipeline_options, run_command

@@ -40,9 +40,9 @@ import tensorflow as tf
 from context_rcnn.data.proposals import best_proposals
 from context_rcnn.detectors import stored
 from context_rcnn.detectors.two_stage import Answer, Proposals, TwoStageDetector
-from context_rcnn.export import detection_api
+from context_rcnn.export import detection_api, steps
 from context_rcnn.export.extractor import decode_image, prepare_images
-from context_rcnn.export.steps import Steps
+from context_rcnn.export.functions import Tensors, check, function_of, normalised, with_rows
 from context_rcnn.models.streaming import Stream
 from context_rcnn.models.temporal import TemporalModel
 
@@ -55,10 +55,6 @@ _NOT_GIVEN = -1  # in place of `valid_context_size`
 _LEAST_SCORE = 1e-6  # of a box that is there: stored images tell padding by a score of 0
 ATTENDED = 50
 """Entries that an explained detection names."""
-STATE = "state_"
-"""Before the names of the state in the signatures, where inputs and outputs are flat."""
-
-Tensors = dict[str, tf.Tensor]
 
 
 class ServedDetector(tf.Module):
@@ -121,7 +117,10 @@ class ServedDetector(tf.Module):
         if extractor is not None:
             self._serve("extract", self._extract, *asked)
         if stream is not None:
-            self._serve_steps(Steps(stream, self._prepare))
+            attributes, signatures = steps.functions(steps.Steps(stream, self._prepare))
+            for name, function in attributes.items():
+                setattr(self, name, function)
+            self._functions.update(signatures)
         self.serving_default = self._default(input_type, side_inputs)
         self.__call__ = self.serving_default  # of the loaded model, as the API's can be called
         self._functions["serving_default"] = self.serving_default
@@ -148,7 +147,7 @@ class ServedDetector(tf.Module):
 
     def _serve(self, name: str, function: Callable[..., Any], *inputs: tf.TensorSpec) -> None:
         """Makes a function an attribute and a signature."""
-        self._functions[name] = _function(function, *inputs)
+        self._functions[name] = function_of(function, *inputs)
         setattr(self, name, self._functions[name])
 
     def _serve_memory(self, blocks: int, depth: int, prepared: Sequence[tf.TensorSpec]) -> None:
@@ -185,70 +184,6 @@ class ServedDetector(tf.Module):
         self._serve("detect_embedded_with_projected", self._detect_embedded, *seen, *projected)
         self._serve("explain_embedded_with_projected", self._explain_embedded, *seen, *projected)
 
-    def _serve_steps(self, steps: Steps) -> None:
-        self._untracked.steps = steps
-        state = {
-            name: tf.TensorSpec([None, *value.shape[1:]], value.dtype, STATE + name)
-            for name, value in steps.initial_state(1).items()
-        }
-        batch_size = tf.TensorSpec([], tf.int32, "batch_size")
-        self._serve("initial_state", steps.initial_state, batch_size)
-        self._serve("step", self._step, *steps.inputs, state)
-        if steps.propagates:
-            ahead = tf.TensorSpec([None], tf.int32, "ahead")
-            self._serve("propagate", self._propagate, *steps.inputs, state)
-            self._serve("anticipate", self._anticipate, ahead, state)
-            self._serve_flat("propagate", steps.inputs, state)
-            self._serve_flat("anticipate", [ahead], state)
-        if steps.has_two_speeds:
-            self._serve_two_speeds(steps)
-
-        # The signatures are the same, flat.
-        def initial_state(batch_size):
-            return _prefixed(self.initial_state(batch_size))
-
-        self._functions["initial_state"] = _function(initial_state, batch_size)
-        self._serve_flat("step", steps.inputs, state)
-
-    def _serve_two_speeds(self, steps: Steps) -> None:
-        """The fast and the strong detector apart, for two threads or devices."""
-        strong = {
-            name: tf.TensorSpec([None, *value.shape[1:]], value.dtype, STATE + name)
-            for name, value in steps.initial_strong(1).items()
-        }
-        batch_size = tf.TensorSpec([], tf.int32, "batch_size")
-        self._serve("initial_strong", steps.initial_strong, batch_size)
-        self._serve("strong_step", self._strong_step, *steps.inputs, strong)
-        concrete = self._functions["strong_step"].get_concrete_function()
-        given, _ = concrete.structured_outputs
-        helps = [
-            tf.TensorSpec([None, *given[name].shape[1:]], given[name].dtype, name)
-            for name in ("help_maps", "help_image", "help_there")
-        ]
-        fast = (*(s for s in steps.inputs if s.name in ("encoded_images", "valid")), *helps)
-        self._serve("fast_step", self._fast_step, *fast)
-        self._serve_flat("strong_step", steps.inputs, strong)
-        self._functions["initial_strong"] = _function(
-            lambda batch_size: _prefixed(steps.initial_strong(batch_size)), batch_size
-        )
-
-    def _serve_flat(self, name: str, inputs: Sequence[tf.TensorSpec], state: Any) -> None:
-        """Makes a function of a state a signature, whose inputs and outputs are flat."""
-        move, names = getattr(self, name), [spec.name for spec in inputs]
-
-        def flat(**inputs):
-            given = [inputs.pop(name) for name in names]
-            state = {name.removeprefix(STATE): value for name, value in inputs.items()}
-            found = move(*given, state)
-            if isinstance(found, dict):
-                return found
-            found, state = found
-            return found | _prefixed(state)
-
-        function = tf.function(flat, autograph=False)
-        specs = {spec.name: spec for spec in inputs}
-        self._functions[name] = function.get_concrete_function(**specs, **_prefixed(state))
-
     def _default(self, input_type: str, side_inputs: Sequence[tf.TensorSpec]) -> Any:
         """`serving_default`: the Object Detection API's inputs and outputs."""
         spec = detection_api.INPUT_TYPES[input_type]
@@ -280,11 +215,11 @@ class ServedDetector(tf.Module):
             return detection_api.api_detections(self._model, answer, shapes)
 
         if self._given:
-            return _function(call_with_proposals, spec, *PROPOSALS)
+            return function_of(call_with_proposals, spec, *PROPOSALS)
         if input_type == "tf_example":
-            return _function(call_with_examples, spec)
+            return function_of(call_with_examples, spec)
         if not side_inputs:
-            return _function(call, spec)
+            return function_of(call, spec)
         features, size = side_inputs
         if features.shape[1] is None:
             # Stands for a memory that is not given. One entry rather than none, because TensorFlow
@@ -292,7 +227,7 @@ class ServedDetector(tf.Module):
             nothing = tf.zeros([features.shape[0] or 1, 1, self._entry_size])
             unknown = tf.fill([size.shape[0] or 1], _NOT_GIVEN)
             with_memory_or_else_call_the_model_itself.__defaults__ = (nothing, unknown)
-        return _function(with_memory_or_else_call_the_model_itself, spec, *side_inputs)
+        return function_of(with_memory_or_else_call_the_model_itself, spec, *side_inputs)
 
     def _prepare(
         self, images: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor] = decode_image
@@ -328,7 +263,7 @@ class ServedDetector(tf.Module):
     ) -> Tensors:
         images, shapes = self._prepare(encoded)
         given = self._proposals(boxes, scores, shapes)
-        return _normalised(self._run(images, shapes, memory, given).detections, shapes)
+        return normalised(self._run(images, shapes, memory, given).detections, shapes)
 
     def _detect_embedded(
         self, features: tf.Tensor, boxes: tf.Tensor, scores: tf.Tensor, *projected: tf.Tensor
@@ -381,7 +316,7 @@ class ServedDetector(tf.Module):
         temporal = self._untracked.temporal
         found = temporal.attended(self._model, images, shapes, memory, top=ATTENDED)
         attention = {name: found[name] for name in ("attention_index", "attention_weight")}
-        return _normalised(found, shapes) | attention
+        return normalised(found, shapes) | attention
 
     def _detect_prepared_with_projected(
         self,
@@ -403,51 +338,30 @@ class ServedDetector(tf.Module):
     def _extract(self, *inputs: tf.Tensor) -> Tensors:
         return self._extractor.extract(*inputs)
 
-    def _step(self, *inputs: Any) -> tuple[Tensors, Tensors]:
-        *frame, state = inputs
-        found, state = self._untracked.steps.step(*frame, state=state)
-        return _of_frame(found), state
-
-    def _propagate(self, *inputs: Any) -> tuple[Tensors, Tensors]:
-        *frame, state = inputs
-        found, state = self._untracked.steps.propagate(*frame, state=state)
-        return _of_frame(found), state
-
-    def _strong_step(self, *inputs: Any) -> tuple[Tensors, Tensors]:
-        *frame, state = inputs
-        return self._untracked.steps.strong_step(*frame, state=state)
-
-    def _fast_step(self, *inputs: tf.Tensor) -> Tensors:
-        found = self._untracked.steps.fast_step(*inputs)
-        return _normalised(found, found["image_shape"])
-
-    def _anticipate(self, ahead: tf.Tensor, state: Tensors) -> Tensors:
-        return _of_frame(self._untracked.steps.anticipate(ahead, state))
-
     def _memory(
         self, context_features: tf.Tensor, valid_context_size: tf.Tensor, images: tf.Tensor
     ) -> Tensors:
         """A memory as the port takes it, projected: once for all images if it has one row."""
         features = tf.ensure_shape(context_features, [None, None, self._entry_size])
         size = tf.ensure_shape(valid_context_size, [None])
-        features = _with_rows("context_features", features, images)
-        size = _with_rows("valid_context_size", size, images)
+        features = with_rows("context_features", features, images)
+        size = with_rows("valid_context_size", size, images)
         filled = tf.reduce_any(features != 0.0, axis=[1, 2])
-        _check(
+        check(
             tf.reduce_all((size >= 0) | (size == _NOT_GIVEN)),
             "valid_context_size is negative; it says how many entries count:",
             size,
         )
-        _check(
+        check(
             tf.reduce_all((size >= 0) | ~filled),
             "context_features was given without valid_context_size, which says how many count",
         )
-        _check(
+        check(
             tf.reduce_all((size <= 0) | filled),
             "valid_context_size was given without context_features, or they are all zeros",
         )
         rows, entries = tf.unstack(tf.shape(features)[:2])
-        _check(
+        check(
             tf.reduce_all(size <= entries),
             "valid_context_size is more than the entries of context_features: size, entries:",
             size,
@@ -462,7 +376,7 @@ class ServedDetector(tf.Module):
         return self._model.box_memory.project(features, of_rows) | {"context_valid": valid}
 
     def _detections(self, images: tf.Tensor, shapes: tf.Tensor, memory: Tensors) -> Tensors:
-        return _normalised(self._run(images, shapes, memory).detections, shapes)
+        return normalised(self._run(images, shapes, memory).detections, shapes)
 
     def _run(
         self,
@@ -486,47 +400,11 @@ class ServedDetector(tf.Module):
         return self._model.answer(seen, memory, training=False)
 
 
-def _function(function: Callable[..., Any], *inputs: Any) -> Any:
-    """A tf.function of these inputs. No Python in it has to be converted, which takes long."""
-    return tf.function(function, input_signature=inputs, autograph=False)
-
-
 def _preprocessing(description: Mapping[str, Any]) -> tuple[tuple[int, int], bool]:
     return tuple(description["image_size"]), description["keep_aspect_ratio"]
-
-
-def _normalised(found: Tensors, shapes: tf.Tensor) -> Tensors:
-    """Detections with boxes as fractions of the image."""
-    return {
-        "detection_boxes": found["detection_boxes"] / tf.tile(shapes, [1, 2])[:, None],
-        "detection_scores": found["detection_scores"],
-        "detection_classes": found["detection_classes"],
-    }
-
-
-def _of_frame(found: Tensors) -> Tensors:
-    """Detections of a stream, with the number of the frame that they are in."""
-    return _normalised(found, found["image_shape"]) | {"frame": found["frame"]}
 
 
 def _projected(keys: tf.Tensor, values: tf.Tensor, valid: tf.Tensor, images: tf.Tensor) -> Tensors:
     """A projected memory as the port takes it."""
     memory = {"context_keys": keys, "context_values": values, "context_valid": valid}
-    return {name: _with_rows(name, value, images) for name, value in memory.items()}
-
-
-def _prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
-    return {STATE + name: value for name, value in state.items()}
-
-
-def _with_rows(name: str, value: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
-    """The value, once it is sure that it has a row for each image, or one for all."""
-    rows = tf.shape(value)[0]
-    message = f"{name} needs a row for each image, or one for all of them: rows, images:"
-    with tf.control_dependencies([_check((rows == 1) | (rows == images), message, rows, images)]):
-        return tf.identity(value)
-
-
-def _check(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
-    """What the caller did wrong, as an InvalidArgumentError, here and from a server."""
-    return tf.debugging.Assert(condition, [message, *values], summarize=10)
+    return {name: with_rows(name, value, images) for name, value in memory.items()}

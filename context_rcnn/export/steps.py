@@ -1,18 +1,24 @@
 """What an exported model does frame by frame, of encoded images: `initial_state` and `step`.
 
 Of a memory that is moved by flow also `propagate`, a step that looks at nothing but motion, and
-`anticipate`, what is expected of a coming frame.
+`anticipate`, what is expected of a coming frame. The functions of the SavedModel take the state as
+a dict; in their signatures inputs and outputs are flat.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
+from context_rcnn.export.functions import Tensors, function_of, normalised
 from context_rcnn.models.streaming import Detections, Frame, State, Stream
 from context_rcnn.models.two_speed import Help
 
 # From encoded images to images in the network's size, and the shapes of what is not padding.
 Prepare = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
+
+STATE = "state_"
+"""Before the names of the state in the signatures."""
 
 
 class Steps:
@@ -104,3 +110,103 @@ class Steps:
 
 def _rows(name: str, dtype: tf.DType) -> tf.TensorSpec:
     return tf.TensorSpec([None], dtype, name)
+
+
+def functions(steps: Steps) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The attributes of the SavedModel by name, and its signatures."""
+    batch_size, state = tf.TensorSpec([], tf.int32, "batch_size"), _specs(steps.initial_state(1))
+
+    def step(*inputs):
+        found, new = steps.step(*inputs[:-1], state=inputs[-1])
+        return _of_frame(found), new
+
+    def propagate(*inputs):
+        found, new = steps.propagate(*inputs[:-1], state=inputs[-1])
+        return _of_frame(found), new
+
+    def anticipate(ahead, state):
+        return _of_frame(steps.anticipate(ahead, state))
+
+    starts: dict[str, Any] = {"initial_state": steps.initial_state}
+    moves: dict[str, tuple[Any, Sequence[tf.TensorSpec], Any]] = {
+        "step": (step, steps.inputs, state)
+    }
+    attributes: dict[str, Any] = {}
+    if steps.propagates:
+        ahead = tf.TensorSpec([None], tf.int32, "ahead")
+        moves["propagate"] = propagate, steps.inputs, state
+        moves["anticipate"] = anticipate, [ahead], state
+    if steps.has_two_speeds:
+        strong = _specs(steps.initial_strong(1))
+        starts["initial_strong"] = steps.initial_strong
+        moves["strong_step"] = _strong_step(steps), steps.inputs, strong
+    signatures: dict[str, Any] = {}
+    for name, start in starts.items():
+        attributes[name] = function_of(start, batch_size)
+        signatures[name] = function_of(_flat_start(attributes[name]), batch_size)
+    for name, (move, inputs, its_state) in moves.items():
+        attributes[name] = function_of(move, *inputs, its_state)
+        signatures[name] = _flat_move(attributes[name], inputs, its_state)
+    if steps.has_two_speeds:
+        fast = _fast_step(steps, attributes["strong_step"])
+        attributes["fast_step"] = signatures["fast_step"] = fast
+    return attributes, signatures
+
+
+def _strong_step(steps: Steps) -> Callable[..., Any]:
+    return lambda *inputs: steps.strong_step(*inputs[:-1], state=inputs[-1])
+
+
+def _fast_step(steps: Steps, strong_step: Any) -> Any:
+    """The fast detector, with what the strong one gives it."""
+    given, _ = strong_step.get_concrete_function().structured_outputs
+    helps = [
+        tf.TensorSpec([None, *given[name].shape[1:]], given[name].dtype, name)
+        for name in ("help_maps", "help_image", "help_there")
+    ]
+
+    def fast_step(*inputs):
+        found = steps.fast_step(*inputs)
+        return normalised(found, found["image_shape"])
+
+    frame = [spec for spec in steps.inputs if spec.name in ("encoded_images", "valid")]
+    return function_of(fast_step, *frame, *helps)
+
+
+def _flat_start(start: Any) -> Callable[..., Any]:
+    return lambda batch_size: _prefixed(start(batch_size))
+
+
+def _flat_move(move: Any, inputs: Sequence[tf.TensorSpec], state: Mapping[str, Any]) -> Any:
+    """A function of a state with flat inputs and outputs."""
+    names = [spec.name for spec in inputs]
+
+    def flat(**inputs):
+        given = [inputs.pop(name) for name in names]
+        state = {name.removeprefix(STATE): value for name, value in inputs.items()}
+        found = move(*given, state)
+        if isinstance(found, dict):
+            return found
+        found, state = found
+        return found | _prefixed(state)
+
+    function = tf.function(flat, autograph=False)
+    return function.get_concrete_function(
+        **{spec.name: spec for spec in inputs}, **_prefixed(state)
+    )
+
+
+def _specs(state: State) -> dict[str, tf.TensorSpec]:
+    return {
+        name: tf.TensorSpec([None, *value.shape[1:]], value.dtype, STATE + name)
+        for name, value in state.items()
+    }
+
+
+def _of_frame(found: Tensors) -> Tensors:
+    """Detections of a stream, with the number of the frame that they are in."""
+    return normalised(found, found["image_shape"]) | {"frame": found["frame"]}
+
+
+def _prefixed(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {STATE + name: value for name, value in state.items()}

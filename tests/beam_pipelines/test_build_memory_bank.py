@@ -17,6 +17,7 @@ from beam_pipelines import build_memory_bank as pipeline
 from beam_pipelines import create_examples, files, sources
 from context_rcnn.data import examples as examples_lib
 from context_rcnn.memory_bank import maintenance
+from context_rcnn.memory_bank import writer as bank_writer
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions
 from context_rcnn.memory_bank.store import Bank
 
@@ -420,7 +421,7 @@ def test_a_shard_of_another_choice_is_not_taken_for_this_one(archive, extractor,
     build(archive, extractor, tmp_path / "bank", cameras=newest)
     old = bytes_of(tmp_path / "bank")
     with pytest.MonkeyPatch.context() as patched, contextlib.suppress(BaseException):
-        patched.setattr(pipeline.bank_writer, "commit", lambda *_: 1 / 0)
+        patched.setattr(bank_writer, "commit", lambda *_: 1 / 0)
         build(archive, extractor, tmp_path / "bank", cameras=uniform)
     assert bytes_of(tmp_path / "bank")["manifest.json"] == old["manifest.json"]
     build(archive, extractor, tmp_path / "bank", cameras=uniform)

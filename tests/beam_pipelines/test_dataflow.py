@@ -8,8 +8,8 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from beam_pipelines.build_memory_bank import BuildMemoryBank, BuildOptions
-from beam_pipelines.extraction import Part
+from beam_pipelines.bank_shards import BuildMemoryBank
+from beam_pipelines.extraction import BuildOptions, Part
 from beam_pipelines.running import make_pipeline_options
 from beam_pipelines.sources import ExamplesFile
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions

@@ -2,20 +2,31 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from beam_pipelines.files import at_hand, files_of
+from beam_pipelines.running import make_pipeline_options
 from context_rcnn.memory_bank import writer
 from context_rcnn.memory_bank.manifest import FILE_NAME, Manifest, read_manifest
 
 
 def copy_bank(
-    source: str, target: str, progress: Callable[[Iterable], Iterable] = iter
+    source: str,
+    target: str,
+    progress: Callable[[Iterable], Iterable] = iter,
+    pipeline_args: Sequence[str] = (),
 ) -> Manifest:
     """Copies the bank `source` to `target`, completely or not at all.
 
     Files that are the same already, by the hashes of their cameras, are not copied again.
+
+    Args:
+        source: Folder of a bank, on any storage that Beam knows.
+        target: Folder to write, likewise.
+        progress: Shows how far this is.
+        pipeline_args: Flags for Beam, such as `--s3_endpoint_url`.
     """
+    make_pipeline_options(pipeline_args)
     source, target = source.rstrip("/"), target.rstrip("/")
     files = files_of(target)
     writer.recover(target, files)

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes, FileMetadata
 from apache_beam.io.filesystems import FileSystems
@@ -33,6 +33,7 @@ class BeamFiles:
         try:
             with FileSystems.create(temporary, compression_type=_AS_IT_IS) as file:
                 yield file
+                _mend_empty_upload(file)
             self.move(temporary, path)
         except BaseException:
             with contextlib.suppress(Exception):
@@ -66,6 +67,17 @@ class BeamFiles:
 
     def names(self, folder: str) -> list[str]:
         return sorted(posixpath.basename(found.path) for found in matches(f"{folder}/*"))
+
+
+def _mend_empty_upload(file: Any) -> None:
+    """Gives an upload to S3 its one part, which Beam forgets where a file is empty.
+
+    S3 refuses an upload without parts; other uploads need none.
+    """
+    uploader = getattr(getattr(file, "raw", None), "_uploader", None)
+    write_part = getattr(uploader, "_write_to_s3", None)
+    if write_part is not None and file.tell() == 0:
+        write_part(b"")
 
 
 _BEAM = BeamFiles()

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 # Without a name Beam first tries to download another runner.
@@ -15,6 +16,9 @@ _LOG_EVERY_IMAGES, _LOG_EVERY_SECONDS = 1000, 30.0
 
 def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
     """Beam's options, on the embedded runner unless another is named.
+
+    Its file systems get them too. They are asked for files before there is a pipeline, which would
+    tell them, and s3:// and hdfs:// know nothing without.
 
     Raises:
         ValueError: For flags that Beam does not know either; it would ignore them silently.
@@ -33,6 +37,7 @@ def make_pipeline_options(pipeline_args: Sequence[str]) -> PipelineOptions:
         )
     if "runner" not in known:
         options = PipelineOptions(list(pipeline_args), runner=DEFAULT_RUNNER)
+    FileSystems.set_options(options)
     return options
 
 
@@ -55,6 +60,7 @@ def run_command(
         return 2
     args, pipeline_args = parser.parse_known_args(argv)
     try:
+        make_pipeline_options(pipeline_args)
         return run(args, pipeline_args)
     except (ValueError, OSError) as error:
         log.debug("the error in full", exc_info=True)

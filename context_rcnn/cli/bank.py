@@ -99,7 +99,9 @@ def _add_changes(add: Callable[..., argparse.ArgumentParser]) -> None:
     delete.add_argument("--last", metavar="DATE", help="last time to delete")
     delete.add_argument("--undated", action="store_true", help="also delete entries without a date")
 
-    copy = add("copy", _copy, "copy a bank from another storage (gs://, hdfs://), or to it")
+    text = "copy a bank from another storage (gs://, s3://, hdfs://), or to it"
+    copy = add("copy", _copy, f"{text}; other flags, such as --s3_endpoint_url, go to Beam")
+    copy.set_defaults(passes_flags_on=True)
     copy.add_argument("source", help="folder of the bank")
     copy.add_argument("folder", help="folder to write; a bank in it is replaced")
 
@@ -323,7 +325,10 @@ def _copy(args: argparse.Namespace, rest: list[str]) -> int:
 
     from beam_pipelines.copy_bank import copy_bank
 
-    return _say(copy_bank(args.source, args.folder, lambda files: tqdm(files, "copy", unit="file")))
+    def progress(files):
+        return tqdm(files, "copy", unit="file")
+
+    return _say(copy_bank(args.source, args.folder, progress, rest))
 
 
 def _export(args: argparse.Namespace, rest: list[str]) -> int:

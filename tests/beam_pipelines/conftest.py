@@ -7,7 +7,9 @@ from urllib.parse import urlsplit
 import pytest
 import tensorflow as tf
 from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.io.localfilesystem import LocalFileSystem
+from apache_beam.options.value_provider import RuntimeValueProvider
 
 
 @pytest.fixture(scope="session")
@@ -82,7 +84,13 @@ ROOTS: dict[str, str] = {}
 
 
 class BoxFileSystem(LocalFileSystem):
-    """Files of a box: a rename over a file fails, as on HDFS; there are no folders, as on GCS."""
+    """Files of a box: a rename over a file fails, as on HDFS; there are no folders, as on GCS; who
+    asks has to say who they are, as on S3."""
+
+    def __init__(self, pipeline_options):
+        super().__init__(pipeline_options)
+        if pipeline_options is None:
+            raise ValueError("Must provide one of client or options")
 
     @classmethod
     def scheme(cls):
@@ -141,10 +149,13 @@ def _on_disk(url):
 
 
 @pytest.fixture
-def box(tmp_path):
+def box(tmp_path, monkeypatch):
     """`box://b`, and the folder of the disk that holds it."""
     folder = tmp_path / "the box"
     folder.mkdir()
     ROOTS["b"] = str(folder)
+    # As in a process that has run no pipeline yet.
+    monkeypatch.setattr(FileSystems, "_pipeline_options", None)
+    monkeypatch.setattr(RuntimeValueProvider, "runtime_options", None)
     yield "box://b", folder
     del ROOTS["b"]

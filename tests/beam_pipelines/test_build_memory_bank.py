@@ -13,8 +13,8 @@ import tensorflow as tf
 from apache_beam.io.filesystems import FileSystems
 from PIL import Image
 
+from beam_pipelines import bank_shards, create_examples, files, sources
 from beam_pipelines import build_memory_bank as pipeline
-from beam_pipelines import create_examples, files, sources
 from context_rcnn.data import examples as examples_lib
 from context_rcnn.memory_bank import maintenance
 from context_rcnn.memory_bank import writer as bank_writer
@@ -91,7 +91,7 @@ def test_a_second_run_does_nothing_again(archive, extractor, tmp_path, monkeypat
         raise AssertionError("the extractor ran again")
 
     monkeypatch.setattr(pipeline.ExtractPart, "_extract", never)
-    monkeypatch.setattr(pipeline.WriteBankShard, "_write", never)
+    monkeypatch.setattr(bank_shards.WriteBankShard, "_write", never)
     build(archive, extractor, tmp_path / "bank")
     assert bytes_of(tmp_path / "bank") == before
 

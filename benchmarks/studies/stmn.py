@@ -25,7 +25,6 @@ FRAMES = 5  # of a training sequence of `stmn_tiny`
 LOOSE = ("task.model.detections.nms_iou=0.9", "task.model.detections.count=100")
 PROCESS = "task.evaluation.post_processing.type"
 STILL_LOOSE = "still_loose"
-FROZEN = "task.freeze=[backbone,first_stage]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +138,7 @@ class StmnStudy(VideoStudy):
 
     def row(self, row: Row) -> dict:
         """Trains and evaluates a row, or evaluates another's; returns its metrics."""
-        settings = [f"task.init_checkpoint={self.folder}/detector", FROZEN, *row.settings]
+        settings = [f"task.init_checkpoint={self.folder}/detector", videos.FROZEN, *row.settings]
         flags = row.flags
         if row.weights:
             flags += [f"--checkpoint_dir={self.folder}/rows/{row.weights}", "--mode=eval"]

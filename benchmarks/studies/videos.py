@@ -18,6 +18,8 @@ SIMULATED = ("--species=4", "--never_fraction=.05")
 # What a detector learns from first: few frames each of many places, mostly clear, as photographs
 # are. (The papers add ImageNet DET's to the videos.)
 STILLS = ("--frames=6", "--clear_fraction=.6", "--val_fraction=.01")
+# What stills taught stays, so that rows differ by their memory alone.
+FROZEN = "task.freeze=[backbone,first_stage]"
 
 
 class VideoStudy(study.Study):

@@ -53,6 +53,7 @@ from context_rcnn.runners.engine.state import FAILURES
 
 READERS = "journal-readers.jsonl"
 _HEADER = f"{PROGRESS}/header.json"
+_CAMERAS_COMPARED = 100
 _LOG = logging.getLogger(__name__)
 _LOADING = threading.Lock()
 
@@ -209,25 +210,31 @@ def detect_archive(
     return counts
 
 
-def _refuse_other_dates(bank: Bank, archive: SplitArchive, cameras: Sequence[str]) -> None:
-    """Raises ValueError if these cameras have other dates in the bank than in the archive."""
-    ours = {
-        (record.camera, record.image_id): record.seconds
-        for split in archive.records.values()
-        for record in split
-        if record.camera in cameras
-    }
-    for camera in filter(bank.__contains__, cameras):
+def _refuse_other_dates(bank: Bank, archive: SplitArchive, corrected: Sequence[str]) -> None:
+    """Raises ValueError if cameras have other dates in the bank than in the archive.
+
+    Args:
+        bank: the bank.
+        archive: the archive, with its clocks corrected.
+        corrected: cameras whose clocks were corrected. All of these are looked at, and of the
+            others so many that it takes no time.
+    """
+    ours: dict[str, dict[str, int | None]] = {}
+    for record in itertools.chain(*archive.records.values()):
+        ours.setdefault(record.camera, {})[record.image_id] = record.seconds
+    others = sorted(ours.keys() - set(corrected))[:_CAMERAS_COMPARED]
+    for camera in filter(lambda name: name in ours and name in bank, [*corrected, *others]):
         entries = bank.camera(camera)
         rows = zip(entries.image_ids, entries.seconds.tolist(), entries.dated, strict=True)
         for image_id, seconds, dated in rows:
-            now, then = ours.get((camera, image_id)), seconds if dated else None
-            if (camera, image_id) in ours and now != then:
+            now, then = ours[camera].get(image_id), seconds if dated else None
+            if image_id in ours[camera] and now != then:
                 shown = ["no date" if at is None else format_timestamp(at) for at in (now, then)]
+                here = " with its clock corrected" if camera in corrected else ""
                 raise ValueError(
-                    f"{image_id} of camera {camera!r} has {shown[0]} with its clock corrected, and "
-                    f"{shown[1]} in the bank: give `context-rcnn remember` the same --clock_shift "
-                    "and --clock_csv first"
+                    f"{image_id} of camera {camera!r} has {shown[0]}{here}, and {shown[1]} in the "
+                    "bank: give `context-rcnn remember` and this command the same --clock_shift "
+                    "and --clock_csv, and remember again if the dates have changed"
                 )
 
 

@@ -112,12 +112,15 @@ def test_a_corrected_clock_gives_what_the_folder_runner_gives(
     assert by_beam(photos, old_bank, tmp_path / "found", shift) == 2
     said = capsys.readouterr().err
     assert "of camera 'a' has 2014-10-04 16:31:53 with its clock corrected" in said
-    assert "and 2013-10-04 13:31:53 in the bank: give `context-rcnn remember` the same" in said
+    assert "2013-10-04 13:31:53 in the bank: give `context-rcnn remember` and this command" in said
     expected, bank = folder("corrected", clock_shifts=("a=+365d3h",))
     del model.detected[:]
     assert by_beam(photos, bank, tmp_path / "found", shift) == 0
     assert len(model.detected) == 9, "the images of this camera alone"
     assert written(tmp_path / "found", tmp_path / "beam.json") == images(expected)
+    assert by_beam(photos, bank, tmp_path / "forgotten") == 2
+    said = capsys.readouterr().err
+    assert "camera 'a' has 2013-10-04 13:31:53, and 2014-10-04 16:31:53 in the bank: give" in said
 
 
 def test_a_damaged_image_is_named_and_used(photos, model, tmp_path):

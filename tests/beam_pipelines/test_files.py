@@ -6,12 +6,14 @@ import pytest
 
 from beam_pipelines import files
 from beam_pipelines.files import files_of, read_text, write_text
+from beam_pipelines.running import make_pipeline_options
 
 
 @pytest.fixture(params=["disk", "box"])
 def place(request, tmp_path, box):
     """A folder to write to, and the folder of the disk where this turns up."""
     url, folder = box
+    make_pipeline_options([])  # tells the storages, as every command does
     (tmp_path / "disk").mkdir()
     return (str(tmp_path / "disk"),) * 2 if request.param == "disk" else (f"{url}/x", folder / "x")
 

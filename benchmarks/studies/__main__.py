@@ -1,4 +1,4 @@
-r"""Every study, one after the other: all tables of docs/results.md on simulated data.
+r"""Every study, one after the other: all tables of the docs on simulated data.
 
     python -m benchmarks.studies --output_dir=studies
     python -m benchmarks.studies --output_dir=studies --only=mega,stmn --seeds=1
@@ -21,6 +21,7 @@ STUDIES = {
     "stmn": "STMN's tables and windows",
     "memory_warps": "Memory Warps' tables, and its flow network",
     "psta": "PSTA's Tables 1 and 2",
+    "memory_head": "what a memory adds to the boxes of another detector",
 }
 
 

@@ -124,7 +124,7 @@ def as_markdown(
     results: Sequence[Results],
     single: Row,
     measures: Mapping[str, Callable[[dict], float | None]],
-    paper: str,
+    paper: str = "",
 ) -> str:
     """The tables as far as they were run, with mean and standard deviation over seeds.
 
@@ -133,14 +133,14 @@ def as_markdown(
         results: results of each seed.
         single: the row that others are compared with.
         measures: columns, from metrics to a number or None; mAP@.5 and the gain come first.
-        paper: title of the column with the paper's numbers.
+        paper: title of the column with the paper's numbers; empty for none.
     """
     lines = []
     for title, rows in tables.items():
         ran = [row for row in rows if any(row.name in result for result in results)]
         if len(ran) < 2:
             continue
-        names = ["mAP@.5", "over single frame", *measures, "seeds", paper]
+        names = ["mAP@.5", f"over {single.title}", *measures, "seeds", *([paper] if paper else [])]
         lines += ["", f"### {title}", "", f"| | {' | '.join(names)} |"]
         lines += ["|---" * (len(names) + 1) + "|"]
         for row in ran:
@@ -156,7 +156,8 @@ def as_markdown(
             for measure in measures.values():
                 values = [value for m in metrics if (value := measure(m)) is not None]
                 cells.append(spread(values))
-            lines.append(f"| {' | '.join([*cells, str(len(found)), row.paper])} |")
+            cells += [str(len(found)), *([row.paper] if paper else [])]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -215,9 +216,9 @@ def spread(values: list[float], sign: str = "") -> str:
     return f"{mean:{sign}.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
 
 
-def write_docs(text: str, name: str) -> None:
-    """Puts a text between the marks of that name in docs/results.md."""
+def write_docs(text: str, name: str, file: pathlib.Path = DOCS) -> None:
+    """Puts a text between the marks of that name in docs/results.md, or in another file."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
-    before, _, rest = DOCS.read_text().partition(begin)
+    before, _, rest = file.read_text().partition(begin)
     _, _, after = rest.partition(end)
-    DOCS.write_text(f"{before}{begin}\n{text}\n{end}{after}")
+    file.write_text(f"{before}{begin}\n{text}\n{end}{after}")

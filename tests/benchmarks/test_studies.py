@@ -1,5 +1,6 @@
 """All studies by one command, and what their tables show."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -8,8 +9,21 @@ import numpy as np
 import pytest
 
 from benchmarks.studies import __main__ as every
-from benchmarks.studies import mega, memory_warps, psta, psta_ceiling, stmn, study, table1, videos
+from benchmarks.studies import (
+    mega,
+    memory_head,
+    memory_warps,
+    psta,
+    psta_ceiling,
+    stand_ins,
+    stmn,
+    study,
+    table1,
+    videos,
+)
+from context_rcnn import simulation
 from context_rcnn.configs import schema
+from context_rcnn.detectors import embedder
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -22,7 +36,7 @@ def test_each_study_has_its_command(tmp_path):
         [f"benchmarks.studies.{name}", f"--output_dir={tmp_path / name}", "--seeds=2"]
         for name in ("mega", "stmn")
     ]
-    modules = (table1, mega, stmn, memory_warps, psta)
+    modules = (table1, mega, stmn, memory_warps, psta, memory_head)
     assert [f"benchmarks.studies.{name}" for name in every.STUDIES] == [m.__name__ for m in modules]
 
 
@@ -79,3 +93,65 @@ def test_the_ceiling_of_tracklets_averages_what_shows_the_person():
     }
     found = psta_ceiling.averages_of(maps, [hidden, hidden])
     assert {value.item() for value in found.values()} == {53.0}
+
+
+TRUTH = {
+    "categories": [{"id": i, "name": name} for i, name in enumerate(("empty", "ass", "zebra"))],
+    "images": [
+        {"id": "a", "file_name": "north/a.jpg", "location": "north", "width": 100, "height": 50},
+        {"id": "b", "file_name": "south/b.jpg", "location": "south", "width": 100, "height": 50},
+    ],
+    "annotations": [
+        {"id": "1", "image_id": "a", "category_id": 1, "bbox": [0, 0, 20, 20], "ambiguous": False},
+        {"id": "2", "image_id": "a", "category_id": 2, "bbox": [40, 0, 20, 20], "ambiguous": True},
+        {"id": "3", "image_id": "a", "category_id": 2, "bbox": [70, 0, 20, 20], "ambiguous": True},
+        {"id": "4", "image_id": "b", "category_id": 0},
+    ],
+}
+
+
+def test_named_boxes_are_held_against_the_truth_of_the_cameras_kept_apart():
+    def found(label, conf, x):
+        return {"category": label, "conf": conf, "bbox": [x / 100, 0.0, 0.2, 0.4]}
+
+    results = {
+        "detection_categories": {"1": "zebra", "2": "ass"},
+        "images": [
+            {"file": "north/a.jpg", "detections": [found("2", 0.9, 0), found("2", 0.8, 42)]},
+            {"file": "south/b.jpg", "detections": [found("1", 0.9, 0)]},
+        ],
+    }
+    metrics = memory_head.measure(TRUTH, results, {"north"})
+    assert metrics["found"] == pytest.approx(2 / 3)
+    shows, hidden = (metrics[name] for name in memory_head.RIGHT)
+    assert (shows, hidden) == (1.0, 0.0)
+    assert metrics["mAP@.5"] == pytest.approx(0.5), "asses all, zebras none"
+    with_south = memory_head.measure(TRUTH, results, {"north", "south"})
+    assert with_south["mAP@.5"] == metrics["mAP@.5"], "zebras stay at none"
+
+
+def test_timelapse_labels_have_species_and_no_boxes(tmp_path):
+    dated = [image | {"datetime": "2020-01-01 00:00:00"} for image in TRUTH["images"]]
+    memory_head.write_timelapse(TRUTH | {"images": dated}, tmp_path / "labels.csv")
+    assert (tmp_path / "labels.csv").read_text().splitlines()[1:] == [
+        "a.jpg,north,2020-01-01 00:00:00,ass; zebra",
+        "b.jpg,south,2020-01-01 00:00:00,",
+    ]
+
+
+def test_the_stand_in_for_a_known_network_is_an_embedder(tmp_path):
+    """Crops of boxes, as many as the archive has, and a SavedModel that `--embedder` takes."""
+    archive = tmp_path / "archive"
+    simulation.simulate_camera_traps(
+        str(archive), cameras=2, days=8, species=6, triggers_per_day=2, empty_fraction=0.2
+    )
+    labels = json.loads((archive / "camera_traps.json").read_text())["annotations"]
+    boxes = sum("bbox" in label for label in labels)
+    crops, species = stand_ins.read_crops(archive, seed=0)
+    assert crops.shape == (boxes, stand_ins.SIZE, stand_ins.SIZE, 3) and crops.dtype == np.uint8
+    assert species.shape == (boxes,) and species.min() == 0
+    stand_ins.train(archive, tmp_path / "network", epochs=1, seed=0)
+    function, crop = embedder.load_embedder(str(tmp_path / "network"))
+    assert crop.shape[1:] == crops.shape[1:]
+    (vectors,) = function(**{crop.name: crops[:2].astype(np.float32)}).values()
+    assert vectors.shape == (2, stand_ins.DEPTH)

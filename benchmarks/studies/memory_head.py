@@ -86,7 +86,7 @@ class World:
         evaluated = run / "evaluation" / f"step-{steps}" / "metrics.json"
         self._once("train", study.train_command(run, config, steps, 0, inputs), evaluated)
         export = cli("export", f"--model_dir={run}", f"--output_dir={model}")
-        self._once("export", export, model / "saved_model.pb")
+        self._once("export", export, model / "model.json")
         return model
 
     def embedder(self) -> pathlib.Path:
@@ -131,12 +131,12 @@ class HeadStudy(study.Study):
         flags += [f"--timelapse_csv={self.folder}/labels.csv", "--unlabelled_are_empty"]
         flags += [f"--splits_file={self.folder}/archive/splits.json", f"--output_dir={head}"]
         flags += [*SEES, f"--steps={args.steps}", f"--seed={self.seed}", "--compare"]
-        self._timed("head", cli("head", *flags), head / "model" / "saved_model.pb")
+        self._timed("head", cli("head", *flags), head / "model" / "model.json")
         # `head` exports only the one with a memory.
         run, other = head / "without_memory", head / "model_without_memory"
         export = cli("export", f"--model_dir={run}", f"--output_dir={other}")
         export += [f"--extractor={head}/store/_progress/extractor"]
-        self.run("export", export, other / "saved_model.pb")
+        self.run("export", export, other / "model.json")
 
     def row(self, row: Row) -> dict:
         """Names the boxes of all cameras; returns the measures on those kept apart."""

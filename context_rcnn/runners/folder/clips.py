@@ -97,6 +97,11 @@ def detect_clips(clips: Clips, model: Model, unlisted: Sequence[str]) -> list[Pa
     return [*(clips.state.journal(video) for video in clips.videos), *away]
 
 
+def cameras_of(clips: Clips, namer: CameraNamer) -> set[str]:
+    """The cameras of the videos."""
+    return {namer(video.name) or UNKNOWN_CAMERA for video in clips.videos}
+
+
 def results_of(journals: Sequence[Path], namer: CameraNamer) -> Iterator[ImageResult]:
     """Frames of videos, and videos that failed, with their cameras."""
     for path in journals:

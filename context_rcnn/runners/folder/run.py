@@ -52,7 +52,7 @@ from context_rcnn.runners.engine.words import on_package, on_results
 from context_rcnn.runners.folder import embeddings as embedding
 from context_rcnn.runners.folder import explain as explaining
 from context_rcnn.runners.folder import repeats, review, words
-from context_rcnn.runners.folder.clips import CLIPS, detect_clips, find_clips, results_of
+from context_rcnn.runners.folder.clips import CLIPS, cameras_of, detect_clips, find_clips, results_of
 from context_rcnn.runners.folder.detect import count_undone, detect, memory_of_cameras
 from context_rcnn.runners.folder.embeddings import Embeddings
 from context_rcnn.runners.folder.estimate import tell_work
@@ -161,7 +161,7 @@ def _run(
     if looked.videos or options.videos and (Path(options.state_dir) / CLIPS).exists():
         created, state = table.header.created, Path(options.state_dir)
         clips = find_clips(options, model, looked.videos, state, created, say)
-    _check_camtrap(options, table)
+    _check_camtrap(options, table, cameras_of(clips, namer) if clips else ())
     check_model(model, settings, options.batch_size)
     tell_work(options, model, settings, table, say, workers, given)
     if options.dry_run:
@@ -270,10 +270,13 @@ def _top_k(options: FolderOptions, model: Model) -> int:
     return wanted
 
 
-def _check_camtrap(options: FolderOptions, table: ImageTable) -> None:
+def _check_camtrap(
+    options: FolderOptions, table: ImageTable, cameras_of_videos: Iterable[str]
+) -> None:
     """Finds out now, not after hours, whether what Camtrap DP requires is there."""
     if options.outputs.camtrap_dp:
-        spans = {f.camera: CameraSpan(f.images, f.first, f.last) for f in table.cameras()}
+        spans = {camera: CameraSpan() for camera in cameras_of_videos}
+        spans |= {f.camera: CameraSpan(f.images, f.first, f.last) for f in table.cameras()}
         require(options.results.camtrap, spans, lambda name, where: None)
 
 

@@ -331,6 +331,20 @@ def test_videos_among_photographs_are_results_of_the_same_file(
     assert summary.images == 20 and "passed over: 1 .avi: videos" in said
 
 
+def test_a_package_wants_the_place_of_a_camera_with_videos_only_before_detecting(
+    photos, detect, fakes, tmp_path
+):
+    (photos / "clips").mkdir()
+    write_clip(photos / "clips/a.avi")
+    places = tmp_path / "deployments.csv"
+    places.write_text("deploymentID,latitude,longitude\nnorth,10,20\nsouth,10,20\n")
+    model = fakes.FakeModel()
+    results = Options(camtrap=CamtrapOptions(places, "+01:00"))
+    with pytest.raises(ValueError, match="no deployment for 1 of 3 cameras: 'clips'"):
+        detect(photos, model, outputs={"camtrap_dp": tmp_path / "package"}, results=results)
+    assert model.detected == []
+
+
 def test_a_folder_of_videos_alone_is_detected_in(detect, fakes, tmp_path):
     (tmp_path / "clips").mkdir()
     write_clip(tmp_path / "clips/a.avi")

@@ -135,7 +135,6 @@ class HeadStudy(study.Study):
         # `head` exports only the one with a memory.
         run, other = head / "without_memory", head / "model_without_memory"
         export = cli("export", f"--model_dir={run}", f"--output_dir={other}")
-        export += [f"--extractor={head}/store/_progress/extractor"]
         self.run("export", export, other / "model.json")
 
     def row(self, row: Row) -> dict:

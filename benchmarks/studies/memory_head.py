@@ -148,8 +148,8 @@ class HeadStudy(study.Study):
 
     def measured(self, results: pathlib.Path) -> dict:
         """Measures results on the cameras kept apart."""
-        cameras = json.loads((self.folder / "archive" / "splits.json").read_text())["val"]
-        return measure(self.truth, json.loads(results.read_text()), set(cameras))
+        cameras = kept_apart(self.folder / "archive")
+        return measure(self.truth, json.loads(results.read_text()), cameras)
 
     def minutes(self) -> dict[str, float]:
         """Minutes of the commands that were timed."""
@@ -193,6 +193,11 @@ def write_timelapse(truth: dict, file: pathlib.Path) -> None:
             folder, _, name = image["file_name"].rpartition("/")
             found = "; ".join(sorted(species.get(image["id"], ())))
             table.writerow([name, folder.replace("/", "\\"), image["datetime"], found])
+
+
+def kept_apart(archive: pathlib.Path) -> set[str]:
+    """Names of the cameras from which nothing is learned."""
+    return set(json.loads((archive / "splits.json").read_text())["splits"]["val"])
 
 
 def measure(truth: dict, results: dict, cameras: set[str]) -> dict[str, Any]:

@@ -149,6 +149,7 @@ def test_the_stand_in_for_a_known_network_is_an_embedder(tmp_path):
     boxes = sum("bbox" in label for label in labels)
     crops, species = stand_ins.read_crops(archive, seed=0)
     assert crops.shape == (boxes, stand_ins.SIZE, stand_ins.SIZE, 3) and crops.dtype == np.uint8
+    assert memory_head.kept_apart(archive) < {"cam_00", "cam_01"}
     assert species.shape == (boxes,) and species.min() == 0
     stand_ins.train(archive, tmp_path / "network", epochs=1, seed=0)
     function, crop = embedder.load_embedder(str(tmp_path / "network"))

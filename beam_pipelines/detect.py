@@ -118,6 +118,8 @@ class DetectPiece(beam.DoFn):
             with files.create(path, durable=True) as file:
                 file.write(options.header.encode("ascii") + b"\n")
                 for result in _detect(model, memory, piece, options.batch_size):
+                    if result.failure:
+                        _count(f"failed_{result.failure}")
                     file.write(result.to_json().encode("ascii") + b"\n")
         yield name
 

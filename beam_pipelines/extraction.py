@@ -111,6 +111,8 @@ class ExtractPart(beam.DoFn):
         else:
             with tempfile.TemporaryDirectory(prefix="context_rcnn-") as folder:
                 failures = self._extract(part, folder)
+                for failure in failures:
+                    count(f"failed_{failure.reason}")
                 write_text(os.path.join(folder, FAILURES), to_jsonl(failures))
                 upload(folder, [shard_name(0, 1), FILE_NAME, FAILURES], part.folder)
         manifest = read_manifest(part.folder, files_of(part.folder))

@@ -21,23 +21,37 @@ RESULTS = pathlib.Path(__file__).parent / "results" / "bank_scale.txt"
 CAMERAS, IMAGES, FILES, TOP_K, START = 50, 400, 20, 5, 1_600_000_000
 
 
-def write_examples(folder: str) -> None:
-    """Small images, an hour between two of a camera, each camera in several files."""
+def write_examples(
+    folder: str,
+    cameras: int = CAMERAS,
+    images: int = IMAGES,
+    files: int = FILES,
+    size: int = 10_000,
+) -> None:
+    """Random bytes for images, an hour between two of a camera, each camera in several files.
+
+    Args:
+        folder: folder to write.
+        cameras: number of cameras.
+        images: number of images of each.
+        files: number of files; a camera with fewer images is in as many of them.
+        size: bytes of an image.
+    """
     import tensorflow as tf
 
     from beam_pipelines.tfrecord import TFRecordWriter
 
     os.makedirs(folder)
     rng = np.random.default_rng(0)
-    for number in range(FILES):
-        with open(f"{folder}/train-{number:05}-of-{FILES:05}.tfrecord", "wb") as file:
+    for number in range(files):
+        with open(f"{folder}/train-{number:05}-of-{files:05}.tfrecord", "wb") as file:
             writer = TFRecordWriter(file)
-            for camera in range(CAMERAS):
-                for i in range(number, IMAGES, FILES):
+            for camera in range(cameras):
+                for i in range((number - camera) % files, images, files):
                     example = tf.train.Example()
                     fields = example.features.feature
                     for key, value in (
-                        ("encoded", rng.bytes(10_000)),
+                        ("encoded", rng.bytes(size)),
                         ("source_id", f"c{camera:02}-{i:05}".encode()),
                         ("location", f"camera {camera:02}".encode()),
                     ):

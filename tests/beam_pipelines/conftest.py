@@ -4,6 +4,7 @@ import json
 import os
 from urllib.parse import urlsplit
 
+import apache_beam as beam
 import pytest
 import tensorflow as tf
 from apache_beam.io.filesystem import FileMetadata
@@ -159,3 +160,22 @@ def box(tmp_path, monkeypatch):
     monkeypatch.setattr(RuntimeValueProvider, "runtime_options", None)
     yield "box://b", folder
     del ROOTS["b"]
+
+
+@pytest.fixture
+def counters(monkeypatch):
+    """What the last pipeline has counted, by name."""
+    ended, leave = [], beam.Pipeline.__exit__
+
+    def keep(self, *error):
+        done = leave(self, *error)
+        ended.append(self.result)
+        return done
+
+    monkeypatch.setattr(beam.Pipeline, "__exit__", keep)
+
+    def read():
+        found = ended[-1].metrics().query()["counters"]
+        return {counter.key.metric.name: counter.committed for counter in found}
+
+    return read

@@ -322,7 +322,7 @@ def test_an_annotated_archive_is_remembered_as_it_lies(extractor, simulated, arc
     assert bytes_of(tmp_path / "bank") == bytes_of(tmp_path / "other")
 
 
-def test_damaged_photographs_are_lost_alone_and_named(extractor, tmp_path):
+def test_damaged_photographs_are_lost_alone_and_named(extractor, tmp_path, counters):
     """One in twenty, each broken in another way."""
     photos = photographs(tmp_path / "photos", cameras=("cam",), images=20)
     whole = (photos / "cam" / "004.jpg").read_bytes()
@@ -341,6 +341,10 @@ def test_damaged_photographs_are_lost_alone_and_named(extractor, tmp_path):
         f["image_id"]: f["reason"] for f in failures_of(tmp_path / "bank") if f["lost"] == "image"
     }
     assert lost == bad
+    counted = counters()
+    assert {reason: counted[f"failed_{reason}"] for reason in bad.values()} == dict.fromkeys(
+        bad.values(), 1
+    )
 
 
 def test_a_folder_that_cannot_be_listed_costs_a_bank_nothing(extractor, tmp_path, locked, capsys):

@@ -75,14 +75,18 @@ def images(path):
 
 
 @pytest.mark.parametrize("memory", [True, False])
-def test_it_gives_what_the_folder_runner_gives(photos, folder, tmp_path, capsys, memory):
+def test_it_gives_what_the_folder_runner_gives(
+    photos, folder, tmp_path, capsys, memory, counters
+):
     expected, bank = folder(memory=memory)
     assert by_beam(photos, bank if memory else "", tmp_path / "found") == 0
     assert written(tmp_path / "found", tmp_path / "beam.json") == images(expected)
     out = capsys.readouterr().out
     assert "29 images, of which 1 could not be used" in out and "context-rcnn results" in out
     lines = (tmp_path / "found/failures.jsonl").read_text().splitlines()
-    assert [json.loads(line)["file"] for line in lines] == ["a/broken.jpg"]
+    (failure,) = map(json.loads, lines)
+    assert failure["file"] == "a/broken.jpg"
+    assert counters()[f"failed_{failure['reason']}"] == 1
 
 
 def test_a_second_run_detects_nothing_and_a_grown_archive_little(

@@ -178,10 +178,17 @@ def build_old_way(examples: str, extractor: str, output_dir: str) -> None:
 
 
 class PeakMemory:
-    """Largest resident size of this process while the block runs, in bytes."""
+    """Largest resident size of this process while the block runs, in bytes.
+
+    Args:
+        mapped: also count pages of mapped files, which the system takes back when it needs them.
+    """
+
+    def __init__(self, mapped: bool = True):
+        self._mapped = mapped
 
     def __enter__(self) -> "PeakMemory":
-        self.start = self.peak = _resident()
+        self.start = self.peak = _resident(self._mapped)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -189,16 +196,16 @@ class PeakMemory:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.02):
-            self.peak = max(self.peak, _resident())
+            self.peak = max(self.peak, _resident(self._mapped))
 
     def __exit__(self, *_) -> None:
         self._stop.set()
         self._thread.join()
 
 
-def _resident() -> int:
-    fields = pathlib.Path("/proc/self/statm").read_text().split()
-    return int(fields[1]) * resource.getpagesize()
+def _resident(mapped: bool) -> int:
+    _, resident, shared, *_ = map(int, pathlib.Path("/proc/self/statm").read_text().split())
+    return (resident if mapped else resident - shared) * resource.getpagesize()
 
 
 def measure(way: str, examples: str, extractor: str, output_dir: str) -> dict[str, float]:

@@ -17,7 +17,8 @@ class Entries:
     image id and rank. The entries of an image therefore lie together.
 
     Attributes:
-        features: [n, D] pooled features, float32 or in a storage dtype.
+        features: [n, D] pooled features, float32 or in a storage dtype; an array, or
+            `features.Gathered`, which stays in files until rows are asked for.
         boxes: [n, 4] float32 ymin, xmin, ymax, xmax as fractions of the image.
         scores: [n] float32, of the frozen detector.
         seconds: [n] int64 wall-clock seconds since 1970, time-zone free; 0 where undated.
@@ -162,7 +163,10 @@ def concatenate(parts: Sequence[Entries]) -> Entries:
     columns: dict[str, Any] = {}
     for field in dataclasses.fields(Entries):
         values = [getattr(part, field.name) for part in parts]
-        columns[field.name] = None if values[0] is None else np.concatenate(values)
+        if any(isinstance(value, storage.Gathered) for value in values):
+            columns[field.name] = storage.Gathered.joined(values)
+        else:
+            columns[field.name] = None if values[0] is None else np.concatenate(values)
     return Entries(**columns)
 
 

@@ -55,6 +55,57 @@ def quantise(features: np.ndarray, dtype: StorageDtype) -> tuple[np.ndarray, np.
         return np.clip(rounded, -127, 127).astype(np.int8), scales
 
 
+class Gathered:
+    """Rows of arrays, in any order, that stay where they are until they are asked for.
+
+    It stands for an array [n, D] where a camera may have more entries than fit into memory: parts
+    of it are `Gathered` again, and become arrays with `np.asarray`.
+    """
+
+    ndim = 2
+
+    def __init__(self, blocks: Sequence[np.ndarray], rows: np.ndarray | None = None):
+        """
+        Args:
+            blocks: [n_i, D] arrays of one dtype, possibly mapped from files; one at least.
+            rows: positions in all blocks together; None for all in their order.
+        """
+        self._blocks = list(blocks)
+        self._starts = np.cumsum([0, *(len(block) for block in self._blocks)])
+        self._rows = np.arange(self._starts[-1]) if rows is None else rows
+        self.dtype = self._blocks[0].dtype
+
+    @classmethod
+    def joined(cls, parts: Sequence["np.ndarray | Gathered"]) -> "Gathered":
+        """The rows of all parts, one part after the other."""
+        blocks: list[np.ndarray] = []
+        rows, start = [], 0
+        for part in parts:
+            part = part if isinstance(part, Gathered) else Gathered([part])
+            blocks += part._blocks
+            rows.append(part._rows + start)
+            start += int(part._starts[-1])
+        return cls(blocks, np.concatenate(rows))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self._rows), self._blocks[0].shape[1]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, which: np.ndarray | slice) -> "Gathered":
+        return Gathered(self._blocks, self._rows[which])
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        found = np.empty(self.shape, self.dtype)
+        of_block = np.searchsorted(self._starts, self._rows, side="right") - 1
+        for number in np.unique(of_block):
+            mine = np.flatnonzero(of_block == number)
+            found[mine] = self._blocks[number][self._rows[mine] - self._starts[number]]
+        return found if dtype is None else found.astype(dtype, copy=False)
+
+
 class StoredFeatures:
     """Features of one camera as they lie in its records, read as float32."""
 
@@ -103,12 +154,18 @@ class StoredFeatures:
             self._convert(block[local[part]], indices[part], out[part])
 
     def _convert(self, rows: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
+        rows = np.asarray(rows)
         if self.scales is not None:
             np.multiply(rows, self.scales[indices][:, None], out=out)
         elif rows.dtype == np.float16:
             _widen_half(rows, out)
         else:
             np.copyto(out, rows, casting="unsafe")
+
+    def mapped(self, indices: np.ndarray) -> tuple[Gathered, np.ndarray | None]:
+        """As `stored`, but the features stay where they are."""
+        gathered = Gathered(self.blocks, indices)
+        return gathered, None if self.scales is None else self.scales[indices]
 
     def stored(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Features in storage dtype [k, D], and their scales, unchanged."""
@@ -147,7 +204,7 @@ def first_not_finite(values: np.ndarray) -> int | None:
     if values.dtype == np.int8:
         return None
     for chunk in range(0, len(values), _CHUNK_ROWS):
-        rows = values[chunk : chunk + _CHUNK_ROWS]
+        rows = np.asarray(values[chunk : chunk + _CHUNK_ROWS])
         finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1)
         if not finite.all():
             return chunk + int(np.argmin(finite))

@@ -45,7 +45,7 @@ def verify(folder: str) -> list[str]:
     problems = []
     for name, info in bank.manifest.cameras.items():
         try:
-            entries = bank.camera(name).stored()
+            entries = bank.camera(name).mapped()
             ordered = entries.in_time_order()
         except ValueError as error:
             problems.append(str(error))
@@ -118,7 +118,7 @@ def merged_camera(
     seen: set[str] = set()
     repeated: set[str] = set()
     for bank in banks:
-        entries = bank.camera(name).stored()
+        entries = bank.camera(name).mapped()
         if dtype:
             entries = entries.stored_as(dtype)
         new = np.array([image not in seen for image in entries.image_ids], bool)
@@ -209,7 +209,7 @@ def _keep_only(folder: str, choose: Callable[[CameraBank], np.ndarray], reason: 
                 if left is not None and not len(left):
                     del cameras[name]
                     continue
-                cameras[name] = writer.add(name, bank.camera(name).stored(left), dropped)
+                cameras[name] = writer.add(name, bank.camera(name).mapped(left), dropped)
             sizes[shard] = writer.bytes
     changed = Manifest(manifest.info, tuple(sizes), cameras)
     commit(folder, changed)

@@ -11,6 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -103,7 +104,14 @@ class CameraBank:
     def stored(self, indices: np.ndarray | None = None) -> Entries:
         """Entries at ascending positions, features in storage dtype; None for all of them."""
         indices = np.arange(len(self)) if indices is None else indices
-        features, scales = self.features.stored(indices)
+        return self._entries(indices, *self.features.stored(indices))
+
+    def mapped(self, indices: np.ndarray | None = None) -> Entries:
+        """As `stored`, but features stay in the file until they are asked for."""
+        indices = np.arange(len(self)) if indices is None else indices
+        return self._entries(indices, *self.features.mapped(indices))
+
+    def _entries(self, indices: np.ndarray, features: Any, scales: np.ndarray | None) -> Entries:
         return Entries(
             features=features,
             boxes=self.boxes[indices],

@@ -28,6 +28,7 @@ from context_rcnn.memory_bank.store import open_shard, read_camera
 
 _GZIP_LEVEL = 6
 _DEFAULT_SHARDS = 16
+_HASHED_ROWS = 1024  # at a time
 _SHARD = re.compile(r"bank-\d{5}-of-\d{5}\.tfrecord")
 _STAGED_SHARD = re.compile(_SHARD.pattern + re.escape(manifests.NEXT))
 
@@ -132,7 +133,7 @@ class BankWriter:
                 for camera in members:
                     spooled = self._cameras[camera]
                     data = open_shard(self._spool_path(camera))
-                    entries = read_camera(data, camera, spooled, self._info, check=False).stored()
+                    entries = read_camera(data, camera, spooled, self._info, check=False).mapped()
                     cameras[camera] = writer.add(camera, entries, spooled.dropped)
                 sizes.append(writer.bytes)
         written = Manifest(self._info, tuple(sizes), dict(sorted(cameras.items())))
@@ -237,5 +238,7 @@ def content_hash(entries: Entries) -> str:
         values = getattr(entries, name)
         if values is not None:
             digest.update(f"{name} {values.dtype.name} {values.shape}".encode())
-            digest.update(np.ascontiguousarray(values).view(np.uint8).data)
+            for start in range(0, len(values), _HASHED_ROWS):
+                rows = np.ascontiguousarray(values[start : start + _HASHED_ROWS])
+                digest.update(rows.view(np.uint8).data)
     return digest.hexdigest()

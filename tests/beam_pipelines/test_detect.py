@@ -75,9 +75,7 @@ def images(path):
 
 
 @pytest.mark.parametrize("memory", [True, False])
-def test_it_gives_what_the_folder_runner_gives(
-    photos, folder, tmp_path, capsys, memory, counters
-):
+def test_it_gives_what_the_folder_runner_gives(photos, folder, tmp_path, capsys, memory, counters):
     expected, bank = folder(memory=memory)
     assert by_beam(photos, bank if memory else "", tmp_path / "found") == 0
     assert written(tmp_path / "found", tmp_path / "beam.json") == images(expected)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from context_rcnn.memory_bank.features import (
+    Gathered,
     StoredFeatures,
     first_not_finite,
     quantise,
@@ -101,3 +102,21 @@ def test_threads_of_tensorflow_read_what_others_read():
     )
     for found in dataset:
         np.testing.assert_array_equal(found, read())
+
+
+def test_gathered_rows_are_those_of_the_arrays_together():
+    rng = np.random.default_rng(0)
+    blocks = [rng.normal(size=[n, 3]).astype(np.float16) for n in (4, 0, 7, 1)]
+    whole, order = np.concatenate(blocks), rng.permutation(12)
+    gathered = Gathered(blocks)
+    assert gathered.shape == (12, 3) and len(gathered) == 12 and gathered.dtype == np.float16
+    np.testing.assert_array_equal(gathered, whole)
+    np.testing.assert_array_equal(gathered[order], whole[order])
+    np.testing.assert_array_equal(gathered[order][2:5], whole[order][2:5])
+    np.testing.assert_array_equal(gathered[whole[:, 0] > 0], whole[whole[:, 0] > 0])
+    assert np.asarray(gathered[order], np.float32).dtype == np.float32
+    joined = Gathered.joined([gathered[order], blocks[2], gathered[:0], gathered[3:5]])
+    expected = np.concatenate([whole[order], blocks[2], whole[3:5]])
+    np.testing.assert_array_equal(joined, expected)
+    read = StoredFeatures([joined], None).read(np.array([0, 5, 6, 14, 20]))
+    np.testing.assert_array_equal(read, expected[[0, 5, 6, 14, 20]].astype(np.float32))

@@ -7,8 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from context_rcnn.memory_bank import maintenance
+from context_rcnn.memory_bank import features, maintenance
 from context_rcnn.memory_bank.curation import CameraOptions, curate
+from context_rcnn.memory_bank.entries import concatenate
 from context_rcnn.memory_bank.store import Bank
 
 START = 1_600_000_000
@@ -247,3 +248,27 @@ def test_nearest_entries_by_cosine(write_bank, monkeypatch):
     assert {row["camera"] for row in only} == {"camera 1"}
     with pytest.raises(ValueError, match="feature: must be"):
         maintenance.nearest(bank, query[:5], 1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_a_large_camera_is_never_in_memory_as_a_whole(
+    dtype, write_bank, make_entries, monkeypatch, tmp_path
+):
+    """Whatever rewrites a bank reads features in pieces, and writes what it wrote with all."""
+    halves = [make_entries(5000, 1, seed=i, prefix=f"half {i}", depth=4) for i in range(2)]
+    banks = [write_bank({"cam": half}, f"{i}", dtype=dtype) for i, half in enumerate(halves)]
+    together = make_entries(5000, 1, seed=0, prefix="half 0", depth=4)
+    whole = write_bank({"cam": concatenate([together, halves[1]])}, "whole", dtype=dtype)
+    most, array = [], features.Gathered.__array__
+
+    def counted(self, *args, **options):
+        most.append(len(self))
+        return array(self, *args, **options)
+
+    monkeypatch.setattr(features.Gathered, "__array__", counted)
+    maintenance.merge(banks, str(tmp_path / "merged"), num_shards=3)
+    assert all_bytes(tmp_path / "merged") == all_bytes(whole)
+    assert maintenance.verify(str(tmp_path / "merged")) == []
+    maintenance.prune(str(tmp_path / "merged"), CameraOptions(max_entries=9000, policy="newest"))
+    assert Bank.open(tmp_path / "merged").manifest.totals()["entries"] == 9000
+    assert sum(most) >= 2 * 19000 and max(most) <= 4096

@@ -4,8 +4,10 @@ import contextlib
 import io
 import json
 import os
+import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 
@@ -346,3 +348,43 @@ def test_two_workers_go_on_after_a_kill(start_main, config_file, tmp_path):
     assert "train  step 4/" in printed[-1], "".join(printed)
     reached = int(tf.train.latest_checkpoint(str(folder)).rsplit("-", 1)[1])
     assert_two_workers_train_and_evaluate(start_main, config_file, folder, tmp_path, reached)
+
+
+def total_losses(lines):
+    """The whole loss by the number of steps."""
+    return {step: float(text.split()[1]) for step, text in losses_of(lines).items()}
+
+
+@pytest.mark.slow
+def test_ten_kills_of_a_worker_end_as_a_run_without(start_main, config_file, tmp_path):
+    """At random; the other worker ends by itself, with an error, and both begin again."""
+    rng, goal, reached = random.Random(7), 200, [0]
+
+    def start(name):
+        flags = [f"--pipeline_config_path={config_file}", f"--model_dir={tmp_path / name}"]
+        return start_workers(start_main, *flags, f"--num_train_steps={goal}", "--mode=train")
+
+    for _ in range(10):
+        workers, loops = start("killed"), rng.randrange(1, 4)
+        for line in workers[0].stdout:
+            loops -= line.startswith("train  step")
+            if not loops:
+                break
+        victim = rng.randrange(2)
+        workers[victim].kill()
+        said = workers[1 - victim].communicate(timeout=300)[0]
+        workers[victim].communicate()
+        assert not loops and workers[1 - victim].returncode > 0, said[-2000:]
+        reached.append(int(tf.train.latest_checkpoint(str(tmp_path / "killed")).rsplit("-", 1)[1]))
+    assert reached == sorted(reached) and 10 <= reached[-1] < goal, reached
+
+    last = {}
+    for name in ("killed", "whole"):
+        workers = start(name)
+        outputs = [worker.communicate(timeout=900)[0] for worker in workers]
+        assert [worker.returncode for worker in workers] == [0, 0], outputs[0][-3000:]
+        assert os.path.exists(tmp_path / name / f"ckpt-{goal}.index")
+        losses = total_losses(outputs[0].splitlines())
+        last[name] = statistics.mean(loss for step, loss in losses.items() if step > goal - 40)
+        noise = statistics.stdev(loss for step, loss in losses.items() if step > goal - 40)
+    assert last["killed"] == pytest.approx(last["whole"], abs=2 * noise)

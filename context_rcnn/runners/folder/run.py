@@ -52,7 +52,13 @@ from context_rcnn.runners.engine.words import on_package, on_results
 from context_rcnn.runners.folder import embeddings as embedding
 from context_rcnn.runners.folder import explain as explaining
 from context_rcnn.runners.folder import repeats, review, words
-from context_rcnn.runners.folder.clips import CLIPS, cameras_of, detect_clips, find_clips, results_of
+from context_rcnn.runners.folder.clips import (
+    CLIPS,
+    cameras_of,
+    detect_clips,
+    find_clips,
+    results_of,
+)
 from context_rcnn.runners.folder.detect import count_undone, detect, memory_of_cameras
 from context_rcnn.runners.folder.embeddings import Embeddings
 from context_rcnn.runners.folder.estimate import tell_work

@@ -174,8 +174,10 @@ def test_its_export_detects_sparingly_in_videos(exported, clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_model_without_flow_cannot_spare_a_look(exported, clips, still_run, tmp_path, capsys):
-    export = ["export", f"--model_dir={still_run}", f"--output_dir={tmp_path}/still"]
+def test_a_model_without_flow_cannot_spare_a_look(warps_settings, clips, tmp_path, capsys):
+    config = load(warps_settings, temporal={"type": "none"}, init_checkpoint="")
+    running.run(config, mode="train", model_dir=f"{tmp_path}/run")
+    export = ["export", f"--model_dir={tmp_path}/run", f"--output_dir={tmp_path}/still"]
     assert cli.main(export) == 0
     argv = ["videos", str(clips), "--model", f"{tmp_path}/still", "--anticipate=1"]
     assert cli.main([*argv, "-o", str(tmp_path / "found.json")]) == 2

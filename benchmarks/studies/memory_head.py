@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from pycocotools import mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -252,18 +253,11 @@ def _scale(image: dict) -> np.ndarray:
 
 def _named(detections: list[dict], box: dict) -> int | None:
     """The class of the best detection on a box, or None without any."""
-    on_it = [d for d in detections if _iou(d["bbox"], box["bbox"]) >= OVERLAP]
+    if not detections:
+        return None
+    (overlaps,) = mask.iou([box["bbox"]], [d["bbox"] for d in detections], [0] * len(detections))
+    on_it = [d for d, shared in zip(detections, overlaps, strict=True) if shared >= OVERLAP]
     return max(on_it, key=lambda d: d["score"])["category_id"] if on_it else None
-
-
-def _iou(one: list[float], other: list[float]) -> float:
-    low, high = np.maximum(one[:2], other[:2]), np.minimum(_end(one), _end(other))
-    shared = np.prod(np.maximum(high - low, 0.0))
-    return shared / (one[2] * one[3] + other[2] * other[3] - shared)
-
-
-def _end(box: list[float]) -> np.ndarray:
-    return np.array(box[:2]) + box[2:]
 
 
 def measures() -> dict[str, Callable[[dict], float | None]]:

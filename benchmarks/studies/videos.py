@@ -33,7 +33,8 @@ class VideoStudy(study.Study):
         args = self.args
         self.simulate("stills", f"--videos={args.stills}", f"--seed={1000 + self.seed}", *STILLS)
         videos = (f"--videos={args.videos}", f"--frames={args.frames}", f"--seed={self.seed}")
-        self.simulate("videos", *videos, "--val_fraction=.34", *self.filmed)
+        videos += (f"--val_fraction={args.val_fraction}",)
+        self.simulate("videos", *videos, *self.filmed)
         single = self.single_row
         settings = ["task.init_checkpoint=''", *single.settings]
         self.train_on("detector", single.flags, args.detector_steps, settings, "stills")
@@ -67,6 +68,12 @@ def add_video_flags(parser: argparse.ArgumentParser, videos: int, frames: int) -
     )
     parser.add_argument(
         "--videos", type=int, default=videos, help=f"number of videos (default: {videos})"
+    )
+    parser.add_argument(
+        "--val_fraction",
+        type=float,
+        default=0.34,
+        help="share of the videos that rows are measured on (default: .34)",
     )
     parser.add_argument(
         "--frames", default=str(frames), help=f"frames of a video, or a range (default: {frames})"

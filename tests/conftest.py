@@ -37,8 +37,7 @@ LONGEST = (
 def swept():
     """Frees what a file leaves behind, and never looks again at what stays.
 
-    What graphs and caches hold grows to millions of objects. Looking through all of them for garbage
-    took half a minute at a time.
+    What graphs and caches hold grows to millions of objects, and takes long to look through.
     """
     yield
     gc.collect()

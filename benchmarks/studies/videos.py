@@ -1,6 +1,7 @@
 """What studies on simulated videos have in common: videos, a first detector, measures."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -33,7 +34,7 @@ class VideoStudy(study.Study):
         args = self.args
         self.simulate("stills", f"--videos={args.stills}", f"--seed={1000 + self.seed}", *STILLS)
         videos = (f"--videos={args.videos}", f"--frames={args.frames}", f"--seed={self.seed}")
-        videos += (f"--val_fraction={args.val_fraction}",)
+        videos += (f"--val_fraction={args.val_fraction}", *shlex.split(args.video_flags))
         self.simulate("videos", *videos, *self.filmed)
         single = self.single_row
         settings = ["task.init_checkpoint=''", *single.settings]
@@ -74,6 +75,12 @@ def add_video_flags(parser: argparse.ArgumentParser, videos: int, frames: int) -
         type=float,
         default=0.34,
         help="share of the videos that rows are measured on (default: .34)",
+    )
+    parser.add_argument(
+        "--video_flags",
+        default="",
+        metavar="FLAGS",
+        help="more flags of `context-rcnn simulate videos` for these videos, in one argument",
     )
     parser.add_argument(
         "--frames", default=str(frames), help=f"frames of a video, or a range (default: {frames})"

@@ -3,6 +3,8 @@
 import argparse
 import json
 
+KEYFRAMES = 4  # of a video that are explained
+
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Adds the verbs of this file."""
@@ -116,12 +118,13 @@ def _extractor(args: argparse.Namespace, rest: list[str]) -> int:
 def _add_explain(verbs: argparse._SubParsersAction) -> None:
     explain = verbs.add_parser(
         "explain",
-        help="show what a trained Context R-CNN attends to, or what the maps of an STMN hold",
+        help="show what a Context R-CNN or MEGA attends to, or what the maps of an STMN hold",
         description="Runs a trained Context R-CNN on labelled keyframes. Writes one JSON line per "
         "keyframe: its detections, and the memory entries that each attends to, with image, time "
-        "difference, box and weight. Of a model with a memory of maps (stmn), writes one line per "
-        "frame of --count videos: how much the memory holds of each place, and how long a trail "
-        "each object leaves.",
+        "difference, box and weight. Of MEGA, writes the same for four keyframes of each of "
+        "--count videos, with the boxes of other frames that each detection draws on. Of a model "
+        "with a memory of maps (stmn), writes one line per frame of --count videos: how much the "
+        "memory holds of each place, and how long a trail each object leaves.",
     )
     explain.add_argument("--model_dir", required=True, help="folder of the training run")
     explain.add_argument("--output", required=True, help="file to write, JSON lines")
@@ -136,8 +139,8 @@ def _add_explain(verbs: argparse._SubParsersAction) -> None:
     which.add_argument(
         "--count",
         type=int,
-        help="number of keyframes, chosen evenly from those with objects; of a memory of maps, "
-        "number of videos (default: all keyframes, or 8 videos)",
+        help="number of keyframes, chosen evenly from those with objects; of mega and stmn, number "
+        "of videos (default: all, of stmn 8)",
     )
     explain.add_argument(
         "--top", type=int, default=10, help="number of entries per detection (default: 10)"
@@ -163,7 +166,8 @@ def _add_explain(verbs: argparse._SubParsersAction) -> None:
 
 
 def _explain(args: argparse.Namespace, rest: list[str]) -> int:
-    from context_rcnn.explanations.attended import Explainer, write_explanations
+    from context_rcnn.explanations.attended import Explainer, write_lines
+    from context_rcnn.explanations.attended_frames import explain_videos, relates_frames
     from context_rcnn.explanations.memory_maps import has_memory_maps, write_memory_maps
 
     if has_memory_maps(args.model_dir):
@@ -178,16 +182,21 @@ def _explain(args: argparse.Namespace, rest: list[str]) -> int:
         )
         print(f"{frames} frames in {args.output}")
         return 0
-    explainer = Explainer(
-        args.model_dir,
-        checkpoint=args.checkpoint,
-        input_path=args.examples,
-        top=args.top,
-        min_score=args.min_score,
-        min_weight=args.min_weight,
-    )
-    chosen = explainer.choose(args.count) if args.count else args.image_id
-    print(f"{write_explanations(explainer, args.output, chosen)} keyframes in {args.output}")
+    how = {
+        "checkpoint": args.checkpoint,
+        "input_path": args.examples,
+        "top": args.top,
+        "min_score": args.min_score,
+        "min_weight": args.min_weight,
+    }
+    if relates_frames(args.model_dir):
+        if args.image_id:
+            raise ValueError("--image_id: a model of videos is shown on whole ones; give --count")
+        lines = explain_videos(args.model_dir, videos=args.count, keyframes=KEYFRAMES, **how)
+    else:
+        explainer = Explainer(args.model_dir, **how)
+        lines = explainer.explain(explainer.choose(args.count) if args.count else args.image_id)
+    print(f"{write_lines(lines, args.output)} keyframes in {args.output}")
     return 0
 
 

@@ -73,18 +73,29 @@ def count_steps(lengths: Sequence[int], all_rows: int, delay: int) -> int:
     )
 
 
+def anywhere_order(
+    first: dict[str, tf.Tensor], count: tf.Tensor | int, seed: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """A hash of the name of a video, int64, and the order of its frames from anywhere.
+
+    Args:
+        first: its first frame, parsed.
+        count: number of its frames.
+        seed: seed of the order.
+    """
+    name = tf.strings.join([first["camera"], first["seq_id"], first["image_id"]], "\n")
+    number = tf.strings.to_hash_bucket_fast(name, 2**63 - 1)
+    lots = tf.random.stateless_uniform([count], seed=tf.stack([tf.cast(seed, tf.int64), number]))
+    return number, tf.argsort(lots)
+
+
 def _row_of_videos(files, to_image, row, all_rows, delay, anywhere, seed) -> tf.data.Dataset:
     videos = tf.data.Dataset.from_tensor_slices(files).flat_map(read_videos).shard(all_rows, row)
 
     def frames(video):
         count = tf.shape(video)[0]
         first = examples.parse_example(video[0])
-        name = tf.strings.join([first["camera"], first["seq_id"], first["image_id"]], "\n")
-        number = tf.strings.to_hash_bucket_fast(name, 2**63 - 1)
-        lots = tf.random.stateless_uniform(
-            [count], seed=tf.stack([tf.cast(seed, tf.int64), number])
-        )
-        order = tf.argsort(lots)
+        number, order = anywhere_order(first, count, seed)
 
         def step(t):
             valid = t < count

@@ -13,7 +13,7 @@ where either is unknown.
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -142,13 +142,11 @@ class Explainer:
         }
 
 
-def write_explanations(
-    explainer: Explainer, path: str, image_ids: Sequence[str] | None = None
-) -> int:
+def write_lines(lines: Iterable[dict[str, Any]], path: str) -> int:
     """Writes JSON lines; returns how many."""
     count = 0
     with tf.io.gfile.GFile(path, "w") as file:
-        for line in explainer.explain(image_ids):
+        for line in lines:
             file.write(json.dumps(line) + "\n")
             count += 1
     return count

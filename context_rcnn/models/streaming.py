@@ -136,11 +136,17 @@ class RowStream(tf.Module, abc.ABC):
 
 
 # Of a row without detections, where it is not zeros.
-_NOTHING = {"detection_scores": -1, "frame": NO_FRAME, "image_shape": 1}
+_NOTHING = {
+    "detection_scores": -1,
+    "frame": NO_FRAME,
+    "image_shape": 1,
+    "attention_frame": NO_FRAME,
+}
 
 
 def _or_nothing(name: str, there: tf.Tensor, value: tf.Tensor) -> tf.Tensor:
-    return where_rows(there, value, tf.zeros_like(value) + _NOTHING.get(name, 0))
+    nothing = tf.fill(tf.shape(value), tf.cast(_NOTHING.get(name, 0), value.dtype))
+    return where_rows(there, value, tf.ensure_shape(nothing, value.shape))
 
 
 def like(mask: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:

@@ -176,6 +176,18 @@ class TemporalModel:
         """
         raise ValueError("the detector attends to no memory bank")
 
+    def attending_stream(self, detector: TwoStageDetector, top: int) -> Stream:
+        """The stream, whose detections also say which boxes of other frames they draw on.
+
+        They have `attention_weight`, `attention_frame`, `attention_anywhere` and `attention_box`
+        [rows, detections, top], as `models.mega.attention.most_attended` returns them.
+
+        Args:
+            detector: the detector from `build`.
+            top: boxes a detection.
+        """
+        raise ValueError(f"{self.name} does not relate boxes of frames")
+
     def memory_maps(
         self,
         detector: TwoStageDetector,

@@ -190,6 +190,8 @@ class Film:
         cast = []
         if pairs and settings.animals > 1 and rng.random() < settings.crossing_fraction:
             cast = self._crossing(rng, pairs[int(rng.integers(len(pairs)))])
+        elif settings.one_species and rng.random() < settings.one_species:
+            names = (str(rng.choice(names)),)
         least = max(len(cast), 1)
         for number in range(len(cast), rng.integers(least, settings.animals + 1)):
             path = animal_path(rng, self.frames, settings)

@@ -176,6 +176,11 @@ class VideoSettings:
     crossing_fraction: float = setting(
         0.3, "share of the videos in which two look-alikes walk towards each other and cross"
     )
+    one_species: float = setting(
+        0.0,
+        "share of the other videos whose animals are all of one species, as those of a herd; in "
+        "the rest each one is of any",
+    )
     # What of an animal can be seen, and for how long.
     clear_fraction: float = setting(
         0.35,
@@ -259,7 +264,7 @@ class VideoSettings:
         number = VIDEO_SPECIES
         check("species", self.species, self.species in range(1, number + 1), f"in 1..{number}")
         check("animals", self.animals, self.animals in range(1, 9), "in 1..8")
-        check_shares(self, "crossing_fraction", "clear_fraction", "never_fraction",
+        check_shares(self, "crossing_fraction", "one_species", "clear_fraction", "never_fraction",
                      "outline_hidden", "blur_fraction", "still_fraction",
                      "static_fraction")  # fmt: skip
         check("val_fraction", self.val_fraction, 0 <= self.val_fraction < 1, "in [0, 1)")

@@ -74,6 +74,13 @@ def test_valid_flow_leads_back_to_where_it_came_from():
     assert left_out > 1000
 
 
+def test_animals_of_one_video_may_all_be_of_one_species():
+    casts = [[member.species for member in one._cast]
+             for one in films(12, animals=4, crossing_fraction=0.0, one_species=1.0)]  # fmt: skip
+    assert all(len(set(cast)) == 1 for cast in casts)
+    assert len({cast[0] for cast in casts}) > 3 and max(map(len, casts)) > 2
+
+
 def test_points_of_an_animal_that_grows_move_apart():
     # A drawing 4 wide and 8 high at (10, 20) becomes one of twice the size at (30, 40).
     x, y = carried(np.array([10.0, 13.0]), np.array([20.0, 27.0]), (10, 20, 4, 8), (30, 40, 8, 16))

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 import yaml
 
+from context_rcnn.cli import main
 from context_rcnn.configs import schema
 from context_rcnn.data.examples import parse_example
 from context_rcnn.models.streaming import Frame
@@ -117,6 +118,29 @@ def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run
                 )
                 compared += len(scores)
     assert compared > 20
+
+
+def test_explanations_say_which_boxes_the_evaluated_detections_draw_on(video_run, tmp_path):
+    """Local frames 1 apart, the memory's one or two before them; weights add up to one."""
+    flags = ["--count=2", "--top=1000", "--min_score=0", "--min_weight=0"]
+    output = tmp_path / "explained.jsonl"
+    assert main(["explain", f"--model_dir={video_run}", f"--output={output}", *flags]) == 0
+    truth = json.loads((video_run / "evaluation" / "step-2" / "groundtruth_coco.json").read_text())
+    ids = {image["file_name"]: image["id"] for image in truth["images"]}
+    evaluated, kinds = detections_of(video_run), set()
+    lines = [json.loads(line) for line in output.read_text().splitlines()]
+    assert len(lines) == 8 and len({line["image_id"] for line in lines}) == 8
+    for line in lines:
+        scores = sorted(found["score"] for found in line["detections"])
+        np.testing.assert_allclose(scores, evaluated[ids[line["image_id"]]], atol=2e-4)
+        for found in line["detections"]:
+            assert sum(entry["weight"] for entry in found["attention"]) == pytest.approx(
+                1, abs=0.01
+            )
+            for entry in found["attention"]:
+                kinds.add("anywhere" if entry["anywhere"] else entry["frames_apart"])
+                assert entry["image_id"] in ids
+    assert kinds == {"anywhere", -3, -2, -1, 0, 1}
 
 
 TWO_DEVICES = """

@@ -39,6 +39,9 @@ from context_rcnn.detectors.two_stage import (
 )
 from context_rcnn.layers.relation import Pool, RelationModule, Variant, join_pools
 
+# Weights [batch, heads, boxes, references] by stage: global_0, ..., local_0, ..., global_last.
+Watch = dict[str, tf.Tensor]
+
 
 class GlobalLocalAggregation(tf_keras.layers.Layer):
     """Section 3.2: boxes of a keyframe, enhanced by those of other frames.
@@ -136,10 +139,12 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         """Levels of features that the long range memory keeps."""
         return len(self._local)
 
-    def enhance(self, local: Pool, globals_: Pool) -> Pool:
+    def enhance(self, local: Pool, globals_: Pool, watch: Watch | None = None) -> Pool:
         """Equations 3 and 4: L^g = N_g(L, G)."""
         for i, module in enumerate(self._global):
-            features, _ = module(local, globals_)
+            features, weights = module(local, globals_)
+            if watch is not None:
+                watch[f"global_{i}"] = weights
             if self._paper:
                 features = self._global_transforms[i](features)
             local = local._replace(features=features)
@@ -151,6 +156,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
         local: Pool,
         frames: int,
         memory: Sequence[Pool] | None = None,
+        watch: Watch | None = None,
     ) -> tuple[Any, list[Pool]]:
         """Equations 5 and 6, with a memory 7 and 8: L^l = N_El(L^g, M).
 
@@ -162,6 +168,7 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             local: boxes of the reference frames, enhanced, frame after frame, best first.
             frames: number of frames in `local`.
             memory: M^0, M^1, ...: one pool a level.
+            watch: gets the weights of the keyframe's boxes, see `Watch`.
 
         Returns:
             C, and the levels of `local` that a memory keeps, L^{l,0}, L^{l,1}, ...
@@ -177,7 +184,9 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
             asking, references = join_pools(*parts), levels[i]
             if memory is not None:
                 references = join_pools(references, memory[i])
-            features, _ = module(asking, references)
+            features, weights = module(asking, references)
+            if watch is not None:
+                watch[f"local_{i}"] = weights[:, :, :count]
             if self._paper or not last:
                 features = self._local_transforms[i](features)
             if key:
@@ -186,11 +195,14 @@ class GlobalLocalAggregation(tf_keras.layers.Layer):
                 levels.append(kept._replace(features=features[:, count:]))
         return key, levels
 
-    def finish(self, key: Pool, globals_: Pool) -> Pool:
+    def finish(self, key: Pool, globals_: Pool, watch: Watch | None = None) -> Pool:
         """The second global module of the released code; of the paper, nothing."""
         if self._last_global is None:
             return key
-        return key._replace(features=self._last_global(key, globals_)[0])
+        features, weights = self._last_global(key, globals_)
+        if watch is not None:
+            watch["global_last"] = weights
+        return key._replace(features=features)
 
 
 def best_of_frames(pool: Pool, frames: int, count: int) -> Pool:

@@ -30,5 +30,8 @@ class MegaModel(TemporalModel):
     def stream(self, detector: TwoStageDetector, extract: Extract | None = None) -> MegaStream:
         return build_mega_stream(detector, self.settings)
 
+    def attending_stream(self, detector: TwoStageDetector, top: int) -> MegaStream:
+        return build_mega_stream(detector, self.settings, attending=top)
+
 
 MODEL = MegaModel

@@ -17,7 +17,8 @@ import tensorflow as tf
 from context_rcnn.configs.temporal.mega import Mega
 from context_rcnn.detectors.two_stage import Proposals
 from context_rcnn.layers.relation import Pool
-from context_rcnn.models.mega.aggregation import MegaDetector, best_of_frames
+from context_rcnn.models.mega.aggregation import MegaDetector, Watch, best_of_frames
+from context_rcnn.models.mega.attention import References, most_attended
 from context_rcnn.models.streaming import (
     NO_FRAME,
     Detections,
@@ -41,6 +42,8 @@ class MegaStream(RowStream):
         seed: seed of the draw of global frames, online.
         variant: rule for the ends of the window: the `paper` leaves out frames before the first
             and after the last, the `released` code repeats the first and the last.
+        attending: number of boxes that each detection says it draws on, see `most_attended`; 0 for
+            detections alone.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class MegaStream(RowStream):
         online: bool = False,
         seed: int = 0,
         variant: str = "paper",
+        attending: int = 0,
     ):
         super().__init__(name="mega_stream")
         if local_frames < 1 or (not online and local_frames % 2 == 0):
@@ -65,6 +69,7 @@ class MegaStream(RowStream):
         self._local, self._past, self._anywhere = local_frames, memory_frames, global_frames
         self._online = online
         self.seed = seed
+        self._attending = attending
         self._repeat_ends = variant == "released"
         self.latency = 0 if online else local_frames // 2
         self.inputs = () if online else ("ended", *(["elsewhere"] * bool(global_frames)))
@@ -79,6 +84,7 @@ class MegaStream(RowStream):
         and of each level of the long range memory:
             memory_0_features, memory_0_boxes, memory_0_valid, memory_1_features, ...
             memory_frames int32 [rows, frames]
+        To say what is attended to, also global_steps int32 [rows, frames], when each one came.
         """
         detector, depth = self._detector, self._aggregation.depth
         count = detector.proposal_count
@@ -102,6 +108,8 @@ class MegaStream(RowStream):
         }
         if self._anywhere:
             state |= boxes("global", self._anywhere, best)
+            if self._attending:
+                state["global_steps"] = numbers(self._anywhere)
         if self._past:
             state["memory_frames"] = numbers(self._past)
             for level in range(self._aggregation.levels):
@@ -134,6 +142,7 @@ class MegaStream(RowStream):
 
     def _detect(self, state) -> tuple[dict[str, tf.Tensor], list[Pool]]:
         """Detects in the keyframe of the window. Also returns what a memory keeps of all of it."""
+        watch: Watch | None = {} if self._attending else None
         detector, aggregation = self._detector, self._aggregation
         window = _pool(state, "local", state["local_frames"])
         place = self._local - 1 - self.latency
@@ -142,18 +151,25 @@ class MegaStream(RowStream):
         local = best_of_frames(window, self._local, detector.reference_boxes)
         anywhere = self._globals(state, key)
         proposals = Proposals(key.boxes, tf.ones_like(key.boxes[..., 0]), key.valid)
-        key, local = (aggregation.enhance(part, anywhere) for part in (key, local))
+        key = aggregation.enhance(key, anywhere, watch)
+        local = aggregation.enhance(local, anywhere)
         memory = None
         if self._past:
             memory = [
                 _pool(state, f"memory_{level}", state["memory_frames"])
                 for level in range(aggregation.levels)
             ]
-        key, levels = aggregation.aggregate(key, local, self._local, memory)
-        key = aggregation.finish(key, anywhere)
+        key, levels = aggregation.aggregate(key, local, self._local, memory, watch)
+        key = aggregation.finish(key, anywhere, watch)
         shapes = state["local_shapes"][:, place]
         features = key.features[:, :, None, None]
-        detections = detector.conclude(features, proposals, shapes).detections
+        answer = detector.conclude(features, proposals, shapes)
+        detections = answer.detections
+        if watch is not None:
+            # The pools of the first stages: those behind have the best of the same boxes.
+            near = [(levels[0], self._local), *([(memory[0], self._past)] if memory else [])]
+            pools = References(near, (anywhere, self._anywhere))
+            detections = detections | most_attended(answer, watch, pools, self._attending)
         # Where ends are repeated, the frame in the middle is not always the keyframe.
         number = state["frame"] - self.latency
         there = (number >= 0) & (state["local_frames"][:, place] == number)
@@ -162,7 +178,8 @@ class MegaStream(RowStream):
 
     def _globals(self, state, key: Pool) -> Pool:
         if self._anywhere:
-            return _pool(state, "global", tf.zeros_like(state["global_valid"][:, :, 0], tf.int32))
+            nowhen = tf.zeros_like(state["global_valid"][:, :, 0], tf.int32)
+            return _pool(state, "global", state.get("global_steps", nowhen))
         nothing = Pool(*(part[:, :1] for part in key))
         return nothing._replace(valid=tf.zeros_like(nothing.valid))
 
@@ -172,23 +189,29 @@ class MegaStream(RowStream):
     def _push_global(self, frame: Frame, state: State) -> State:
         """One more frame from anywhere in the video, in place of the first."""
         best = self._best(self._look(frame, tf.zeros_like(state["frame"])))
-        parts = {"features": best.features, "boxes": best.boxes, "valid": best.valid}
-        names = {f"global_{name}": part for name, part in parts.items()}
+        parts = self._global_parts(best, state)
         return {
             name: where_rows(frame.valid, push(state[name], part), state[name])
-            for name, part in names.items()
+            for name, part in parts.items()
         }
+
+    def _global_parts(self, best: Pool, state: State) -> State:
+        """What is kept of one frame from anywhere."""
+        parts = {
+            "global_features": best.features,
+            "global_boxes": best.boxes,
+            "global_valid": best.valid,
+        }
+        return parts | ({"global_steps": state["frame"]} if self._attending else {})
 
     def _draw_global(self, new: Pool, state) -> dict[str, tf.Tensor]:
         """Keeps a fair sample of all frames so far: the n-th takes a place with chance T_g / n."""
         place = sample_place(state["frame"], self._anywhere, self.seed)
         here = place[:, None] == tf.range(self._anywhere)
         here &= new.frames[:, :1] != NO_FRAME
-        best = self._best(new)
-        parts = {"features": best.features, "boxes": best.boxes, "valid": best.valid}
         return {
-            f"global_{name}": where_rows(here, part[:, None], state[f"global_{name}"])
-            for name, part in parts.items()
+            name: where_rows(here, part[:, None], state[name])
+            for name, part in self._global_parts(self._best(new), state).items()
         }
 
     def _push_memory(self, levels: list[Pool], there: tf.Tensor, state) -> dict[str, tf.Tensor]:
@@ -250,8 +273,8 @@ def _hash(number: tf.Tensor, seed: int) -> tf.Tensor:
     return tf.cast(tf.bitwise.right_shift(x, tf.constant(1, tf.uint32)), tf.int32)
 
 
-def build_mega_stream(detector: MegaDetector, config: Mega) -> MegaStream:
-    """The stream of a detector's own settings."""
+def build_mega_stream(detector: MegaDetector, config: Mega, attending: int = 0) -> MegaStream:
+    """The stream of a detector's own settings; see `MegaStream` for `attending`."""
     return MegaStream(
         detector,
         local_frames=config.local_frames,
@@ -260,4 +283,5 @@ def build_mega_stream(detector: MegaDetector, config: Mega) -> MegaStream:
         online=config.online,
         seed=config.seed,
         variant=config.variant,
+        attending=attending,
     )

@@ -166,11 +166,16 @@ def cli(*args) -> list:
 
 
 def run_once(folder: pathlib.Path, name: str, command: list, product: pathlib.Path) -> None:
-    """Runs a command whose product is not there yet; its output goes to a log in the folder."""
-    if product.exists():
-        return
+    """Runs a command whose product is not there yet; its output goes to a log in the folder.
+
+    Some commands make their product before they end. One that was killed is run again.
+    """
     log = folder / "logs" / f"{name.replace('/', '_')}.txt"
+    begun = log.with_suffix(".begun")
+    if product.exists() and not begun.exists():
+        return
     log.parent.mkdir(exist_ok=True)
+    begun.touch()
     start = time.monotonic()
     print(f"{folder.name} {name} ...", end=" ", flush=True)
     with open(log, "w") as file:
@@ -181,6 +186,7 @@ def run_once(folder: pathlib.Path, name: str, command: list, product: pathlib.Pa
         ).returncode
     if status or not product.exists():
         sys.exit(f"failed with status {status}; see {log}")
+    begun.unlink()
     print(f"{time.monotonic() - start:.0f} s", flush=True)
 
 

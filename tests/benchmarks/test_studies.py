@@ -40,6 +40,19 @@ def test_each_study_has_its_command(tmp_path):
     assert [f"benchmarks.studies.{name}" for name in every.STUDIES] == [m.__name__ for m in modules]
 
 
+def test_a_step_that_was_killed_is_done_again(tmp_path):
+    """Also where its product was there from the start, as the marker of a simulation."""
+    product, code = tmp_path / "marker.json", "import os, pathlib, signal, sys\n"
+    code += "path = pathlib.Path(sys.argv[1])\npath.open('a').write('x')\n"
+    kill, end = (f"{code}{last}" for last in ("os.kill(os.getpid(), signal.SIGKILL)", ""))
+    with pytest.raises(SystemExit, match="failed with status -9"):
+        study.run_once(tmp_path, "rows/one", [sys.executable, "-c", kill, product], product)
+    assert product.read_text() == "x"
+    for _ in range(2):  # The second time there is nothing left to do.
+        study.run_once(tmp_path, "rows/one", [sys.executable, "-c", end, product], product)
+        assert product.read_text() == "xx"
+
+
 @pytest.mark.parametrize("drops", [1, 2])
 def test_the_rate_drops_as_often_as_the_experiment_has_values(drops, tmp_path):
     command = study.train_command(tmp_path, [], 90, seed=3, settings=["a=1"], drops=drops)

@@ -11,12 +11,16 @@ MIN_WEIGHT = 0.01  # of the paper's figure 6
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-    """An attended entry. `edges` are x1 y1 x2 y2 as fractions; `seconds_apart` may be unknown."""
+    """An attended entry. `edges` are x1 y1 x2 y2 as fractions; `seconds_apart` may be unknown.
+
+    `frames_apart` is known of entries that are frames of the keyframe's own video.
+    """
 
     image_id: str
     seconds_apart: int | None
     edges: tuple[float, float, float, float]
     weight: float
+    frames_apart: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +120,7 @@ def _detection(row: Any, where: str, attends: bool = True) -> Detection:
             seconds_apart=_seconds(item, "seconds_apart", f"{where}, attention {i}"),
             edges=_edges(item, f"{where}, attention {i}"),
             weight=_finite(item, "weight", f"{where}, attention {i}"),
+            frames_apart=_frames(item, f"{where}, attention {i}"),
         )
         for i, item in enumerate(_get(row, "attention", list, where) if attends else ())
     ]
@@ -145,6 +150,11 @@ def _seconds(row: Any, name: str, where: str) -> int | None:
     if isinstance(row, dict) and row.get(name, ...) is None:
         return None
     return int(_finite(row, name, where))
+
+
+def _frames(row: Any, where: str) -> int | None:
+    known = isinstance(row, dict) and "frames_apart" in row
+    return int(_finite(row, "frames_apart", where)) if known else None
 
 
 def _edges(row: Any, where: str) -> tuple[float, float, float, float]:

@@ -17,9 +17,11 @@ from context_rcnn.report.text import apart, clean, count, number
 
 THUMBNAIL_WIDTH, KEYFRAME_WIDTH = 480, 960
 MEMORIES = 6  # shown beside a keyframe
-_TICKS = (60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+_TICKS = (1, 2, 5, 10, 30, 60, 300, 900, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
 _DAY = 86400
 _TICK_DAYS = (1, 2, 5, 7, 10, 14, 30, 60, 90, 180, 365)
+_TICK_STEPS = (*_TICKS, *(_DAY * days for days in _TICK_DAYS))
+_FRAME_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,12 +195,12 @@ def panel(keyframe: Keyframe, verdict: str, others: Sequence[dict[str, Any]]) ->
         "memories": [_memory(memory) for memory in shown],
         "entries": len(detection.attention),
         "weight": sum(memory.weight for memory in detection.attention),
-        "undated": sum(1 for m in detection.attention if m.seconds_apart is None),
+        "undated": _undated(detection.attention),
         "timeline": timeline(detection.attention),
         "rows": [
             {
                 "image": clean(memory.image_id),
-                "apart": apart(memory.seconds_apart),
+                "apart": _apart(memory),
                 "weight": number(memory.weight, 3),
             }
             for memory in detection.attention
@@ -242,13 +244,20 @@ def _beside_labels(detection: Detection, run: Run, place: int | None) -> str:
 
 
 def timeline(attention: Sequence[Memory]) -> dict[str, Any] | None:
-    """Stems over time, to scale, in percent; None where no entry has a time."""
+    """Stems over time, to scale, in percent; None where no entry has a time.
+
+    Where none is dated, time is counted in frames, if these are known.
+    """
     dated = [(m.seconds_apart, m.weight) for m in attention if m.seconds_apart is not None]
+    in_frames = [(m.frames_apart, m.weight) for m in attention if m.frames_apart is not None]
+    label, say, steps = _tick, apart, _TICK_STEPS
+    if not dated:
+        dated, label, say, steps = in_frames, _frames_tick, _frames_apart, _FRAME_STEPS
     if not dated:
         return None
     times = [seconds for seconds, _ in dated]
     first, last = min(0, *times), max(0, *times)
-    step = _tick_step(last - first)
+    step = _tick_step(last - first, steps)
     # The axis ends at ticks, so that even a single memory stands inside of it.
     first, last = first // step * step, -(-last // step) * step
     first -= step if first == last else 0
@@ -262,10 +271,10 @@ def timeline(attention: Sequence[Memory]) -> dict[str, Any] | None:
             {"x": percent(seconds), "height": round(100 * weight / highest, 2)}
             for seconds, weight in dated
         ],
-        "ticks": [{"x": percent(t), "label": _tick(t)} for t in range(first, last + 1, step)],
+        "ticks": [{"x": percent(t), "label": label(t)} for t in range(first, last + 1, step)],
         "zero": percent(0),
         "highest": number(highest, 2),
-        "words": f"{len(dated)} attended memories from {apart(min(times))} to {apart(max(times))}",
+        "words": f"{len(dated)} attended memories from {say(min(times))} to {say(max(times))}",
     }
 
 
@@ -291,18 +300,41 @@ def _memory(memory: Memory) -> Picture:
     return Picture(
         memory.image_id,
         [box(memory.edges, "attended")],
-        f"Remembered image {clean(memory.image_id)}, {apart(memory.seconds_apart)}, "
-        f"weight {weight}.",
-        [f"weight {weight}", apart(memory.seconds_apart), clean(memory.image_id)],
+        f"Remembered image {clean(memory.image_id)}, {_apart(memory)}, weight {weight}.",
+        [f"weight {weight}", _apart(memory), clean(memory.image_id)],
     )
 
 
-def _tick_step(span: int) -> int:
-    """The smallest step with which at most eight ticks are enough."""
-    for step in (*_TICKS, *(_DAY * days for days in _TICK_DAYS)):
+def _undated(attention: Sequence[Memory]) -> int:
+    """Entries that a timeline leaves out."""
+    seconds = sum(1 for memory in attention if memory.seconds_apart is None)
+    frames = sum(1 for memory in attention if memory.frames_apart is None)
+    return seconds if seconds < len(attention) else frames
+
+
+def _apart(memory: Memory) -> str:
+    """How far an entry is from its keyframe, in time or, where that is unknown, in frames."""
+    if memory.seconds_apart is None and memory.frames_apart is not None:
+        return _frames_apart(memory.frames_apart)
+    return apart(memory.seconds_apart)
+
+
+def _frames_apart(frames: int) -> str:
+    if frames == 0:
+        return "the same frame"
+    return f"{count(abs(frames), 'frame')} {'before' if frames < 0 else 'after'}"
+
+
+def _tick_step(span: int, steps: Sequence[int]) -> int:
+    """The smallest step with which at most eight ticks are enough; beyond, multiples of the last."""
+    for step in steps:
         if span <= 7 * step:
             return step
-    return _DAY * 365 * -(-span // (7 * 365 * _DAY))
+    return steps[-1] * -(-span // (7 * steps[-1]))
+
+
+def _frames_tick(frames: int) -> str:
+    return f"{'+' if frames > 0 else '−'}{abs(frames)}" if frames else "now"
 
 
 def _tick(seconds: int) -> str:
@@ -310,7 +342,7 @@ def _tick(seconds: int) -> str:
         return "now"
     size, unit = next(
         (size, unit)
-        for size, unit in ((_DAY, "d"), (3600, "h"), (60, "min"))
+        for size, unit in ((_DAY, "d"), (3600, "h"), (60, "min"), (1, "s"))
         if seconds % size == 0
     )
     return f"{'+' if seconds > 0 else '−'}{abs(seconds) // size} {unit}"

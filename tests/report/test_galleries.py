@@ -40,6 +40,30 @@ def test_undated_memories_have_no_timeline():
     assert galleries.timeline(memories(None, None)) is None
 
 
+def test_frames_without_a_clock_are_counted_in_frames():
+    seen = [Memory("m", None, (0.1, 0.1, 0.2, 0.2), 0.5, frames) for frames in (-9, 0, 3)]
+    line = galleries.timeline(seen)
+    assert [tick["label"] for tick in line["ticks"]] == [
+        "−10",
+        "−8",
+        "−6",
+        "−4",
+        "−2",
+        "now",
+        "+2",
+        "+4",
+    ]
+    assert line["words"] == "3 attended memories from 9 frames before to 3 frames after"
+    detection = Detection((0, 0, 1, 1), "zebra", 0.5, tuple(seen))
+    panel = galleries.panel(Keyframe("k", "", None, (detection,)), "", [])
+    assert [row["apart"] for row in panel["rows"]] == [
+        "9 frames before",
+        "the same frame",
+        "3 frames after",
+    ]
+    assert panel["undated"] == 0
+
+
 def test_keyframes_are_drawn_by_seed_and_from_all_classes():
     def keyframe(i, name, attention):
         return Keyframe(f"{name}{i}", "", None, (Detection((0, 0, 1, 1), name, 0.5, attention),))

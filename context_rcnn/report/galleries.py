@@ -326,7 +326,7 @@ def _frames_apart(frames: int) -> str:
 
 
 def _tick_step(span: int, steps: Sequence[int]) -> int:
-    """The smallest step with which at most eight ticks are enough; beyond, multiples of the last."""
+    """The smallest step with which eight ticks are enough; beyond, a multiple of the last."""
     for step in steps:
         if span <= 7 * step:
             return step

@@ -3,7 +3,7 @@
 import dataclasses
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -250,11 +250,13 @@ def timeline(attention: Sequence[Memory]) -> dict[str, Any] | None:
     """
     dated = [(m.seconds_apart, m.weight) for m in attention if m.seconds_apart is not None]
     in_frames = [(m.frames_apart, m.weight) for m in attention if m.frames_apart is not None]
-    label, say, steps = _tick, apart, _TICK_STEPS
+    words: tuple[Callable[[int], str], Callable[[int], str]] = (_tick, apart)
+    steps = _TICK_STEPS
     if not dated:
-        dated, label, say, steps = in_frames, _frames_tick, _frames_apart, _FRAME_STEPS
+        dated, words, steps = in_frames, (_frames_tick, _frames_apart), _FRAME_STEPS
     if not dated:
         return None
+    label, say = words
     times = [seconds for seconds, _ in dated]
     first, last = min(0, *times), max(0, *times)
     step = _tick_step(last - first, steps)

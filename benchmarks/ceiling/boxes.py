@@ -109,7 +109,12 @@ def guesses_of(cameras: Sequence[Boxes]) -> dict[int, int]:
 def read_lookalikes(options: ArchiveOptions) -> list[tuple[str, ...]]:
     """Pairs of class names, from the simulation.json beside the archive."""
     source = pathlib.Path(options.source)
-    path = (source if source.is_dir() else source.parent) / MARKER
+    return lookalikes_of(source if source.is_dir() else source.parent)
+
+
+def lookalikes_of(folder: pathlib.Path) -> list[tuple[str, ...]]:
+    """Pairs of class names, from the simulation.json in a folder."""
+    path = folder / MARKER
     try:
         pairs = json.loads(path.read_text(encoding="utf-8"))["lookalikes"]
     except (OSError, ValueError, KeyError) as error:

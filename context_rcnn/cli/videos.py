@@ -191,7 +191,7 @@ def _add_link(verbs: argparse._SubParsersAction) -> None:
         "--nms_iou",
         type=float,
         help="IoU above which other boxes are suppressed (default: by seq_nms 0.3, by viterbi 0.4, "
-        "by nms 0.5)",
+        "by nms 0.5); with seq_nms, 1 suppresses nothing, for boxes that are suppressed already",
     )
     link.add_argument(
         "--rescore",

@@ -190,6 +190,11 @@ def test_what_overlaps_a_tube_in_its_frames_is_suppressed():
     assert link(*frames, nms_iou=0.7) == [[0.8, 0.2, 0.2], [0.8], [0.01]]
 
 
+def test_at_an_iou_of_one_everything_stays_and_is_scored_along_its_path():
+    frames = [[(0.9, BOX), (0.2, BOX)], [(0.7, BOX), (0.4, BOX), (0.3, moved(0.5))]]
+    assert link(*frames, nms_iou=1.0) == [[0.8, 0.3], [0.8, 0.3, 0.3]]
+
+
 def test_three_weak_boxes_in_a_row_are_better_than_a_strong_one():
     strong = (0.9, moved(0.08))  # IoU 3 / 7: too little for a link, enough to be suppressed
     assert link([(0.4, BOX)], [strong, (0.4, BOX)], [(0.4, BOX)]) == [[0.4], [None, 0.4], [0.4]]

@@ -125,6 +125,9 @@ class MegaStudy(VideoStudy):
 
     single_row = DETECTOR
     drops = 1
+    # As videos of herds are, and unlike those of the other studies: what attends by looks alone
+    # cannot tell look-alikes in one video apart (`mega_rivals`).
+    filmed = ("--crossing_fraction=0", "--one_species=1")
 
     def prepare(self) -> None:
         """Also stores what the detector sees in the videos of the rows."""
@@ -164,11 +167,11 @@ def run_study(seed: MegaStudy, only: set[str]) -> study.Results:
 
 def main() -> None:
     parser = study.parser_of(__doc__, "video_tables")
-    videos.add_video_flags(parser, videos=180, frames=40)
+    videos.add_video_flags(parser, videos=360, frames=40)
     parser.add_argument(
         "--rate", type=float, default=0.03, help="learning rate of the rows (default: .03)"
     )
-    parser.set_defaults(detector_steps=2000, steps=3000)
+    parser.set_defaults(stills=1000, val_fraction=0.18, detector_steps=4000, steps=4000)
     args, only = study.parse(parser, TABLES)
     results, text = [], ""
     for seed in range(args.first_seed, args.first_seed + args.seeds):

@@ -1,8 +1,10 @@
-"""Boxes that get their class, where look-alikes are in the same video and where they are not.
+r"""Boxes that get their class, where look-alikes are in the same video and where they are not.
 
-    python -m benchmarks.studies.mega_rivals --output_dir=video_tables --seeds=2
+    python -m benchmarks.studies.mega --output_dir=rivals \
+        --video_flags='--crossing_fraction=.3 --one_species=0'
+    python -m benchmarks.studies.mega_rivals --output_dir=rivals
 
-Of the rows of `benchmarks.studies.mega` that were run, the mean over seeds. A stage that attends by
+Of the rows that were run, the mean over seeds. A stage that attends by
 looks alone can tell an animal from others in the same video only by what tells their species apart,
 and that is what is hidden.
 """
@@ -79,7 +81,7 @@ def main() -> None:
     )
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds (default: 3)")
     parser.add_argument("--first_seed", type=int, default=0, help="first seed (default: 0)")
-    parser.add_argument("--steps", type=int, default=3000, help="steps of its rows (default: 3000)")
+    parser.add_argument("--steps", type=int, default=4000, help="steps of its rows (default: 4000)")
     args = parser.parse_args()
 
     from context_rcnn.data.input import find_files

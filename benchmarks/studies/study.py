@@ -95,9 +95,14 @@ def parser_of(doc: str, output_dir: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", default="", help="names of rows to run, separated by commas")
     parser.add_argument(
-        "--detector_steps", type=int, default=900, help="steps of the first detector (default: 900)"
+        "--detector_steps",
+        type=int,
+        default=900,
+        help="steps of the first detector (default: %(default)s)",
     )
-    parser.add_argument("--steps", type=int, default=500, help="steps of each row (default: 500)")
+    parser.add_argument(
+        "--steps", type=int, default=500, help="steps of each row (default: %(default)s)"
+    )
     parser.add_argument("--write_docs", action="store_true", help="put the tables in the docs")
     return parser
 

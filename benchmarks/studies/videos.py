@@ -34,8 +34,8 @@ class VideoStudy(study.Study):
         args = self.args
         self.simulate("stills", f"--videos={args.stills}", f"--seed={1000 + self.seed}", *STILLS)
         videos = (f"--videos={args.videos}", f"--frames={args.frames}", f"--seed={self.seed}")
-        videos += (f"--val_fraction={args.val_fraction}", *shlex.split(args.video_flags))
-        self.simulate("videos", *videos, *self.filmed)
+        videos += (f"--val_fraction={args.val_fraction}", *self.filmed)
+        self.simulate("videos", *videos, *shlex.split(args.video_flags))
         single = self.single_row
         settings = ["task.init_checkpoint=''", *single.settings]
         self.train_on("detector", single.flags, args.detector_steps, settings, "stills")
@@ -65,7 +65,8 @@ def add_video_flags(parser: argparse.ArgumentParser, videos: int, frames: int) -
         "--stills",
         type=int,
         default=600,
-        help="number of places that the first detector sees, in six frames each (default: 600)",
+        help="number of places that the first detector sees, in six frames each "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--videos", type=int, default=videos, help=f"number of videos (default: {videos})"
@@ -74,7 +75,7 @@ def add_video_flags(parser: argparse.ArgumentParser, videos: int, frames: int) -
         "--val_fraction",
         type=float,
         default=0.34,
-        help="share of the videos that rows are measured on (default: .34)",
+        help="share of the videos that rows are measured on (default: %(default)s)",
     )
     parser.add_argument(
         "--video_flags",

@@ -181,8 +181,8 @@ def test_equals_algorithm_1_written_out(detector, variant, video, monkeypatch):
     finish = detector.box_memory.finish
     found = []
 
-    def listen(key, anywhere):
-        key = finish(key, anywhere)
+    def listen(key, anywhere, watch):
+        key = finish(key, anywhere, watch)
         found.append(key)
         return key
 

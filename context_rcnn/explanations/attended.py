@@ -127,7 +127,7 @@ class Explainer:
             pairs = zip(found["attention_index"][i], found["attention_weight"][i], strict=True)
             detections.append(
                 {
-                    "box": _floats(found["detection_boxes"][i] / np.tile(shape, 2)),
+                    "box": floats(found["detection_boxes"][i] / np.tile(shape, 2)),
                     "class": self._task.class_names[int(found["detection_classes"][i])],
                     "score": round(float(found["detection_scores"][i]), 4),
                     "attention": [
@@ -161,12 +161,13 @@ def _entry(
         "image_id": memory["context_image_ids"][index].decode("utf-8", "replace"),
         "seconds": since if dated else None,
         "seconds_apart": since - seconds if dated and seconds is not None else None,
-        "box": _floats(memory["context_boxes"][index]),
+        "box": floats(memory["context_boxes"][index]),
         "weight": round(weight, 5),
     }
 
 
-def _floats(values: np.ndarray) -> list[float]:
+def floats(values: np.ndarray) -> list[float]:
+    """Numbers as they are written."""
     return [round(float(value), 5) for value in values]
 
 

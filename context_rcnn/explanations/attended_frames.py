@@ -20,6 +20,7 @@ from context_rcnn.data import examples
 from context_rcnn.data import input as input_lib
 from context_rcnn.data.video_stream import anywhere_order
 from context_rcnn.data.videos import read_videos
+from context_rcnn.explanations.attended import floats
 from context_rcnn.models.streaming import NO_FRAME, Frame
 from context_rcnn.models.temporal import TemporalModel, make
 from context_rcnn.tasks.loading import load_run
@@ -131,7 +132,7 @@ class _Known:
         sides = np.tile(values["image_shape"], 2)
         detections = [
             {
-                "box": _floats(values["detection_boxes"][i] / sides),
+                "box": floats(values["detection_boxes"][i] / sides),
                 "class": self._class_names[int(values["detection_classes"][i])],
                 "score": round(float(values["detection_scores"][i]), 4),
                 "attention": [
@@ -165,14 +166,10 @@ class _Known:
             "seconds_apart": None if seconds is None or here is None else seconds - here,
             "frames_apart": number - key,
             "anywhere": anywhere,
-            "box": _floats(values["attention_box"][i, j] / sides),
+            "box": floats(values["attention_box"][i, j] / sides),
             "weight": round(float(values["attention_weight"][i, j]), 5),
         }
 
     def _seconds(self, number: int) -> int | None:
         frame = self._frames[number]
         return int(frame["seconds"]) if frame["has_seconds"] else None
-
-
-def _floats(values: np.ndarray) -> list[float]:
-    return [round(float(value), 5) for value in values]

@@ -4,9 +4,8 @@ r"""Boxes that get their class, where look-alikes are in the same video and wher
         --video_flags='--crossing_fraction=.3 --one_species=0'
     python -m benchmarks.studies.mega_rivals --output_dir=rivals
 
-Of the rows that were run, the mean over seeds. A stage that attends by
-looks alone can tell an animal from others in the same video only by what tells their species apart,
-and that is what is hidden.
+Of the rows that were run, the mean over seeds. A stage that attends by looks alone can tell an
+animal from others in the same video only by what tells their species apart, and that is hidden.
 """
 
 import argparse

@@ -19,8 +19,8 @@ from context_rcnn.configs import schema
 from context_rcnn.data import examples
 from context_rcnn.data import input as input_lib
 from context_rcnn.data.video_stream import anywhere_order
-from context_rcnn.data.videos import read_videos
 from context_rcnn.explanations.attended import floats
+from context_rcnn.explanations.memory_maps import spread_videos
 from context_rcnn.models.streaming import NO_FRAME, Frame
 from context_rcnn.models.temporal import TemporalModel, make
 from context_rcnn.tasks.loading import load_run
@@ -69,41 +69,40 @@ def explain_videos(
     step = tf.function(stream.step, autograph=False)
     to_row, anywhere = task.image_input(data), "elsewhere" in stream.inputs
 
-    dataset = tf.data.Dataset.from_tensor_slices(list(files)).flat_map(read_videos)
-    several = [video for video in dataset if tf.size(video) > 1]
-    if not several:
+    count, chosen_videos = spread_videos(files, videos)
+    if not count:
         raise ValueError(f"no video of several frames in {', '.join(files)}")
-    count = len(several) if videos is None else min(videos, len(several))
-    for i in tqdm(range(count), "explain", unit="video", disable=None):
-        frames = [examples.parse_example(record) for record in several[i * len(several) // count]]
-        rows = [to_row.frame(frame) for frame in frames]
+    for video in tqdm(chosen_videos, "explain", count, unit="video", disable=None):
+        frames = [examples.parse_example(record) for record in video]
         number, order = anywhere_order(frames[0], len(frames), stream.seed)
         known = _Known(frames, order.numpy() if anywhere else None, task.class_names)
         wanted = len(frames) if not keyframes else min(keyframes, len(frames))
         chosen = {(2 * j + 1) * len(frames) // (2 * wanted) for j in range(wanted)}
         state = stream.initial_state(1)
         for t in range(len(frames) + stream.latency):
-            other = rows[int(order[min(t, len(rows) - 1)])] if anywhere else None
-            found, state = step(_frame(rows, t, other, number), state)
+            # Past the end the last frame stands there, and is not looked at.
+            there, last = t < len(frames), min(t, len(frames) - 1)
+            new = to_row.frame(frames[last])
+            other = to_row.frame(frames[int(order[last])]) if anywhere else None
+            found, state = step(_frame(new, other, number, there), state)
             key = int(found["frame"][0])
             if key in chosen:
                 yield known.line(key, found, min_score, min_weight)
 
 
 def _frame(
-    rows: Sequence[Mapping[str, tf.Tensor]],
-    t: int,
+    new: Mapping[str, tf.Tensor],
     other: Mapping[str, tf.Tensor] | None,
     number: tf.Tensor,
+    there: bool,
 ) -> Frame:
-    """The frame of a step, as an evaluation gives it; past the end the last one, not looked at."""
-    valid = tf.constant([t < len(rows)])
+    """The frame of a step, as an evaluation gives it."""
+    valid = tf.constant([there])
 
     def frame(row: Mapping[str, tf.Tensor], **more) -> Frame:
         return Frame(row["image"][None], row["image_shape"][None], number[None], valid, **more)
 
-    elsewhere = None if other is None else frame(other)
-    return frame(rows[min(t, len(rows) - 1)], ended=~valid, elsewhere=elsewhere)
+    return frame(new, ended=~valid, elsewhere=None if other is None else frame(other))
 
 
 class _Known:

@@ -12,7 +12,7 @@ Boxes are fractions of the image. Lengths of trails are in cells of the map: see
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,8 @@ def write_memory_maps(
 
     written = 0
     with tf.io.gfile.GFile(path, "w") as file:
-        for video in tqdm(_spread(files, videos), "explain", unit="video", disable=None):
+        count, chosen_videos = spread_videos(files, videos)
+        for video in tqdm(chosen_videos, "explain", count, unit="video", disable=None):
             chosen = video[:: settings.stride][: settings.window]
             frames = [examples.parse_example(record) for record in chosen]
             rows = [to_row.frame(frame) for frame in frames]
@@ -83,13 +84,22 @@ def write_memory_maps(
     return written
 
 
-def _spread(files: Sequence[str], count: int) -> list[tf.Tensor]:
-    """Serialized frames of so many videos of several frames, evenly spread."""
+def spread_videos(files: Sequence[str], count: int | None) -> tuple[int, Iterator[tf.Tensor]]:
+    """Serialized frames of so many videos of several frames, evenly spread, one video at a time.
+
+    Args:
+        files: TFRecord files.
+        count: number of videos; None for all.
+
+    Returns:
+        How many there are, and the videos.
+    """
     dataset = tf.data.Dataset.from_tensor_slices(list(files)).flat_map(read_videos)
-    total = sum(1 for video in dataset if tf.size(video) > 1)
-    wanted = {i * total // min(count, total) for i in range(min(count, total))}
-    several = (video for video in dataset if tf.size(video) > 1)
-    return [video for i, video in enumerate(several) if i in wanted]
+    dataset = dataset.filter(lambda video: tf.size(video) > 1)
+    total = sum(1 for _ in dataset)
+    count = total if count is None else min(count, total)
+    wanted = {i * total // count for i in range(count)}
+    return count, (video for i, video in enumerate(dataset) if i in wanted)
 
 
 def _lines(

@@ -17,7 +17,15 @@ STDDEV_RGB = (58.395, 57.12, 57.375)
 
 def normalize_images(images: tf.Tensor) -> tf.Tensor:
     """Maps RGB in 0..255 to about zero mean and unit variance, as float32."""
-    return (tf.cast(images, tf.float32) - tf.constant(MEAN_RGB)) / tf.constant(STDDEV_RGB)
+    images = tf.cast(images, tf.float32)
+    width = images.shape[-2]
+    if width is None:
+        return (images - tf.constant(MEAN_RGB)) / tf.constant(STDDEV_RGB)
+    # Line by line: processors are slow where the last dimension is as short as 3.
+    shape = tf.shape(images)
+    lines = tf.reshape(images, tf.concat([shape[:-2], [width * 3]], 0))
+    lines = (lines - tf.constant(MEAN_RGB * width)) / tf.constant(STDDEV_RGB * width)
+    return tf.ensure_shape(tf.reshape(lines, shape), images.shape)
 
 
 class Backbone(resnet.ResNet):
@@ -27,6 +35,7 @@ class Backbone(resnet.ResNet):
         groups: groups of the 3x3 convolutions; 1 is a ResNet.
         group_width: channels of a group in conv2; twice as many in each later stage.
         dilate_first_block: whether the first block of a dilated conv5 is dilated, too.
+        conv5_stride: stride of conv5 where it does not run on the library's maps.
     """
 
     _keeps_stride = False  # in conv5
@@ -38,9 +47,11 @@ class Backbone(resnet.ResNet):
         groups: int = 1,
         group_width: int = 4,
         dilate_first_block: bool = True,
+        conv5_stride: int = 1,
         **kwargs,
     ):
         self._groups, self._group_width = groups, group_width
+        self._conv5_stride = conv5_stride
         self._dilate_first_block = dilate_first_block
         super().__init__(*args, **kwargs)
 
@@ -53,7 +64,7 @@ class Backbone(resnet.ResNet):
                 )
             block_fn = functools.partial(ResNextBlock, self._groups, self._group_width)
         if name == "block_group_l5" and self._keeps_stride:
-            strides = 1
+            strides = self._conv5_stride
             block_fn = dilated(block_fn, self._dilation, self._dilate_first_block)
         return super()._block_group(inputs, filters, strides, block_fn, *args, name=name, **kwargs)
 
@@ -104,7 +115,7 @@ class ResNetC4(Backbone):
         return tf_keras.Model(self.input, {"4": self.output["4"]}, name="trunk")
 
     def conv5(self) -> tf_keras.Model:
-        """conv5, as a model from crops [n, 7, 7, conv4] to features [n, 7, 7, conv5]."""
+        """conv5, as a model from crops [n, 7, 7, conv4] to features [n, 7, 7, conv5], or 4x4."""
         return tf_keras.Model(self.output["4"], self.output["5"], name="conv5")
 
 
@@ -186,6 +197,7 @@ def build_resnet(
     dilate_first_block: bool = True,
     groups: int = 1,
     group_width: int = 4,
+    conv5_stride: int = 1,
     regularizer: tf_keras.regularizers.Regularizer | None = None,
 ) -> Backbone:
     """Builds a ResNet of any depth tf-models-official knows (10, 18, 26, 34, 50, 101, 152, ...).
@@ -198,7 +210,7 @@ def build_resnet(
         sync_batch_norm: whether replicas share batch statistics.
         norm_momentum: momentum of the moving statistics.
         norm_epsilon: added to variances.
-        dilate_first_block, groups, group_width: see `Backbone`.
+        dilate_first_block, groups, group_width, conv5_stride: see `Backbone`.
         regularizer: regularizer of the kernels.
     """
     if model_id not in resnet.RESNET_SPECS:
@@ -217,6 +229,7 @@ def build_resnet(
         groups=groups,
         group_width=group_width,
         dilate_first_block=dilate_first_block,
+        conv5_stride=conv5_stride,
     )
 
 

@@ -6,14 +6,13 @@ from typing import Any, NamedTuple, TypeAlias
 import tensorflow as tf
 import tf_keras
 from official.vision.modeling.heads import dense_prediction_heads
-from official.vision.modeling.layers import roi_generator
 
 from context_rcnn import configs
 from context_rcnn.detectors import backbones, embedder, hard_examples, rfcn, slim, vgg
 from context_rcnn.detectors.anchors import make_anchors
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor, DenseBoxHead
 from context_rcnn.detectors.necks import Neck, build_neck, swap_out
-from context_rcnn.detectors.proposers import UnclippedProposer
+from context_rcnn.detectors.proposers import Proposer
 from context_rcnn.detectors.two_stage import TwoStageDetector
 
 Regularizer: TypeAlias = "tf_keras.regularizers.Regularizer | None"
@@ -56,6 +55,7 @@ def _resnet(config: configs.FasterRcnn, regularizer: Regularizer) -> Any:
         dilate_first_block=config.backbone.dilate_first_block,
         groups=config.backbone.groups,
         group_width=config.backbone.group_width,
+        conv5_stride=config.boxes.conv5_stride,
         **options,
     )
 
@@ -264,6 +264,10 @@ def _check_fit(config: configs.FasterRcnn) -> None:
         value, usual = (getattr(getattr(c, group), name) for c in (config, default))
         if kind not in kinds and value != usual:
             raise ValueError(f"model.{path} is for {', '.join(kinds)}, not {kind}; got {value!r}")
+    if config.boxes.conv5_stride not in (1, 2):
+        raise ValueError(
+            f"model.boxes.conv5_stride must be 1 or 2, got {config.boxes.conv5_stride}"
+        )
 
 
 _DILATED = ("dc5", "rfcn")
@@ -274,6 +278,7 @@ _ONLY_FOR = (
     (("c4", "dc5", "rfcn", "fpn"), "backbone.groups"),
     (("dc5", "vgg16"), "boxes.dropout"),
     (("rfcn",), "boxes.bins"),
+    (("c4",), "boxes.conv5_stride"),
     (("embedder",), "backbone.embedder"),
 )
 
@@ -318,24 +323,15 @@ def _rpn_head(
     )
 
 
-def _proposer(
-    config: configs.Proposals,
-) -> roi_generator.MultilevelROIGenerator | UnclippedProposer:
-    if config.suppress_unclipped:
-        return UnclippedProposer(
-            pre_nms=config.pre_nms, iou_threshold=config.nms_iou, count=config.count
-        )
-    if config.pre_nms < 1:
+def _proposer(config: configs.Proposals) -> Proposer:
+    if config.pre_nms < (0 if config.suppress_unclipped else 1):
         raise ValueError(
             f"model.proposals.pre_nms must be at least 1, got {config.pre_nms}; 0 (all) is for "
             "model.proposals.suppress_unclipped"
         )
-    options = {
-        "pre_nms_top_k": config.pre_nms,
-        "nms_iou_threshold": config.nms_iou,
-        "num_proposals": config.count,
-        # Without it, boxes that clipping has left without area take the places of real proposals.
-        "pre_nms_min_size_threshold": 1.0,
-    }
-    same_in_inference = {f"test_{name}": value for name, value in options.items()}
-    return roi_generator.MultilevelROIGenerator(**options, **same_in_inference)
+    return Proposer(
+        pre_nms=config.pre_nms,
+        iou_threshold=config.nms_iou,
+        count=config.count,
+        clips_first=not config.suppress_unclipped,
+    )

@@ -11,7 +11,8 @@ from official.vision.modeling.layers import roi_aligner
 class BoxHead(tf_keras.layers.Layer):
     """Crops the maps at the proposals and returns one [7, 7, depth] feature per box.
 
-    A C4 detector crops 14x14, pools to 7x7 and runs conv5 on it; a pyramid crops 7x7 and stops.
+    A C4 detector crops 14x14, pools to 7x7 and runs conv5 on it, which may leave 4x4; a pyramid
+    crops 7x7 and stops.
 
     Attributes:
         has_vectors: whether box features describe boxes, so that a memory can hold them.
@@ -37,7 +38,7 @@ class BoxHead(tf_keras.layers.Layer):
         return crops
 
     def call(self, crops: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """Returns box features [batch, boxes, 7, 7, depth]."""
+        """Returns box features [batch, boxes, 7, 7, depth], or 4x4 behind a conv5 that strides."""
         if self._conv5 is None:
             return crops
         return per_box(lambda x: self._conv5(x, training=training), crops)

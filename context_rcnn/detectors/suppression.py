@@ -1,11 +1,14 @@
-"""Non-maximum suppression of few boxes in many classes at once.
+"""Non-maximum suppression of few boxes, in many classes at once.
 
 The library's works in tiles of 512 boxes, one class after the other: for the 30 to 300 boxes of a
-second stage it takes several times as long as the network (docs/results.md).
+second stage it takes several times as long as the network (docs/results.md), and for as few of a
+first stage three times as long as this.
 """
 
 import tensorflow as tf
-from official.vision.ops import box_ops
+from official.vision.ops import box_ops, nms
+
+from context_rcnn.detectors.targets import pairwise_iou
 
 
 def suppress(
@@ -27,17 +30,49 @@ def suppress(
     """
     better = tf.linalg.band_part(tf.ones([boxes.shape[1]] * 2, tf.bool), 0, -1)
     better = tf.linalg.set_diag(better, tf.zeros([boxes.shape[1]], tf.bool))
-    overlaps = (box_ops.bbox_overlap(boxes, boxes) >= iou_threshold) & better
+    overlaps = (pairwise_iou(boxes, boxes) >= iou_threshold) & better
     if labels is not None:
         overlaps &= labels[:, :, None] == labels[:, None]
+    overlaps = tf.cast(overlaps, tf.float32)
 
     def again(kept, _):
-        beaten = tf.reduce_any(kept[:, :, None] & overlaps, axis=1)
-        now = valid & ~beaten
+        # A product counts faster than any logical operation.
+        beaten = tf.linalg.matvec(overlaps, tf.cast(kept, tf.float32), transpose_a=True)
+        now = valid & (beaten < 0.5)
         return now, tf.reduce_any(now != kept)
 
     kept, _ = tf.while_loop(lambda _, changed: changed, again, (valid, tf.constant(True)))
     return kept
+
+
+def best_boxes(
+    boxes: tf.Tensor, scores: tf.Tensor, *, iou_threshold: float, count: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The best boxes after suppression, of one class.
+
+    Args:
+        boxes: [batch, n, 4], best first.
+        scores: [batch, n]; 0 where there is no box.
+        iou_threshold: IoU at which a box suppresses a worse one.
+        count: boxes per image.
+
+    Returns:
+        boxes [batch, count, 4] and scores [batch, count], best first, zeros behind them.
+    """
+    if boxes.shape[1] > nms.NMS_TILE_SIZE:
+        # It takes a box without a positive coordinate for one that is suppressed.
+        lowest = tf.reduce_min(boxes, axis=[1, 2], keepdims=True)
+        shift = tf.where(lowest < 0.0, 1.0 - lowest, 0.0)
+        there = scores[..., None] > 0.0
+        found = nms.sorted_non_max_suppression_padded(
+            scores, tf.where(there, boxes + shift, 0.0), count, iou_threshold
+        )
+        scores, boxes = found[0], found[1] - shift
+    else:
+        kept = suppress(boxes, scores > 0.0, iou_threshold)
+        scores, best = tf.math.top_k(tf.where(kept, scores, 0.0), count)
+        boxes = tf.gather(boxes, best, batch_dims=1)
+    return tf.where(scores[..., None] > 0.0, boxes, 0.0), scores
 
 
 def best_detections(

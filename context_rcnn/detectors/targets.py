@@ -30,15 +30,14 @@ class Samples(NamedTuple):
 
 def pairwise_iou(boxes: tf.Tensor, gt_boxes: tf.Tensor) -> tf.Tensor:
     """Returns IoU [batch, boxes, gt] of [batch, boxes, 4] with [batch, gt, 4]."""
-    boxes, gt_boxes = boxes[:, :, None, :], gt_boxes[:, None, :, :]
-    overlap = tf.maximum(
-        tf.minimum(boxes[..., 2:], gt_boxes[..., 2:])
-        - tf.maximum(boxes[..., :2], gt_boxes[..., :2]),
-        0.0,
-    )
-    intersection = overlap[..., 0] * overlap[..., 1]
-    area = tf.reduce_prod(tf.maximum(boxes[..., 2:] - boxes[..., :2], 0.0), axis=-1)
-    gt_area = tf.reduce_prod(tf.maximum(gt_boxes[..., 2:] - gt_boxes[..., :2], 0.0), axis=-1)
+    # Coordinate by coordinate: processors are slow where the last dimension is as short as 2 or 4.
+    y1, x1, y2, x2 = (part[:, :, None] for part in tf.unstack(boxes, axis=-1))
+    gt_y1, gt_x1, gt_y2, gt_x2 = (part[:, None, :] for part in tf.unstack(gt_boxes, axis=-1))
+    height = tf.maximum(tf.minimum(y2, gt_y2) - tf.maximum(y1, gt_y1), 0.0)
+    width = tf.maximum(tf.minimum(x2, gt_x2) - tf.maximum(x1, gt_x1), 0.0)
+    intersection = height * width
+    area = tf.maximum(y2 - y1, 0.0) * tf.maximum(x2 - x1, 0.0)
+    gt_area = tf.maximum(gt_y2 - gt_y1, 0.0) * tf.maximum(gt_x2 - gt_x1, 0.0)
     return tf.math.divide_no_nan(intersection, area + gt_area - intersection)
 
 

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 import tf_keras
-from official.vision.modeling.layers import roi_generator
 from official.vision.ops import box_ops
 
 from context_rcnn.detectors import stored, suppression, targets
@@ -13,7 +12,7 @@ from context_rcnn.detectors.anchors import flatten_anchors
 from context_rcnn.detectors.backbones import normalize_images
 from context_rcnn.detectors.heads import BoxHead, BoxPredictor
 from context_rcnn.detectors.necks import Neck
-from context_rcnn.detectors.proposers import UnclippedProposer
+from context_rcnn.detectors.proposers import Proposer
 
 Tensors = dict[str, tf.Tensor]
 Memory = Mapping[str, tf.Tensor] | None
@@ -119,7 +118,7 @@ class TwoStageDetector(tf_keras.Model):
         rpn_head: tf_keras.layers.Layer | None,
         anchors: Mapping[str, tf.Tensor],
         clip_anchors_to: Sequence[int] | None = None,
-        proposer: roi_generator.MultilevelROIGenerator | UnclippedProposer,
+        proposer: Proposer,
         box_head: BoxHead,
         box_predictor: BoxPredictor,
         detection: Mapping[str, Any],
@@ -427,7 +426,7 @@ class TwoStageDetector(tf_keras.Model):
     @property
     def proposal_count(self) -> int:
         """Proposals an image, padding included."""
-        return self._proposer.get_config()["num_proposals"]
+        return self._proposer.count
 
     @property
     def detection_count(self) -> int:

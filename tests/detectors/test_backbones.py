@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras
 
 from context_rcnn.detectors import backbones
 from tests.tolerance import LOGITS
@@ -66,3 +67,16 @@ def test_weights_are_those_of_the_classification_network(dilated):
     plain = backbones.build_resnet(dilated._model_id, kind="fpn", depth_multiplier=0.125)
     shapes = [[tuple(w.shape) for w in model.get_weights()] for model in (dilated, plain)]
     assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize("depth", [10, 50])
+def test_a_conv5_that_strides_on_crops_is_the_classification_networks(depth):
+    """Crops of 7x7 leave it as 4x4, as the Object Detection API's TensorFlow 2 models have them."""
+    ours = backbones.build_resnet(depth, kind="c4", depth_multiplier=0.125, conv5_stride=2)
+    plain = backbones.build_resnet(depth, kind="fpn", depth_multiplier=0.125)
+    ours.set_weights(plain.get_weights())
+    crops = tf.random.stateless_normal([2, 7, 7, ours.conv5().input_shape[-1]], [1, 2])
+    features = ours.conv5()(crops, training=False)
+    assert features.shape[1:3] == (4, 4)
+    theirs = tf_keras.Model(plain.output["4"], plain.output["5"])(crops, training=False)
+    np.testing.assert_array_equal(features, theirs)

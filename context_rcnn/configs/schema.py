@@ -6,6 +6,7 @@ does not fit is refused with the file, the full name of the field and the neares
 
 import difflib
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,15 @@ from context_rcnn.configs import (
 )
 
 _LOG = logging.getLogger(__name__)
+
+
+class _Loader(yaml.SafeLoader):
+    """Also takes 1e-3 for a number, which without a point is text in YAML 1.1."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+$"), list("-+0123456789")
+)
 
 
 def load_experiment(
@@ -91,7 +101,7 @@ def _read_file(path: str) -> dict[str, Any]:
             _LOG.warning("%s: %s", path, note)
         return {"experiment": converted.experiment} | converted.values
     try:
-        values = yaml.safe_load(text)
+        values = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(values, dict):
@@ -101,10 +111,10 @@ def _read_file(path: str) -> dict[str, Any]:
 
 def _read_overrides(overrides: str) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(overrides)
+        values = yaml.load(overrides, Loader=_Loader)
         if not isinstance(values, dict):
             values = hyperparams.nested_csv_str_to_json_str(overrides)
-            values = yaml.safe_load(values)
+            values = yaml.load(values, Loader=_Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(
             f"--params_override: expected a.b=1,a.c=2 or YAML, got {overrides!r}: {error}"
@@ -134,9 +144,14 @@ def _check(values: Mapping[str, Any], config: hyperparams.Config, source: str, p
             _check(value, default, source, f"{name}.")
         elif default is not None and value is not None and not _fits(value, default):
             raise ValueError(
-                f"{source}: {name} must be {type(default).__name__}, got {value!r} "
-                f"({type(value).__name__})"
+                f"{source}: {name} must be {_kind(default)}, got {value!r} ({type(value).__name__})"
             )
+
+
+def _kind(default: Any) -> str:
+    """What a setting must be, in words."""
+    of = f" of {type(default[0]).__name__}" if isinstance(default, list) and default else ""
+    return f"{type(default).__name__}{of}"
 
 
 def _fits(value: Any, default: Any) -> bool:
@@ -145,5 +160,9 @@ def _fits(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, int | float)
     if isinstance(default, list | tuple):
-        return isinstance(value, list | tuple)
+        # All of a list are of one type; where the defaults are whole, other numbers may do, too.
+        kinds = [float(one) if type(one) is int else one for one in default[:1]]
+        return isinstance(value, list | tuple) and all(
+            _fits(one, kind) for one in value for kind in kinds
+        )
     return isinstance(value, type(default))

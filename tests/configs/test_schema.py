@@ -35,6 +35,19 @@ def test_lists_can_be_overridden():
     assert list(config.task.model.image_size) == [320, 480]
 
 
+def test_a_number_may_have_an_exponent_and_no_point(tmp_path):
+    """YAML 1.1 takes 1e-3 for text; TensorFlow then says something of a case without a type."""
+    rates = "trainer.optimizer_config.learning_rate.stepwise.values"
+    overrides = f"{rates}=[1e-2,1e-3,5E-05],task.losses.weight_decay=1e-4,task.train_data.seed=10"
+    decay = write(tmp_path / "a.yaml", "task: {losses: {weight_decay: 2e-3}}\n")
+    for files, expected in (([], 1e-4), ([decay], 1e-4)):
+        config = schema.load_experiment("faster_rcnn_tiny", files, overrides)
+        values = config.trainer.optimizer_config.learning_rate.stepwise.values
+        assert list(values) == [0.01, 0.001, 5e-5]
+        assert config.task.losses.weight_decay == expected and config.task.train_data.seed == 10
+    assert schema.load_experiment("faster_rcnn_tiny", [decay]).task.losses.weight_decay == 0.002
+
+
 def test_saved_settings_read_back_the_same(tmp_path):
     config = schema.load_experiment("faster_rcnn_tiny", (), "trainer.train_steps=3")
     schema.save_experiment(config, str(tmp_path / "params.yaml"))
@@ -50,7 +63,11 @@ def test_saved_settings_read_back_the_same(tmp_path):
         ("trainer: {train_steps: many}", "trainer.train_steps must be int, got 'many'"),
         ("trainer: {train_steps: true}", "trainer.train_steps must be int, got True"),
         ("task: {model: 5}", "task.model is a group of settings, got 5"),
-        ("task: {model: {image_size: 640}}", "task.model.image_size must be list, got 640"),
+        ("task: {model: {image_size: 640}}", "task.model.image_size must be list of int, got 6"),
+        (
+            "task: {model: {image_size: [640, wide]}}",
+            "image_size must be list of int, got [640, 'wide",
+        ),
         ("- 1\n- 2", "expected settings by name, found list"),
         ("a: [", "not valid YAML"),
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),

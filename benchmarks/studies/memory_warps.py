@@ -25,7 +25,6 @@ MEMNET, CLOCKNET, FAST = "memnet", "clocknet", "rfcn_18"
 HALF = "task.model.image_size=[96,128]"
 SLIM = "task.model.backbone.depth_multiplier=0.125"
 CLOCKS = f"{WARPS}.clocks=[1,2,4]"  # of videos that are shorter than the paper's
-FLOW_RATE = 0.001  # at which the flow network goes on learning within a detector
 PAIRS = 200  # videos of the pairs with flow
 
 
@@ -233,7 +232,7 @@ class WarpsStudy(VideoStudy):
         if row.base != "two_speed":
             settings.append(f"{WARPS}.flow.init_checkpoint={self.folder}/flow_net")
             settings.append(f"{FGFA}.flow.init_checkpoint={self.folder}/flow_net")
-            settings += [f"{temporal}.flow.rate={FLOW_RATE / rate}" for temporal in (WARPS, FGFA)]
+            settings += [f"{temporal}.flow.rate=1" for temporal in (WARPS, FGFA)]
         if "flow_untrained" in row.configs:
             settings.append(f"{WARPS}.flow.init_checkpoint=''")
         if row.strong:
@@ -277,7 +276,7 @@ def main() -> None:
         "--flow_steps", type=int, default=5000, help="steps of the flow network (default: 5000)"
     )
     parser.add_argument(
-        "--rate", type=float, default=0.03, help="learning rate of the rows (default: .03)"
+        "--rate", type=float, default=0.0003, help="learning rate of the rows (default: .0003)"
     )
     parser.set_defaults(stills=1000, val_fraction=0.18, detector_steps=2500)
     args, only = study.parse(parser, TABLES)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 import tf_keras
-from official.vision.modeling.layers import roi_aligner
+
+from context_rcnn.layers.roi_align import RoiAlign
 
 
 class BoxHead(tf_keras.layers.Layer):
@@ -23,7 +24,7 @@ class BoxHead(tf_keras.layers.Layer):
     def __init__(self, conv5: tf_keras.Model | None = None, **kwargs):
         super().__init__(**kwargs)
         self._conv5 = conv5
-        self._align = roi_aligner.MultilevelROIAligner(crop_size=14 if conv5 else 7)
+        self._align = RoiAlign(14 if conv5 else 7)
         self._pool = tf_keras.layers.MaxPool2D(2) if conv5 else None
 
     def crop(self, maps: Mapping[str, tf.Tensor], boxes: tf.Tensor) -> tf.Tensor:

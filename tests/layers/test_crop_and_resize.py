@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from context_rcnn.layers import crop_and_resize as crops_of
 from context_rcnn.layers.crop_and_resize import crop_and_resize
 
 RNG = np.random.default_rng(0)
@@ -57,3 +58,42 @@ def test_crops_keep_the_type_of_the_maps():
     assert found.dtype == tf.bfloat16
     wanted = of_tensorflow(tf.cast(maps, tf.float32), 3)
     np.testing.assert_allclose(tf.cast(found, tf.float32), wanted, rtol=2**-8, atol=1e-6)
+
+
+def of_loops(maps, box, size):
+    """Weights of all cells for each sample of a box [size, size, height, width], one by one."""
+    height, width = maps.shape[1:3]
+    weights = np.zeros([size, size, height, width])
+    for i, j in np.ndindex(size, size):
+        y = (box[0] + (box[2] - box[0]) * i / (size - 1)) * (height - 1)
+        x = (box[1] + (box[3] - box[1]) * j / (size - 1)) * (width - 1)
+        for row, column in np.ndindex(height, width):
+            share = max(0, 1 - abs(y - row)) * max(0, 1 - abs(x - column))
+            weights[i, j, row, column] = share * (0 <= y <= height - 1 and 0 <= x <= width - 1)
+    return weights
+
+
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("parts", [1, 5])
+def test_gradients_of_boxes_that_overlap_add_up(jit, parts, monkeypatch):
+    """TensorFlow's own loses some of them where several threads share an image."""
+    monkeypatch.setattr(crops_of, "_LARGEST", 2**20 if parts == 1 else 2 * 4 * 7 * 3 * 4)
+    rng = np.random.default_rng(1)
+    boxes = rng.uniform(-0.1, 1.1, [2, 10, 4]).astype(np.float32)
+    upstream = rng.normal(size=[2, 10, 4, 4, 3]).astype(np.float32)
+
+    @tf.function(jit_compile=jit)
+    def gradient_of(maps):
+        with tf.GradientTape() as tape:
+            tape.watch(maps)
+            found = crop_and_resize(maps, tf.constant(boxes), 4)
+        return found, tape.gradient(found, maps, upstream)
+
+    found, gradient = gradient_of(tf.constant(MAPS))
+    for image in range(2):
+        weights = np.stack([of_loops(MAPS, box, 4) for box in boxes[image].astype(np.float64)])
+        np.testing.assert_allclose(
+            found[image], np.einsum("nijhw,hwc->nijc", weights, MAPS[image]), rtol=0, atol=1e-5
+        )
+        wanted = np.einsum("nijhw,nijc->hwc", weights, upstream[image])
+        np.testing.assert_allclose(gradient[image], wanted, rtol=0, atol=1e-4)

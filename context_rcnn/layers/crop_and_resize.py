@@ -29,20 +29,24 @@ def crop_and_resize(maps: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
 
     @tf.custom_gradient
     def crop(maps: tf.Tensor):
-        _, height, width, _ = maps.shape
-        rows = _weights(boxes[..., 0], boxes[..., 2], height, size, maps.dtype)
-        columns = _weights(boxes[..., 1], boxes[..., 3], width, size, maps.dtype)
-        crops = _product(maps, rows, columns) if compiled else _of_tensorflow(maps, boxes, size)
-        return crops, lambda upstream: _gradient(upstream, rows, columns)
+        def weights() -> tuple[tf.Tensor, tf.Tensor]:
+            _, height, width, _ = maps.shape
+            rows = _weights(boxes[..., 0], boxes[..., 2], height, size, maps.dtype)
+            return rows, _weights(boxes[..., 1], boxes[..., 3], width, size, maps.dtype)
+
+        crops = _product(maps, *weights()) if compiled else _of_tensorflow(maps, boxes, size)
+        return crops, lambda upstream: _gradient(upstream, *weights())
 
     return crop(maps)
 
 
 def _of_tensorflow(maps: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
     count, depth = boxes.shape[1], maps.shape[-1]
-    images = tf.repeat(tf.range(tf.shape(maps)[0]), count)
+    batch = maps.shape[0] or tf.shape(maps)[0]
+    images = tf.repeat(tf.range(batch), count)
     found = tf.cast(maps, tf.float32)  # it knows no bfloat16
-    crops = tf.image.crop_and_resize(found, tf.reshape(boxes, [-1, 4]), images, [size, size])
+    flat = tf.reshape(boxes, [batch * count, 4])
+    crops = tf.image.crop_and_resize(found, flat, images, [size, size])
     return tf.cast(tf.reshape(crops, [-1, count, size, size, depth]), maps.dtype)
 
 

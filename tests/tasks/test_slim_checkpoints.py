@@ -358,8 +358,8 @@ def test_a_converted_model_gives_the_same_numbers(
     valid = np.arange(ENTRIES)[None] < context_size
     given = {"context_features": memory, "context_valid": valid} if release else None
     outputs = model(images, shapes, memory=given)
-    # Of the same boxes to the last bit: whether a sample on the last cell is beyond it, and so 0, is
-    # a matter of rounding, there as here.
+    # Of the same boxes to the last bit: whether a sample on the last cell is beyond it, and so 0,
+    # is a matter of rounding, there as here.
     logits, offsets = reference.second(images, proposals.boxes[0, :number], memory, context_size)
     assert_close(outputs["class_logits"][0, :number], logits)
     found = np.reshape(outputs["box_offsets"][0], [PROPOSALS, CLASSES + 1, 4])[:number, 1:]

@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test test-slow test-cluster test-kernels lint bench resolve constraints clean
 
 help:
-	@echo "make demo          everything on simulated cameras, with and without a memory (about 10 minutes on two quiet cores)"
+	@echo "make demo          everything on simulated cameras, with and without a memory (about 8 minutes on two quiet cores)"
 	@echo "make test          the fast tests"
 	@echo "make test-slow     the long tests: XLA, several processes, killed runs"
 	@echo "make test-cluster  the pipelines on a real Flink and a real Spark (Java and Maven; fetches 800 MB once)"

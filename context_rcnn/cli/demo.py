@@ -126,10 +126,10 @@ def steps(folder: pathlib.Path, args: argparse.Namespace) -> list[tuple[str, lis
     ]
 
 
-# What a whole demo costs, as measured on two processors (8.9 minutes there).
+# What a whole demo costs, as measured on two processors (8.2 minutes there).
 PROCESSES = 8  # that load TensorFlow and build a model
 READING = 1.3  # a step on real images, in steps on made-up ones
-STEPS_AN_IMAGE = 0.04  # simulating, writing, remembering and evaluating an image, in steps
+STEPS_AN_IMAGE = 0.17  # simulating, writing, remembering and evaluating an image, in steps
 
 
 def run_command(command: list[str]) -> int:

@@ -33,9 +33,9 @@ SPEED = {"seconds_to_start": 15.0, "seconds_a_step": 0.24}
 
 
 def test_the_estimate_is_of_processes_steps_and_images():
-    """By hand: 8 starts of 15 s; 1190 steps, 1.3 of them each; 6480 images at .04 steps."""
+    """By hand: 8 starts of 15 s; 1190 steps, 1.3 of them each; 6480 images at .17 steps."""
     args = argparse.Namespace(train_steps=350, context_steps=420, cameras=240, days=30)
-    seconds = 8 * 15 + (1190 * 1.3 + 6480 * 0.04) * 0.24
+    seconds = 8 * 15 + (1190 * 1.3 + 6480 * 0.17) * 0.24
     assert demo.estimate(args, SPEED) == pytest.approx(seconds / 60)
     slow = {name: 3 * value for name, value in SPEED.items()}
     assert demo.estimate(args, slow) == pytest.approx(3 * seconds / 60)

@@ -42,6 +42,7 @@ class Row:
     start: str = "detector"  # what it goes on from
     strong: str = ""  # row of the strong detector
     frozen: bool = True  # backbone and first stage
+    rate: float = 0.0  # of its own, in place of that of all rows
 
     @property
     def flags(self) -> list[str]:
@@ -143,6 +144,7 @@ TABLES = {
             ("single_frame",),
             (SLIM, "task.init_checkpoint=''"),
             frozen=False,
+            rate=0.06,  # from nothing
         ),
         CLOCK,
         evaluated(
@@ -171,6 +173,7 @@ TABLES = {
             start=f"rows/{FAST}",
             strong=CLOCKNET,
             frozen=False,
+            rate=0.01,
         ),
         evaluated(
             "fast detector with late boxes",
@@ -182,6 +185,7 @@ TABLES = {
             start=f"rows/{FAST}",
             strong=CLOCKNET,
             frozen=False,
+            rate=0.01,
         ),
     ],
     "Aggregation (supplement, half size in the paper)": [
@@ -225,7 +229,7 @@ class WarpsStudy(VideoStudy):
 
     def row(self, row: Row) -> dict:
         """Trains and evaluates a row, or evaluates another's; returns its metrics."""
-        rate = self.args.rate
+        rate = row.rate or self.args.rate
         settings = [f"task.init_checkpoint={self.folder}/{row.start}"]
         settings += [f"{RATE}.values=[{rate},{rate / 10},{rate / 100}]"]
         settings += [videos.FROZEN] * row.frozen

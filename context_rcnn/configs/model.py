@@ -139,7 +139,7 @@ class Boxes(hyperparams.Config):
         candidates: number of proposals that `balanced` draws first.
         hard_nms_iou: IoU with a box of higher loss at which `pure` leaves a box out; 1 keeps all.
         conv5_stride: stride of conv5 on crops (`c4`): 1 leaves 7x7 cells of a box; 2, as in the
-            Object Detection API's TensorFlow 2 models, 4x4, at about a third of the cost.
+            Object Detection API's TensorFlow 2 models, 4x4, with about a third of its operations.
     """
 
     samples: int = 64

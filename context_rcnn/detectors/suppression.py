@@ -1,8 +1,8 @@
 """Non-maximum suppression of few boxes, in many classes at once.
 
 The library's works in tiles of 512 boxes, one class after the other: for the 30 to 300 boxes of a
-second stage it takes several times as long as the network (docs/results.md), and for as few of a
-first stage three times as long as this.
+second stage it takes several times as long as the network (docs/results.md), and for 300 of a
+first stage more than three times as long as this.
 """
 
 import tensorflow as tf

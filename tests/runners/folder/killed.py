@@ -1,8 +1,7 @@
-"""Detects in a folder, to be killed: FOLDER NAME SLEEP [MOMENT].
+"""Detects in a folder, to be killed; `killed.py FOLDER` serves such runs, see `forked`.
 
-Each call of the model takes SLEEP seconds. At the given moment the process kills itself; moments
-are calls of the model, and whatever makes a change last: commits, renamed files, synced ones.
-Prints how many moments there were.
+The process kills itself at the given moment. Moments are calls of the model, and whatever makes a
+change last: commits, renamed files, synced ones.
 """
 
 import contextlib
@@ -22,10 +21,10 @@ from context_rcnn.runners.folder import detect, remember  # noqa: E402
 from context_rcnn.runners.folder.options import FolderOptions  # noqa: E402
 from context_rcnn.runners.folder.run import detect_folder  # noqa: E402
 from context_rcnn.runners.folder.table import ImageTable  # noqa: E402
+from tests.runners.forked import serve  # noqa: E402
 
-folder, name, sleep = pathlib.Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
-last = int(sys.argv[4]) if len(sys.argv) > 4 else 0
-moments = 0
+folder = pathlib.Path(sys.argv[1])
+moments = last = 0
 
 
 def moment():
@@ -58,19 +57,33 @@ ImageTable.change = change
 os.replace, os.fsync = around(os.replace), around(os.fsync)
 fakes.FakeModel._called = around(fakes.FakeModel._called)
 remember._PART_IMAGES, detect._COMMIT_IMAGES = 12, 12
-options = FolderOptions(
-    str(folder / "photos"),
-    str(folder / f"{name}.state"),
-    Outputs(
-        megadetector=folder / f"{name}.json",
-        coco=folder / f"{name}.coco.json",
-        table=folder / f"{name}.csv",
-    ),
-    workers=2,
-    explain=5,
-    rde="auto",
-    repeats_table=str(folder / f"{name}.repeats.csv"),
-)
-print("begins", flush=True)
-detect_folder(options, fakes.FakeModel(sleep=sleep), created="2026-05-26T19:11:27Z")
-print(moments)
+
+
+def run(name: str, moment: int = 0, sleep: float = 0.0) -> int:
+    """Detects; returns how many moments there were.
+
+    Args:
+        name: name of the results.
+        moment: number of the moment of death; 0 lives.
+        sleep: seconds that each call of the model takes.
+    """
+    global last
+    last = moment
+    options = FolderOptions(
+        str(folder / "photos"),
+        str(folder / f"{name}.state"),
+        Outputs(
+            megadetector=folder / f"{name}.json",
+            coco=folder / f"{name}.coco.json",
+            table=folder / f"{name}.csv",
+        ),
+        workers=2,
+        explain=5,
+        rde="auto",
+        repeats_table=str(folder / f"{name}.repeats.csv"),
+    )
+    detect_folder(options, fakes.FakeModel(sleep=sleep), created="2026-05-26T19:11:27Z")
+    return moments
+
+
+serve(run)

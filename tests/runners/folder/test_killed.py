@@ -1,84 +1,88 @@
 """A run that is killed at any moment and begun again writes the same bytes as one that is not."""
 
+import contextlib
+import os
 import pathlib
 import random
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+
+from tests.runners.forked import Forks
 
 SCRIPT = pathlib.Path(__file__).with_name("killed.py")
 ROOT = pathlib.Path(__file__).parents[3]
 
 
-def start(folder, name, sleep=0.0, moment=0):
-    command = [sys.executable, str(SCRIPT), str(folder), name, str(sleep), str(moment)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert process.stdout.readline() == "begins\n", process.stderr.read()
-    return process
+@pytest.fixture
+def forks(tmp_path):
+    """Runs over photographs, in processes that can be killed."""
+    with Forks(SCRIPT, tmp_path) as forks:
+        yield forks
 
 
-def finish(folder, name):
-    """Results by kind, and how many moments the run had."""
-    out, errors = start(folder, name).communicate()
-    assert out, errors
+def results(folder, name):
+    """Results by kind."""
     kinds = ("json", "csv", "coco.json", "coco.images.json", "repeats.csv")
     found = {kind: (folder / f"{name}.{kind}").read_bytes() for kind in kinds}
     found["explained"] = (folder / f"{name}.state" / "explained.jsonl").read_bytes()
     assert found["explained"]
-    return found, int(out.splitlines()[-1])
+    return found
 
 
-def test_killed_runs_end_as_an_uninterrupted_one(tmp_path, fakes):
+def test_killed_runs_end_as_an_uninterrupted_one(forks, tmp_path, fakes):
     fakes.write_photos(tmp_path / "photos", ["a", "b", "c"], count=40)
-    expected, moments = finish(tmp_path, "whole")
+    code, moments = forks.run("whole")
+    assert code == 0
+    expected = results(tmp_path, "whole")
     assert expected["json"].count(b'"file"') == 120
     rng = random.Random(0)
-    codes = []
-    for share in (0.4, 0.9):  # the memory comes first, then the detections
-        process = start(tmp_path, "killed", moment=rng.randint(1, round(share * moments)))
-        process.communicate()
-        codes.append(process.returncode)
+    codes = [
+        # The memory comes first, then the detections.
+        forks.run("killed", rng.randint(1, round(share * moments)))[0]
+        for share in (0.4, 0.9)
+    ]
     assert codes[0] == -signal.SIGKILL and set(codes) <= {0, -signal.SIGKILL}
-    assert finish(tmp_path, "killed")[0] == expected
+    assert forks.run("killed")[0] == 0
+    assert results(tmp_path, "killed") == expected
     left = {path.name for path in (tmp_path / "killed.state").iterdir()}
     assert left == {path.name for path in (tmp_path / "whole.state").iterdir()}
     assert not list((tmp_path / "killed.state/parts").iterdir())
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_moment_is_recovered_from(tmp_path, fakes):
+def test_a_kill_at_every_moment_is_recovered_from(forks, tmp_path, fakes):
     """One kill in a fresh run, at every moment that makes something last."""
     fakes.write_photos(tmp_path / "photos", ["a"], count=5)
-    expected, moments = finish(tmp_path, "whole")
+    _, moments = forks.run("whole")
+    expected = results(tmp_path, "whole")
     assert moments > 40
     for moment in range(1, moments + 1):
-        process = start(tmp_path, f"killed-{moment}", moment=moment)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-        assert finish(tmp_path, f"killed-{moment}")[0] == expected, moment
+        name = f"killed-{moment}"
+        assert forks.run(name, moment)[0] == -signal.SIGKILL
+        assert forks.run(name)[0] == 0
+        assert results(tmp_path, name) == expected, moment
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_times_end_as_an_uninterrupted_run(tmp_path, fakes):
+def test_twenty_kills_at_random_times_end_as_an_uninterrupted_run(forks, tmp_path, fakes):
     fakes.write_photos(tmp_path / "photos", [f"camera {i}" for i in range(8)], count=100)
-    expected, _ = finish(tmp_path, "whole")
+    forks.run("whole")
+    expected = results(tmp_path, "whole")
     assert expected["json"].count(b'"file"') == 800
-    rng = random.Random(0)
-    killed = 0
-    while killed < 20:
-        process = start(tmp_path, "killed", sleep=0.1)
-        try:
-            process.wait(rng.uniform(0, 2.5))
-        except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-        process.communicate()
-        assert process.returncode in (0, -signal.SIGKILL)
-    assert finish(tmp_path, "killed")[0] == expected
+    rng, codes = random.Random(0), []
+    while codes.count(-signal.SIGKILL) < 20:
+        process = forks.start("killed", 0, 0.1)
+        time.sleep(rng.uniform(0, 2.5))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+        codes.append(forks.end()[0])
+        assert codes[-1] in (0, -signal.SIGKILL)
+    assert forks.run("killed")[0] == 0
+    assert results(tmp_path, "killed") == expected
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
-"""Detects in a folder of videos, to be killed: FOLDER NAME [MOMENT].
+"""Detects in a folder of videos, to be killed; `killed.py FOLDER` serves such runs, see `forked`.
 
-At the given moment the process kills itself; moments are calls of the model, and whatever makes a
-change last: renamed files, synced ones. Prints how many moments there were.
+The process kills itself at the given moment. Moments are calls of the model, and whatever makes a
+change last: renamed files, synced ones.
 """
 
 import importlib.util
@@ -18,10 +18,10 @@ spec.loader.exec_module(fakes)
 from context_rcnn.results.write import Outputs  # noqa: E402
 from context_rcnn.runners.videos.options import VideoOptions  # noqa: E402
 from context_rcnn.runners.videos.run import detect_folder_of_videos  # noqa: E402
+from tests.runners.forked import serve  # noqa: E402
 
-folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
-last = int(sys.argv[3]) if len(sys.argv) > 3 else 0
-moments = 0
+folder = pathlib.Path(sys.argv[1])
+moments = last = 0
 
 
 def moment():
@@ -43,12 +43,26 @@ def around(function):
 
 os.replace, os.fsync = around(os.replace), around(os.fsync)
 fakes.FakeVideoModel.step = around(fakes.FakeVideoModel.step)
-options = VideoOptions(
-    str(folder / "clips"),
-    str(folder / f"{name}.state"),
-    Outputs(folder / f"{name}.json", folder / f"{name}_coco.json", folder / f"{name}.csv"),
-    batch_size=2,
-)
-model = fakes.FakeVideoModel(2, anywhere=True)
-detect_folder_of_videos(options, model, created="2026-05-26T19:11:27Z")
-print(moments)
+
+
+def run(name: str, moment: int = 0) -> int:
+    """Detects; returns how many moments there were.
+
+    Args:
+        name: name of the results.
+        moment: number of the moment of death; 0 lives.
+    """
+    global last
+    last = moment
+    options = VideoOptions(
+        str(folder / "clips"),
+        str(folder / f"{name}.state"),
+        Outputs(folder / f"{name}.json", folder / f"{name}_coco.json", folder / f"{name}.csv"),
+        batch_size=2,
+    )
+    model = fakes.FakeVideoModel(2, anywhere=True)
+    detect_folder_of_videos(options, model, created="2026-05-26T19:11:27Z")
+    return moments
+
+
+serve(run)

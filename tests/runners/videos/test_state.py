@@ -5,10 +5,10 @@ import pathlib
 import random
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
+
+from tests.runners.forked import Forks
 
 HERE = pathlib.Path(__file__).parent
 MODES = {"delayed": (2, False), "anywhere": (3, True), "at once": (0, False)}
@@ -54,31 +54,29 @@ def test_stopped_anywhere_and_begun_again_it_writes_the_same(clips, detect, fake
     assert left[0] == left[1]
 
 
-def run_to_be_killed(folder, name, moment=0):
-    """Its exit code, results by kind, and how many moments it had."""
-    done = subprocess.run(
-        [sys.executable, str(HERE / "killed.py"), str(folder), name, str(moment)],
-        cwd=HERE.parents[2],
-        text=True,
-        capture_output=True,
-    )
-    if done.returncode:
-        return done.returncode, {}, 0
+@pytest.fixture
+def forks(clips, tmp_path):
+    """Runs over the videos, in processes that can be killed."""
+    with Forks(HERE / "killed.py", tmp_path) as forks:
+        yield forks
+
+
+def results(folder, name):
+    """Results by kind."""
     ends = (".json", ".csv", "_coco.json", "_coco.images.json")
-    found = {end: (folder / f"{name}{end}").read_bytes() for end in ends}
-    return 0, found, int(done.stdout.splitlines()[-1])
+    return {end: (folder / f"{name}{end}").read_bytes() for end in ends}
 
 
-def test_killed_runs_end_as_an_uninterrupted_one(clips, tmp_path):
-    code, expected, moments = run_to_be_killed(tmp_path, "whole")
+def test_killed_runs_end_as_an_uninterrupted_one(forks, tmp_path):
+    code, moments = forks.run("whole")
     assert code == 0 and moments > 60
     rng = random.Random(0)
     codes = [
-        run_to_be_killed(tmp_path, "killed", rng.randint(10, round(share * moments)))[0]
-        for share in (0.4, 0.9)
+        forks.run("killed", rng.randint(10, round(share * moments)))[0] for share in (0.4, 0.9)
     ]
     assert codes[0] == -signal.SIGKILL and set(codes) <= {0, -signal.SIGKILL}
-    assert run_to_be_killed(tmp_path, "killed")[1] == expected
+    assert forks.run("killed")[0] == 0
+    assert results(tmp_path, "killed") == results(tmp_path, "whole")
     left = [
         sorted(p.name for p in (tmp_path / f"{n}.state").iterdir()) for n in ("whole", "killed")
     ]
@@ -86,12 +84,14 @@ def test_killed_runs_end_as_an_uninterrupted_one(clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_moment_is_recovered_from(clips, tmp_path):
-    _, expected, moments = run_to_be_killed(tmp_path, "whole")
+def test_a_kill_at_every_moment_is_recovered_from(forks, tmp_path):
+    _, moments = forks.run("whole")
+    expected = results(tmp_path, "whole")
     for moment in range(1, moments + 1):
         name = f"killed-{moment}"
-        assert run_to_be_killed(tmp_path, name, moment)[0] == -signal.SIGKILL
-        assert run_to_be_killed(tmp_path, name)[1] == expected, moment
+        assert forks.run(name, moment)[0] == -signal.SIGKILL
+        assert forks.run(name)[0] == 0
+        assert results(tmp_path, name) == expected, moment
 
 
 def test_videos_that_are_through_are_not_opened_again(clips, detect, fakes, tmp_path):

@@ -152,6 +152,7 @@ def test_timelapse_labels_have_species_and_no_boxes(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_the_stand_in_for_a_known_network_is_an_embedder(tmp_path):
     """Crops of boxes, as many as the archive has, and a SavedModel that `--embedder` takes."""
     archive = tmp_path / "archive"

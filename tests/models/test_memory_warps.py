@@ -313,7 +313,7 @@ def test_flows_and_warps_are_counted(built, video, monkeypatch):
         monkeypatch.undo()
 
 
-@pytest.mark.parametrize("gap", [1, 3])
+@pytest.mark.parametrize("gap", [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_an_exact_gap_is_as_many_propagations(built, video, gap):
     memory, detector = built(clocks=[1, 2], schedule="interleaved")
     plain = memory.stream(detector)

@@ -45,11 +45,16 @@ def aggregation(changed, maps):
     return shake(layer)
 
 
-@pytest.mark.parametrize("variant", ["paper", "released"])
+WITHOUT = [{"spatial": False}, {"temporal": False}, {"residual": False}]
+WITHOUT += [{"spatial": False, "temporal": False}]
+
+
 @pytest.mark.parametrize(
-    "parts",
-    [{}, {"spatial": False}, {"temporal": False}, {"residual": False}]
-    + [{"spatial": False, "temporal": False}],
+    "variant, parts",
+    [
+        *(("paper", {}), ("released", {}), *(("paper", parts) for parts in WITHOUT)),
+        *(pytest.param("released", parts, marks=pytest.mark.slow) for parts in WITHOUT),
+    ],
     ids=str,
 )
 def test_the_pyramid_is_the_papers(variant, parts):
@@ -158,7 +163,7 @@ ROWS = {
 
 
 def traced(layer, *specs):
-    return tf.function(layer).get_concrete_function(*specs).graph
+    return tf.function(layer, autograph=False).get_concrete_function(*specs).graph
 
 
 def count(layer):

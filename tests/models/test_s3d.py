@@ -55,8 +55,13 @@ def test_windows_are_each_frame_between_its_neighbours(window):
             assert (there[:, i, j] == inside).all()
 
 
-@pytest.mark.parametrize("gating", [False, True])
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "training, gating",
+    [
+        *((False, False), (True, True)),
+        *(pytest.param(one, not one, marks=pytest.mark.slow) for one in (False, True)),
+    ],
+)
 def test_a_frame_becomes_what_the_blocks_make_of_its_window(maps, gating, training):
     port = make_port(maps, gating=gating)
     valid = np.array([[True, True, False], [True, True, True]])
@@ -76,8 +81,13 @@ def test_a_frame_becomes_what_the_blocks_make_of_its_window(maps, gating, traini
     np.testing.assert_array_equal(got[2], got[1])
 
 
-@pytest.mark.parametrize("garbage", [1e6, np.nan])
-@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    "training, garbage",
+    [
+        *((True, 1e6), (False, np.nan)),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((False, 1e6), (True, np.nan))),
+    ],
+)
 def test_what_absent_frames_hold_changes_nothing(maps, garbage, training):
     valid = CLIPS["clip_valid"]
     junk = maps.copy()

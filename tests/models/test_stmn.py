@@ -268,7 +268,7 @@ def test_cells_in_the_padding_are_outside():
 def run(stream, video, step=None, row=7):
     """Detections by number of the frame."""
     state, found = stream.initial_state(1), {}
-    step = step or tf.function(stream.step)
+    step = step or tf.function(stream.step, autograph=False)
     for t in range(len(video) + stream.latency):
         there = t < len(video)
         image = video[min(t, len(video) - 1)][None]
@@ -327,7 +327,7 @@ def test_all_windows_of_a_frame_are_pooled_before_suppression(stmn, video):
     _, model = stmn
     stream = build_stmn_stream(model, settings(pooled_boxes=24).get())
     assert stream.latency == 4
-    step, known = tf.function(stream.step), {}
+    step, known = tf.function(stream.step, autograph=False), {}
     for length in (LENGTH, 3):
         found = run(stream, video[:length], step)
         for frame, its in windows(length, 3, 2).items():

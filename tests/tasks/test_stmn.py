@@ -121,7 +121,7 @@ def test_its_export_runs_on_a_folder_of_videos(
 
     trained = load_run(str(run_folder))
     stream = trained.task.stream()
-    step, state = tf.function(stream.step), stream.initial_state(1)
+    step, state = tf.function(stream.step, autograph=False), stream.initial_state(1)
     size, compared = trained.task.image_input(trained.config.task.train_data).image_size, 0
     for t in range(len(video) + stream.latency):
         there = t < len(video)

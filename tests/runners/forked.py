@@ -6,11 +6,35 @@ A script loads what its runs need and calls `serve(run)`; a test starts it by `F
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+
+class Moments:
+    """Counts moments of the process, and kills it at the one that is the last."""
+
+    count = last = 0
+
+    def one(self) -> None:
+        """Another moment."""
+        self.count += 1
+        if self.count == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, function: Callable) -> Callable:
+        """A function with a moment before it and one behind."""
+
+        def wrapped(*args, **kwargs):
+            self.one()
+            result = function(*args, **kwargs)
+            self.one()
+            return result
+
+        return wrapped
 
 
 def serve(run: Callable) -> None:

@@ -8,7 +8,6 @@ import contextlib
 import importlib.util
 import os
 import pathlib
-import signal
 import sys
 
 here = pathlib.Path(__file__)
@@ -21,41 +20,24 @@ from context_rcnn.runners.folder import detect, remember  # noqa: E402
 from context_rcnn.runners.folder.options import FolderOptions  # noqa: E402
 from context_rcnn.runners.folder.run import detect_folder  # noqa: E402
 from context_rcnn.runners.folder.table import ImageTable  # noqa: E402
-from tests.runners.forked import serve  # noqa: E402
+from tests.runners.forked import Moments, serve  # noqa: E402
 
 folder = pathlib.Path(sys.argv[1])
-moments = last = 0
-
-
-def moment():
-    global moments
-    moments += 1
-    if moments == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def around(function):
-    def wrapped(*args, **kwargs):
-        moment()
-        result = function(*args, **kwargs)
-        moment()
-        return result
-
-    return wrapped
+moments = Moments()
 
 
 @contextlib.contextmanager
 def change(self):
     with committed(self):
         yield
-        moment()
-    moment()
+        moments.one()
+    moments.one()
 
 
 committed = ImageTable.change
 ImageTable.change = change
-os.replace, os.fsync = around(os.replace), around(os.fsync)
-fakes.FakeModel._called = around(fakes.FakeModel._called)
+os.replace, os.fsync = moments.around(os.replace), moments.around(os.fsync)
+fakes.FakeModel._called = moments.around(fakes.FakeModel._called)
 remember._PART_IMAGES, detect._COMMIT_IMAGES = 12, 12
 
 
@@ -67,8 +49,7 @@ def run(name: str, moment: int = 0, sleep: float = 0.0) -> int:
         moment: number of the moment of death; 0 lives.
         sleep: seconds that each call of the model takes.
     """
-    global last
-    last = moment
+    moments.last = moment
     options = FolderOptions(
         str(folder / "photos"),
         str(folder / f"{name}.state"),
@@ -83,7 +64,7 @@ def run(name: str, moment: int = 0, sleep: float = 0.0) -> int:
         repeats_table=str(folder / f"{name}.repeats.csv"),
     )
     detect_folder(options, fakes.FakeModel(sleep=sleep), created="2026-05-26T19:11:27Z")
-    return moments
+    return moments.count
 
 
 serve(run)

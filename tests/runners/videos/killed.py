@@ -7,7 +7,6 @@ change last: renamed files, synced ones.
 import importlib.util
 import os
 import pathlib
-import signal
 import sys
 
 here = pathlib.Path(__file__)
@@ -18,31 +17,12 @@ spec.loader.exec_module(fakes)
 from context_rcnn.results.write import Outputs  # noqa: E402
 from context_rcnn.runners.videos.options import VideoOptions  # noqa: E402
 from context_rcnn.runners.videos.run import detect_folder_of_videos  # noqa: E402
-from tests.runners.forked import serve  # noqa: E402
+from tests.runners.forked import Moments, serve  # noqa: E402
 
 folder = pathlib.Path(sys.argv[1])
-moments = last = 0
-
-
-def moment():
-    global moments
-    moments += 1
-    if moments == last:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def around(function):
-    def wrapped(*args, **kwargs):
-        moment()
-        result = function(*args, **kwargs)
-        moment()
-        return result
-
-    return wrapped
-
-
-os.replace, os.fsync = around(os.replace), around(os.fsync)
-fakes.FakeVideoModel.step = around(fakes.FakeVideoModel.step)
+moments = Moments()
+os.replace, os.fsync = moments.around(os.replace), moments.around(os.fsync)
+fakes.FakeVideoModel.step = moments.around(fakes.FakeVideoModel.step)
 
 
 def run(name: str, moment: int = 0) -> int:
@@ -52,8 +32,7 @@ def run(name: str, moment: int = 0) -> int:
         name: name of the results.
         moment: number of the moment of death; 0 lives.
     """
-    global last
-    last = moment
+    moments.last = moment
     options = VideoOptions(
         str(folder / "clips"),
         str(folder / f"{name}.state"),
@@ -62,7 +41,7 @@ def run(name: str, moment: int = 0) -> int:
     )
     model = fakes.FakeVideoModel(2, anywhere=True)
     detect_folder_of_videos(options, model, created="2026-05-26T19:11:27Z")
-    return moments
+    return moments.count
 
 
 serve(run)

@@ -56,7 +56,8 @@ bench: install
 	$(BIN)/python -m benchmarks.serving
 	$(BIN)/python -m benchmarks.detect_scale
 	$(BIN)/python -m benchmarks.match_trans
-	$(BIN)/python -m benchmarks.stmn
+	$(BIN)/python -m benchmarks.video_frames --models=stmn
+	$(BIN)/python -m benchmarks.video_frames --models=memory_warps
 
 resolve: install
 	$(BIN)/python -m pip install --quiet uv

@@ -5,7 +5,9 @@ r"""A trained MemNet or ClockNet moved by the simulator's own flow: what its flo
 
 Evaluates the run on its validation videos twice, with its flow network and with the exact flow of
 each pixel, averaged over the cells of a map. If both are no better than the still-image detector,
-not flow is the reason.
+not flow is the reason. With `--gap=4` each frame is detected in with the evidence of frames up to
+four before it, brought on by either flow: what is lost with the true one is not the flow network's
+fault.
 """
 
 import argparse
@@ -15,19 +17,31 @@ import numpy as np
 
 import context_rcnn  # noqa: F401
 from benchmarks.flow import cells_of
+from context_rcnn.configs.temporal.memory_warps import WithoutEvidence
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model_dir", required=True, help="run of a memory_warps")
     parser.add_argument("--archive", required=True, help="folder of the simulated videos")
+    parser.add_argument(
+        "--gap", type=int, default=0, help="number of frames without evidence (default: 0)"
+    )
+    parser.add_argument(
+        "--by",
+        choices=("features", "boxes"),
+        default="features",
+        help="what is brought on over the gap (default: features)",
+    )
     args = parser.parse_args()
 
     from context_rcnn.tasks.loading import load_run
 
     trained = load_run(args.model_dir)
+    if args.gap and len(trained.model.map_memory.clocks) > 1:
+        parser.error(f"--gap={args.gap}: --model_dir has several clocks; name a MemNet")
     for name, archive in (("flow network", ""), ("true flow", args.archive)):
-        metrics = evaluate(trained, archive)
+        metrics = evaluate(trained, archive, args.gap, args.by)
         speeds = metrics["by_speed"]
         by_speed = ", ".join(
             f"{speed} {100 * value:.1f}"
@@ -37,8 +51,15 @@ def main() -> None:
         print(f"{name}: mAP@.5 {100 * metrics['mAP@.5']:.1f} ({by_speed})", flush=True)
 
 
-def evaluate(trained, archive: str) -> dict:
-    """Metrics on the validation videos; with an archive, by the flow of its films."""
+def evaluate(trained, archive: str, gap: int = 0, by: str = "features") -> dict:
+    """Metrics on the validation videos; with an archive, by the flow of its films.
+
+    Args:
+        trained: run of a memory_warps.
+        archive: folder of the simulated videos, or nothing.
+        gap: number of frames without evidence.
+        by: what is brought on over the gap.
+    """
     import tensorflow as tf
 
     from context_rcnn.data import input as input_lib
@@ -49,13 +70,17 @@ def evaluate(trained, archive: str) -> dict:
 
     task = trained.task
     params = task.task_config
-    stream, port = task.stream(), trained.model.map_memory
+    port, settings = trained.model.map_memory, params.temporal.get().replace()
+    settings.without_evidence = WithoutEvidence(gap=gap, by=by)
+    stream = task.temporal.with_settings(settings).stream(trained.model)
     to_row = task.image_input(params.validation_data)
     files = input_lib.find_files(params.validation_data.input_path)
     flow = tf.Variable(tf.zeros([len(port.clocks), *port.map_shape[:2], 2]))
     own = port.flow
     if archive:
-        port.flow = lambda now, before: tf.convert_to_tensor(flow)
+        port.flow = lambda now, before: tf.tile(  # of a gap, all past states meet the same frame
+            flow, [tf.shape(now)[0] // len(port.clocks), 1, 1, 1]
+        )
     step = tf.function(stream.step, autograph=False)
     detections, state = coco.Detections(), stream.initial_state(1)
     dataset = tf.data.Dataset.from_tensor_slices(files).flat_map(videos.read_videos)

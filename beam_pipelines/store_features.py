@@ -237,9 +237,9 @@ def _side(name: str, mirrored: bool) -> str:
 @functools.lru_cache(maxsize=1)
 def _load(extractor: str):
     """The extractor of this process, and how many labelled boxes and proposals it takes."""
-    import tensorflow as tf
+    from context_rcnn.layers.cost_estimates import load_saved_model
 
-    module = tf.saved_model.load(at_hand_for_good(extractor))
+    module = load_saved_model(at_hand_for_good(extractor))
     description = _describe(extractor)
     return module, description["labelled"], description["given"]
 

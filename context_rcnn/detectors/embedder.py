@@ -15,6 +15,7 @@ import tf_keras
 
 from context_rcnn.detectors.backbones import MEAN_RGB, STDDEV_RGB
 from context_rcnn.detectors.heads import BoxHead, per_box
+from context_rcnn.layers.cost_estimates import load_saved_model
 from context_rcnn.layers.crop_and_resize import crop_and_resize
 
 CROP = 224
@@ -90,7 +91,7 @@ def load_embedder(folder: str) -> tuple[Any, tf.TensorSpec]:
         raise ValueError("model.backbone.embedder: set it to the SavedModel of a network")
     if not tf.saved_model.contains_saved_model(folder):
         raise ValueError(f"model.backbone.embedder {folder}: there is no SavedModel in it")
-    loaded = tf.saved_model.load(folder)
+    loaded = load_saved_model(folder)
     function = loaded.signatures.get("serving_default")
     if function is None:
         raise ValueError(f"model.backbone.embedder {folder} has no signature serving_default")

@@ -26,6 +26,7 @@ from context_rcnn.detectors.two_stage import Proposals, untouched
 from context_rcnn.export import extractor as extractors
 from context_rcnn.export import features as feature_extractors
 from context_rcnn.export.extractor import prepare_images
+from context_rcnn.export.functions import save
 from context_rcnn.tasks.features import fingerprint
 
 SOURCE = "boxes of another detector"
@@ -167,7 +168,7 @@ def export_boxes(
     """
     module = BoxEmbedder(settings_of(embedder, image_size, boxes))
     functions = {"extract": module.extract, "propose": module.propose}
-    tf.saved_model.save(module, folder, signatures=functions)
+    save(module, folder, functions)
     described = module.describe_extractor()
     for name, content in (
         (feature_extractors.DESCRIPTION, module.describe_features()),

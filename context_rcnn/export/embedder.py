@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from context_rcnn.layers.cost_estimates import load_saved_model
+
 FORMAT = "context-rcnn-reid-model"
 FORMAT_VERSION = 1
 DESCRIPTION = "model.json"
@@ -33,7 +35,7 @@ class ExportedEmbedder:
     def __init__(self, folder: str | os.PathLike):
         folder = os.fspath(folder)
         self.description = read_description(folder)
-        self._module = tf.saved_model.load(os.path.join(folder, SAVED_MODEL))
+        self._module = load_saved_model(os.path.join(folder, SAVED_MODEL))
         if json.loads(self._module.description.numpy()) != self.description:
             raise ValueError(f"{folder}: {DESCRIPTION} is not that of the model in {SAVED_MODEL}")
 

@@ -26,6 +26,7 @@ from context_rcnn.data import label_map
 from context_rcnn.export import card, detection_api
 from context_rcnn.export.exported import DESCRIPTION, FORMAT, FORMAT_VERSION, SAVED_MODEL
 from context_rcnn.export.extractor import fingerprint, load_extractor
+from context_rcnn.export.functions import save
 from context_rcnn.export.reid import export_reid
 from context_rcnn.export.signatures import ServedDetector
 from context_rcnn.memory_bank import encoding
@@ -169,7 +170,7 @@ def _write(
     if tf.io.gfile.exists(path):
         tf.io.gfile.remove(path)  # what stands there is no model until all of it is written
     saved_model = os.path.join(folder, SAVED_MODEL)
-    tf.saved_model.save(served, saved_model, signatures=served.functions())
+    save(served, saved_model, served.functions())
     checkpoint = tf.train.Checkpoint(model=trained.model)
     manager = tf.train.CheckpointManager(checkpoint, os.path.join(folder, "checkpoint"), 1)
     manager.save(checkpoint_number=0)

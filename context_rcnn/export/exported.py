@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from context_rcnn.layers.cost_estimates import load_saved_model
+
 FORMAT = "context-rcnn-model"
 FORMAT_VERSION = 1
 DESCRIPTION = "model.json"
@@ -88,7 +90,7 @@ class ExportedModel:
     def __init__(self, folder: str | os.PathLike):
         folder = os.fspath(folder)
         self.description: dict[str, Any] = read_description(folder)
-        self._module = tf.saved_model.load(os.path.join(folder, SAVED_MODEL))
+        self._module = load_saved_model(os.path.join(folder, SAVED_MODEL))
         if json.loads(self._module.description.numpy()) != self.description:
             raise ValueError(f"{folder}: {DESCRIPTION} is not that of the model in {SAVED_MODEL}")
 

@@ -29,6 +29,8 @@ import tf_keras
 from context_rcnn.data import input as input_lib
 from context_rcnn.detectors.heads import pool_boxes
 from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector
+from context_rcnn.export.functions import save
+from context_rcnn.layers.cost_estimates import load_saved_model
 from context_rcnn.tasks.loading import load_run
 
 # Where features are taken: at the final boxes, as the released code does, or at the proposals with
@@ -172,7 +174,7 @@ def fingerprint(model: tf_keras.Model, preprocessing: Mapping[str, Any]) -> str:
 
 def save_extractor(extractor: Extractor, folder: str) -> None:
     """Writes the SavedModel and, beside it, what it is as JSON."""
-    tf.saved_model.save(extractor, folder, signatures={"extract": extractor.extract})
+    save(extractor, folder, {"extract": extractor.extract})
     with tf.io.gfile.GFile(os.path.join(folder, DESCRIPTION), "w") as file:
         json.dump(extractor.description, file, indent=1)
 
@@ -184,7 +186,7 @@ def load_extractor(folder: str) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"{folder} is not an extractor: there is no {DESCRIPTION} in it")
     with tf.io.gfile.GFile(path) as file:
         description = json.load(file)
-    module = tf.saved_model.load(folder)
+    module = load_saved_model(folder)
     inside = module.hash.numpy().decode()
     if inside != description.get("hash"):
         raise ValueError(

@@ -29,6 +29,7 @@ from context_rcnn.data import input as input_lib
 from context_rcnn.detectors.heads import pool_boxes
 from context_rcnn.detectors.two_stage import Proposals, TwoStageDetector, untouched
 from context_rcnn.export.extractor import prepare_images
+from context_rcnn.export.functions import save
 from context_rcnn.tasks import features as task_features
 from context_rcnn.tasks.loading import load_run
 
@@ -118,7 +119,7 @@ def export_features(model_dir: str, folder: str, checkpoint: str = "") -> Mappin
     trained = load_run(model_dir, checkpoint)
     config, model = trained.config, trained.model
     extractor = FeatureExtractor(model, config.task.model)
-    tf.saved_model.save(extractor, folder, signatures={"propose": extractor.propose})
+    save(extractor, folder, {"propose": extractor.propose})
     with tf.io.gfile.GFile(os.path.join(folder, DESCRIPTION), "w") as file:
         json.dump(extractor.description, file, indent=1)
     return extractor.description

@@ -1,6 +1,6 @@
 """What the functions of an exported detector have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -11,6 +11,12 @@ Tensors = dict[str, tf.Tensor]
 def function_of(function: Callable[..., Any], *inputs: Any) -> Any:
     """A tf.function of these inputs. No Python in it has to be converted, which takes long."""
     return tf.function(function, input_signature=inputs, autograph=False)
+
+
+def save(module: tf.Module, folder: str, signatures: Mapping[str, Any]) -> None:
+    """Writes a SavedModel. Its gradients are left out, which nobody who detects asks for."""
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, folder, signatures=signatures, options=options)
 
 
 def normalised(found: Tensors, shapes: tf.Tensor) -> Tensors:

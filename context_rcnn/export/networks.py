@@ -6,6 +6,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras
 
+from context_rcnn.export.functions import save
+
 SIZE = 224
 
 
@@ -45,5 +47,5 @@ def export_network(name: str, folder: str, *, weights: str = "imagenet", size: i
 
     module = tf.Module(name="embedder")
     module.network, module.embed = network, embed
-    tf.saved_model.save(module, folder, signatures={"serving_default": embed})
+    save(module, folder, {"serving_default": embed})
     return network.output_shape[-1]

@@ -19,6 +19,7 @@ from context_rcnn.configs import schema
 from context_rcnn.export import card
 from context_rcnn.export.embedder import DESCRIPTION, FORMAT, FORMAT_VERSION, SAVED_MODEL
 from context_rcnn.export.extractor import fingerprint
+from context_rcnn.export.functions import save
 from context_rcnn.models.psta import Psta
 from context_rcnn.tasks.loading import Trained
 
@@ -82,7 +83,7 @@ def export_reid(trained: Trained, output_dir: str, *, told: str = "") -> dict[st
         tf.io.gfile.remove(path)  # what stands there is no model until all of it is written
     served = ServedEmbedder(model, description)
     saved_model = os.path.join(output_dir, SAVED_MODEL)
-    tf.saved_model.save(served, saved_model, signatures=served.functions())
+    save(served, saved_model, served.functions())
     schema.save_experiment(config, os.path.join(output_dir, "params.yaml"))
     card.write_card(output_dir, description, trained, said)
     with tf.io.gfile.GFile(path, "w") as file:

@@ -143,10 +143,13 @@ def functions(steps: Steps) -> tuple[dict[str, Any], dict[str, Any]]:
     signatures: dict[str, Any] = {}
     for name, start in starts.items():
         attributes[name] = function_of(start, batch_size)
-        signatures[name] = function_of(_flat_start(attributes[name]), batch_size)
+        begin = attributes[name].get_concrete_function()
+        signatures[name] = function_of(_flat_start(begin), batch_size)
     for name, (move, inputs, its_state) in moves.items():
         attributes[name] = function_of(move, *inputs, its_state)
-        signatures[name] = _flat_move(attributes[name], inputs, its_state)
+        # A function that is traced outside and inside of another is traced twice.
+        once = attributes[name].get_concrete_function()
+        signatures[name] = _flat_move(once, inputs, its_state)
     if steps.has_two_speeds:
         fast = _fast_step(steps, attributes["strong_step"])
         attributes["fast_step"] = signatures["fast_step"] = fast

@@ -9,6 +9,8 @@ are two products of matrices: of weights and rows, and of weights and columns.
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # what TensorFlow itself decides by
 
+from context_rcnn.layers.cost_estimates import leave_out_cost_estimates
+
 _LARGEST = 64 * 2**20  # bytes of what stands between the two products, for the boxes of one part
 
 
@@ -42,6 +44,8 @@ def crop_and_resize(maps: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
 
 def _of_tensorflow(maps: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
     count, depth = boxes.shape[1], maps.shape[-1]
+    if maps.shape[0] is None:
+        leave_out_cost_estimates()
     batch = maps.shape[0] or tf.shape(maps)[0]
     images = tf.repeat(tf.range(batch), count)
     found = tf.cast(maps, tf.float32)  # it knows no bfloat16

@@ -52,6 +52,16 @@ def test_a_function_within_a_compiled_one_is_compiled_too():
     np.testing.assert_allclose(found, of_tensorflow(MAPS, 3), rtol=1e-5, atol=1e-5)
 
 
+def test_crops_of_any_number_of_images_are_not_warned_of(capfd):
+    """TensorFlow's optimiser cannot tell what they cost, and would print each of them."""
+    specs = [tf.TensorSpec([None, *part.shape[1:]], tf.float32) for part in (MAPS, BOXES)]
+    crop = tf.function(lambda maps, boxes: crop_and_resize(maps, boxes, 3), input_signature=specs)
+    crop(tf.constant(MAPS), tf.constant(BOXES))
+    assert "CropAndResize" not in capfd.readouterr().err
+    op = next(op for op in crop.get_concrete_function().graph.get_operations() if "Crop" in op.type)
+    assert op.outputs[0].shape[0] is None
+
+
 def test_crops_keep_the_type_of_the_maps():
     maps = tf.cast(MAPS, tf.bfloat16)
     found = crop_and_resize(maps, tf.constant(BOXES), 3)

@@ -144,7 +144,9 @@ class StmnStudy(VideoStudy):
         self.single_row = dataclasses.replace(SINGLE, settings=(*SINGLE.settings, values))
         super().prepare()
 
-    def train_on(self, name, flags, steps, settings, source="videos") -> dict:
+    def train_on(
+        self, name: str, flags: list[str], steps: int, settings: list[str], source: str = "videos"
+    ) -> dict:
         """The same, with images of the size that is asked for."""
         by, sides = self.args.enlarged, (192, 256)
         if by != 1:

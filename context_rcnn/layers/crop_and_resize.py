@@ -44,7 +44,7 @@ def crop_and_resize(maps: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
 
 def _of_tensorflow(maps: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
     count, depth = boxes.shape[1], maps.shape[-1]
-    if maps.shape[0] is None:
+    if maps.shape[0] is None and not tf.config.list_physical_devices("GPU"):
         leave_out_cost_estimates()
     batch = maps.shape[0] or tf.shape(maps)[0]
     images = tf.repeat(tf.range(batch), count)

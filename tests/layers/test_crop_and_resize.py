@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from context_rcnn.layers import crop_and_resize as crops_of
 from context_rcnn.layers.crop_and_resize import crop_and_resize
@@ -52,8 +53,10 @@ def test_a_function_within_a_compiled_one_is_compiled_too():
     np.testing.assert_allclose(found, of_tensorflow(MAPS, 3), rtol=1e-5, atol=1e-5)
 
 
-def test_crops_of_any_number_of_images_are_not_warned_of(capfd):
+def test_crops_of_any_number_of_images_are_not_warned_of(capfd, monkeypatch):
     """TensorFlow's optimiser cannot tell what they cost, and would print each of them."""
+    monkeypatch.setattr(context.context(), "_config", None)  # as in a fresh process
+    context.context().function_call_options = None
     specs = [tf.TensorSpec([None, *part.shape[1:]], tf.float32) for part in (MAPS, BOXES)]
     crop = tf.function(lambda maps, boxes: crop_and_resize(maps, boxes, 3), input_signature=specs)
     crop(tf.constant(MAPS), tf.constant(BOXES))

@@ -29,6 +29,7 @@ from context_rcnn.export.extractor import fingerprint, load_extractor
 from context_rcnn.export.functions import save
 from context_rcnn.export.reid import export_reid
 from context_rcnn.export.signatures import ServedDetector
+from context_rcnn.export.steps import looks_apart
 from context_rcnn.memory_bank import encoding
 from context_rcnn.models.streaming import Extract, Frame, Stream
 from context_rcnn.models.temporal import TemporalModel
@@ -232,7 +233,7 @@ def _describe_stream(stream: Stream | None) -> dict[str, Any] | None:
     told = {"inputs": list(stream.inputs), "latency": stream.latency, "seed": stream.seed}
     for name, method in (("propagates", "propagate"), ("two_speeds", "detect_fast")):
         told |= {name: True} if hasattr(stream, method) else {}
-    return told
+    return told | ({"looks": True} if looks_apart(stream) else {})
 
 
 def _side_inputs(

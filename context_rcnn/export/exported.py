@@ -254,6 +254,46 @@ class ExportedModel:
         found, after = self._call("step", *inputs, before)
         return _detections(found) | {"frame": found["frame"].numpy()}, after
 
+    def look(self, encoded: Sequence[bytes], valid: np.ndarray) -> Arrays:
+        """What there is in frames before any memory, for `step_with_looks`.
+
+        Only models that get every frame twice have it (`description["stream"]["looks"]`).
+
+        Args:
+            encoded, valid: see `step`.
+
+        Returns:
+            Arrays with a row for each frame, which holds what is in that frame alone.
+        """
+        return _arrays(self._call("look", _images(encoded), tf.constant(np.asarray(valid, bool))))
+
+    def step_with_looks(
+        self,
+        looked: Arrays,
+        rows: np.ndarray,
+        valid: np.ndarray,
+        state: Mapping[str, Any],
+        *,
+        ended: np.ndarray,
+        elsewhere: Arrays,
+        elsewhere_valid: np.ndarray,
+    ) -> tuple[Arrays, dict[str, tf.Tensor]]:
+        """As `step`, with what `look` found in place of images.
+
+        Args:
+            looked: what `look` returned of the frames; anything where there is none.
+            elsewhere: what `look` returned of frames from anywhere in each video.
+            rows, valid, state, ended, elsewhere_valid: see `step`.
+        """
+        inputs = [tf.convert_to_tensor(np.asarray(rows), tf.int64)]
+        inputs += [tf.constant(np.asarray(part, bool)) for part in (valid, ended, elsewhere_valid)]
+        inputs += [
+            tf.constant(found[name]) for found in (looked, elsewhere) for name in sorted(found)
+        ]
+        before = {name: tf.convert_to_tensor(value) for name, value in state.items()}
+        found, after = self._call("step_with_looks", *inputs, before)
+        return _detections(found) | {"frame": found["frame"].numpy()}, after
+
     def propagate(
         self,
         encoded: Sequence[bytes],
@@ -368,6 +408,8 @@ class ExportedModel:
                 )
             if name in ("initial_strong", "strong_step", "fast_step"):
                 raise ValueError(f"this model is no two-speed model, and has no {name}")
+            if name in ("look", "step_with_looks"):
+                raise ValueError(f"this model gets every frame once, and has no {name}")
             if name in ("propagate", "anticipate"):
                 raise ValueError(f"this model has no memory that is moved by flow, and no {name}")
             if self.has_memory:

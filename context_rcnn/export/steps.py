@@ -1,8 +1,10 @@
 """What an exported model does frame by frame, of encoded images: `initial_state` and `step`.
 
 Of a memory that is moved by flow also `propagate`, a step that looks at nothing but motion, and
-`anticipate`, what is expected of a coming frame. The functions of the SavedModel take the state as
-a dict; in their signatures inputs and outputs are flat.
+`anticipate`, what is expected of a coming frame. Of a stream that gets every frame twice, once in
+its order and once from elsewhere, also `look` and `step_with_looks`, a step that is given what was
+found in frames. The functions of the SavedModel take the state as a dict; in their signatures
+inputs and outputs are flat.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,6 +53,29 @@ class Steps:
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """The state of rows that have seen nothing."""
         return self._stream.initial_state(batch_size)
+
+    def look(self, encoded: tf.Tensor, valid: tf.Tensor) -> Tensors:
+        """What there is in frames before any memory."""
+        frame = self._frame(encoded, tf.zeros_like(valid, tf.int64), valid)
+        return self._stream.look(frame)  # type: ignore[attr-defined]
+
+    def step_with_looks(
+        self, given: Tensors, looked: Tensors, elsewhere: Tensors, state: State
+    ) -> tuple[Detections, State]:
+        """A step that is given what `look` found in place of images, besides its other inputs."""
+        row, blank = given["rows"], tf.zeros([tf.shape(given["rows"])[0], 1, 1, 3], tf.uint8)
+
+        def frame_of(found: Tensors, valid: tf.Tensor, **more) -> Frame:
+            return Frame(blank, found["image_shape"], row, valid, looked=found, **more)
+
+        other = frame_of(elsewhere, given["elsewhere_valid"])
+        frame = frame_of(looked, given["valid"], ended=given["ended"], elsewhere=other)
+        return self._stream.step(frame, state)
+
+    @property
+    def looks(self) -> bool:
+        """Whether there are `look` and `step_with_looks`."""
+        return looks_apart(self._stream)
 
     @property
     def propagates(self) -> bool:
@@ -108,6 +133,11 @@ class Steps:
         return Frame(*self._prepare(encoded), row, valid, encoded=encoded)
 
 
+def looks_apart(stream: Stream) -> bool:
+    """Whether a stream gets every frame twice, and need not look at it twice."""
+    return "elsewhere" in stream.inputs and hasattr(stream, "look")
+
+
 def _rows(name: str, dtype: tf.DType) -> tf.TensorSpec:
     return tf.TensorSpec([None], dtype, name)
 
@@ -117,6 +147,9 @@ def functions(steps: Steps) -> tuple[dict[str, Any], dict[str, Any]]:
     batch_size, state = tf.TensorSpec([], tf.int32, "batch_size"), _specs(steps.initial_state(1))
 
     def step(*inputs):
+        if steps.looks:
+            with_looks = attributes["step_with_looks"].get_concrete_function()
+            return with_looks(*_looked_at(steps, attributes["look"], inputs))
         found, new = steps.step(*inputs[:-1], state=inputs[-1])
         return _of_frame(found), new
 
@@ -132,6 +165,10 @@ def functions(steps: Steps) -> tuple[dict[str, Any], dict[str, Any]]:
         "step": (step, steps.inputs, state)
     }
     attributes: dict[str, Any] = {}
+    if steps.looks:
+        attributes["look"] = function_of(steps.look, *_images_of(steps))
+        with_looks, its_inputs = _with_looks(steps, attributes["look"])
+        moves = {"step_with_looks": (with_looks, its_inputs, state), **moves}
     if steps.propagates:
         ahead = tf.TensorSpec([None], tf.int32, "ahead")
         moves["propagate"] = propagate, steps.inputs, state
@@ -150,6 +187,8 @@ def functions(steps: Steps) -> tuple[dict[str, Any], dict[str, Any]]:
         # A function that is traced outside and inside of another is traced twice.
         once = attributes[name].get_concrete_function()
         signatures[name] = _flat_move(once, inputs, its_state)
+    if steps.looks:
+        signatures["look"] = attributes["look"]
     if steps.has_two_speeds:
         fast = _fast_step(steps, attributes["strong_step"])
         attributes["fast_step"] = signatures["fast_step"] = fast
@@ -172,8 +211,48 @@ def _fast_step(steps: Steps, strong_step: Any) -> Any:
         found = steps.fast_step(*inputs)
         return normalised(found, found["image_shape"])
 
-    frame = [spec for spec in steps.inputs if spec.name in ("encoded_images", "valid")]
-    return function_of(fast_step, *frame, *helps)
+    return function_of(fast_step, *_images_of(steps), *helps)
+
+
+def _images_of(steps: Steps) -> list[tf.TensorSpec]:
+    """What is given of frames without a state: the images, and where there are any."""
+    return [spec for spec in steps.inputs if spec.name in ("encoded_images", "valid")]
+
+
+def _with_looks(steps: Steps, look: Any) -> tuple[Callable[..., Any], list[tf.TensorSpec]]:
+    """A step that is given what `look` found in frames, and its inputs: those of a step without
+    images, then the parts of the looks, by name."""
+    found = look.get_concrete_function().structured_outputs
+    names, plain = sorted(found), _without_images(steps)
+    parts = [
+        tf.TensorSpec([None, *found[name].shape[1:]], found[name].dtype, f"{prefix}_{name}")
+        for prefix in ("look", "elsewhere")
+        for name in names
+    ]
+
+    def step_with_looks(*inputs):
+        given = {spec.name: part for spec, part in zip(plain, inputs, strict=False)}
+        flat = inputs[len(plain) : -1]
+        looked = dict(zip(names, flat, strict=False))
+        elsewhere = dict(zip(names, flat[len(names) :], strict=True))
+        detections, state = steps.step_with_looks(given, looked, elsewhere, inputs[-1])
+        return _of_frame(detections), state
+
+    return step_with_looks, [*plain, *parts]
+
+
+def _without_images(steps: Steps) -> list[tf.TensorSpec]:
+    return [spec for spec in steps.inputs if spec.dtype != tf.string]
+
+
+def _looked_at(steps: Steps, look: Any, inputs: Sequence[Any]) -> list[Any]:
+    """The inputs of `step_with_looks` from those of `step`."""
+    given = {spec.name: part for spec, part in zip(steps.inputs, inputs, strict=False)}
+    once = look.get_concrete_function()
+    looked = once(given["encoded_images"], given["valid"])
+    elsewhere = once(given["elsewhere_images"], given["elsewhere_valid"])
+    parts = [found[name] for found in (looked, elsewhere) for name in sorted(found)]
+    return [*(given[spec.name] for spec in _without_images(steps)), *parts, inputs[-1]]
 
 
 def _flat_start(start: Any) -> Callable[..., Any]:

@@ -36,6 +36,7 @@ class Frame(NamedTuple):
     seconds: tf.Tensor | None = None  # int64 [rows], NO_SECONDS where unknown
     elsewhere: "Frame | None" = None  # one frame from anywhere in each video
     encoded: tf.Tensor | None = None  # string [rows], the image as it came, where there is one
+    looked: Mapping[str, tf.Tensor] | None = None  # what `look` found in it; the image may be blank
     proposals: Proposals | None = None  # of another detector, where this one finds none
     evidence: tf.Tensor | None = None  # bool [rows], False where it may be seen to move, no more
 
@@ -48,6 +49,10 @@ Advance = Callable[[Frame, tf.Tensor, State], tuple[Detections, State]]
 
 class Stream(Protocol):
     """A detector with its memory, frame by frame.
+
+    A stream that takes frames from elsewhere gets every frame twice. It may have `look(frame)`,
+    what it finds in frames before it remembers anything: given that as `Frame.looked`, it does not
+    look again.
 
     Attributes:
         latency: frames that a keyframe waits for those after it.
@@ -123,7 +128,7 @@ class RowStream(tf.Module, abc.ABC):
         frame = frame._replace(ended=ended)
         begins = valid & (frame.row != before["row"])
         # Exported, the batch is of any size.
-        fresh = self.initial_state(frame.image.shape[0] or tf.shape(frame.image)[0])
+        fresh = self.initial_state(valid.shape[0] or tf.shape(valid)[0])
         state = {name: where_rows(begins, fresh[name], value) for name, value in before.items()}
         detections, changed = advance(frame, begins, dict(state))
         here = {"frame": state["frame"], "image_shape": frame.shape}

@@ -111,6 +111,8 @@ def signatures_of(description: Mapping[str, Any]) -> set[str]:
         names |= {"initial_state", "step"}
     if stream.get("propagates"):
         names |= {"propagate", "anticipate"}
+    if stream.get("looks"):
+        names |= {"look", "step_with_looks"}
     if stream.get("two_speeds"):
         names |= {"initial_strong", "strong_step", "fast_step"}
     return names

@@ -203,7 +203,7 @@ def test_a_description_says_what_a_stream_needs(exported, video_run):
         "inputs": [] if online else ["ended", "elsewhere"],
         "latency": 0 if online else 1,
         "seed": 0,
-    }
+    } | ({} if online else {"looks": True})
 
 
 def test_single_images_can_be_asked_about_too(exported, video_run, photographs):
@@ -262,6 +262,26 @@ def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tm
                 scores = np.sort(scores[scores >= 0])
                 kept = sorted(found[files[t - stream.latency]])
                 np.testing.assert_allclose(kept, scores, atol=6e-4)  # of three digits
+
+
+def test_no_frame_of_a_folder_is_looked_at_twice(exported, photographs, tmp_path, monkeypatch):
+    if not exported.description["stream"].get("looks"):
+        pytest.skip("online, every frame comes once")
+    model, looked = exported.model, []
+    look = model.look
+    monkeypatch.setattr(
+        model, "look", lambda images, there: looked.extend(images) or look(images, there)
+    )
+    monkeypatch.setattr(model, "step", lambda *_, **__: pytest.fail("a step that looks by itself"))
+    for i, pad in enumerate([b"", b"\0", b"\0\0", b"\0\0\0"]):  # each another file
+        path = tmp_path / "clips" / "a" / f"{i}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(photographs[2] + pad)
+    flags = ["--model", exported.folder, "--batch_size", "1", "-o", str(tmp_path / "results.json")]
+    assert cli.main(["videos", str(tmp_path / "clips"), *flags]) == 0
+    seen = [image for image in looked if image.startswith(photographs[2])]
+    assert len(seen) == len(set(seen)) == 4
+    assert len([image for image in looked if image]) == 5  # with the grey one that tries the model
 
 
 def test_single_images_are_refused_where_videos_are_meant(exported, photographs, tmp_path, capsys):

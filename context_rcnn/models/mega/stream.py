@@ -122,7 +122,7 @@ class MegaStream(RowStream):
 
         Without frames from elsewhere, offline, their sample stays empty.
         """
-        new = self._look(frame, state["frame"])
+        new = self._boxes_of(frame, state["frame"])
         if frame.elsewhere is not None and self._anywhere:
             state |= self._push_global(frame.elsewhere, state)
         state |= self._push_local(new, frame, begins, state)
@@ -134,11 +134,31 @@ class MegaStream(RowStream):
             state |= self._draw_global(new, state)
         return detections, state
 
-    def _look(self, frame: Frame, numbers: tf.Tensor) -> Pool:
-        """All boxes of images, before any memory."""
+    def look(self, frame: Frame) -> dict[str, tf.Tensor]:
+        """What there is in frames before any memory, for `Frame.looked`; theirs alone.
+
+        `features` float32 [rows, boxes, depth] and `boxes` [rows, boxes, 4] of all proposals, best
+        first; `box_valid` bool [rows, boxes], and `image_shape` float32 [rows, 2].
+        """
         seen = self._detector.look(frame.image, frame.shape, training=False)
-        pool = self._detector.pool(seen, tf.where(frame.valid, numbers, NO_FRAME), training=False)
-        return pool._replace(valid=pool.valid & frame.valid[:, None])
+        pool = self._detector.pool(seen, tf.zeros_like(frame.row, tf.int32), training=False)
+        return {
+            "features": pool.features,
+            "boxes": pool.boxes,
+            "box_valid": pool.valid,
+            "image_shape": frame.shape,
+        }
+
+    def _boxes_of(self, frame: Frame, numbers: tf.Tensor) -> Pool:
+        """All boxes of frames with these numbers."""
+        found = self.look(frame) if frame.looked is None else frame.looked
+        numbers = tf.where(frame.valid, numbers, NO_FRAME)[:, None]
+        return Pool(
+            features=found["features"],
+            boxes=found["boxes"],
+            frames=tf.broadcast_to(numbers, tf.shape(found["box_valid"])),
+            valid=found["box_valid"] & frame.valid[:, None],
+        )
 
     def _detect(self, state) -> tuple[dict[str, tf.Tensor], list[Pool]]:
         """Detects in the keyframe of the window. Also returns what a memory keeps of all of it."""
@@ -188,7 +208,7 @@ class MegaStream(RowStream):
 
     def _push_global(self, frame: Frame, state: State) -> State:
         """One more frame from anywhere in the video, in place of the first."""
-        best = self._best(self._look(frame, tf.zeros_like(state["frame"])))
+        best = self._best(self._boxes_of(frame, tf.zeros_like(state["frame"])))
         parts = self._global_parts(best, state)
         return {
             name: where_rows(frame.valid, push(state[name], part), state[name])

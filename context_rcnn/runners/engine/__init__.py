@@ -15,6 +15,7 @@ A model:
     detect      the detections of a model, in the form of results
     detections  the same for programs
     steps       its steps frame by frame, and its state in a file
+    looks       looking once at each frame of a video, for a model that gets it twice
     extract     the output of an extractor, in the form of a memory bank
     given       boxes of another detector, for a model that names them
 

@@ -27,6 +27,7 @@ from context_rcnn.runners.engine import words
 from context_rcnn.runners.engine.ahead import ahead
 from context_rcnn.runners.engine.detect import check_model, grey_image
 from context_rcnn.runners.engine.files import not_listed
+from context_rcnn.runners.engine.looks import looks_once
 from context_rcnn.runners.engine.model import header_of, video_stream
 from context_rcnn.runners.engine.outputs import (
     check_writable,
@@ -91,6 +92,7 @@ def _detect_folder(
         model = cast(VideoModel, sparing)
         spared = {"evidence_every": options.evidence_every, "anticipate": options.anticipate}
         about["videos"] |= spared
+    model = looks_once(model)
     header = header_of(model, about, memory=False, created=created)
     classes_of(header.label_map, options.results)
     state = VideoState(options.state_dir, header, options.restart, options.dry_run)

@@ -1,12 +1,15 @@
 """Shared by all tests: Keras 2 before TensorFlow loads, no GPU, and no test against the clock."""
 
 import errno
+import functools
 import gc
 import os
 import pathlib
 import shutil
+import typing
 
 import pytest
+import tensorflow as tf
 from hypothesis import settings
 
 import context_rcnn  # noqa: F401
@@ -16,6 +19,28 @@ settings.load_profile("no_deadline")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # Tracing makes so many objects that looking for garbage takes a seventh of the time.
 gc.set_threshold(100_000, 50, 1000)
+# It wraps every function of TensorFlow, and a test that fails shows all of its frames anyway.
+tf.debugging.disable_traceback_filtering()
+# `make test` says so: most graphs here run a few times, and optimising them takes longer.
+if os.environ.get("TESTS_GRAPPLER") == "off":
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+_type_hints = typing.get_type_hints
+
+
+@functools.cache
+def _hints_of_class(cls: type, include_extras: bool) -> dict:
+    return _type_hints(cls, include_extras=include_extras)
+
+
+def hints(obj, globalns=None, localns=None, include_extras=False):
+    """tf-models-official asks for those of a class a thousand times for each experiment."""
+    if isinstance(obj, type) and globalns is None and localns is None:
+        return dict(_hints_of_class(obj, include_extras))
+    return _type_hints(obj, globalns, localns, include_extras)
+
+
+typing.get_type_hints = hints
 
 LONGEST = (
     "tasks/test_running.py",

@@ -5,6 +5,9 @@ import os
 import pathlib
 import subprocess
 import sys
+import types
+
+import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
 EVERYTHING = ()
@@ -70,30 +73,58 @@ NOT_CORE = [
 # What `context-rcnn[beam]`, an image for Beam's workers, does not have.
 NOT_BEAM = [name for name in NOT_CORE if name.startswith(("official", "orbit", "t"))]
 
-# Finders that do not find some packages, as if these were not installed.
-WITHOUT = """
-import importlib, json, sys
+# A process that loads TensorFlow once, without what the core does not have, and runs each script in
+# a child of its own, which does not find the packages that are hidden from it.
+SERVER = """
+import importlib, json, os, sys, tempfile, traceback
 
 class Without:
-    def __init__(self, finder, names):
-        self.finder, self.names = finder, names
+    def __init__(self, finder):
+        self.finder = finder
 
     def __getattr__(self, name):
         return getattr(self.finder, name)
 
     def find_spec(self, name, path=None, target=None):
-        hidden = name.partition(".")[0] in self.names
-        return None if hidden else self.finder.find_spec(name, path, target)
+        hidden_one = name.partition(".")[0] in hidden
+        return None if hidden_one else self.finder.find_spec(name, path, target)
 
     def find_distributions(self, *context):
         find = getattr(self.finder, "find_distributions", lambda *context: ())
         for distribution in find(*context):
             name = distribution.metadata["Name"].lower().replace("-", "_")
-            if name not in self.names:
+            if name not in hidden:
                 yield distribution
 
-hidden, task = json.loads(sys.argv[1])
-sys.meta_path[:] = [Without(finder, hidden) for finder in sys.meta_path]
+def run(script, task):
+    try:
+        exec(script, {"task": task, "importlib": importlib, "json": json, "sys": sys})
+        return 0
+    except SystemExit as stop:
+        if not isinstance(stop.code, int | None):
+            print(stop.code, file=sys.stderr)
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+sys.meta_path[:] = map(Without, sys.meta_path)
+hidden = json.loads(sys.argv[1])
+import tensorflow, cv2, matplotlib, numpy, PIL
+
+for line in sys.stdin:
+    hidden, script, task = json.loads(line)
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        child = os.fork()
+        if not child:
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            status = run(script, task)
+            sys.stdout.flush(), sys.stderr.flush()
+            os._exit(status)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        out.seek(0), err.seek(0)
+        print(json.dumps([status, out.read(), err.read()]), flush=True)
 """
 IMPORT_ALL = """
 failed = {}
@@ -130,15 +161,27 @@ def modules():
             yield room
 
 
-def without(script, task, hidden=NOT_CORE):
-    """Runs a script in a process that cannot find what the core does not need."""
-    return subprocess.run(
-        [sys.executable, "-c", WITHOUT + script, json.dumps([hidden, task])],
+@pytest.fixture(scope="module")
+def without():
+    """`without(script, task)` runs a script where nothing is that the core does not need."""
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, json.dumps(NOT_CORE)],
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         text=True,
     )
+
+    def run(script, task, hidden=NOT_CORE):
+        server.stdin.write(json.dumps([hidden, script, task]) + "\n")
+        server.stdin.flush()
+        returncode, stdout, stderr = json.loads(server.stdout.readline())
+        return types.SimpleNamespace(returncode=returncode, stdout=stdout, stderr=stderr)
+
+    with server:
+        yield run
+        server.stdin.close()
 
 
 RUN_PROGRAM = """
@@ -148,7 +191,7 @@ runpy.run_module(task[0], run_name="__main__")
 """
 
 
-def test_the_object_detection_apis_programs_say_which_extra_they_need():
+def test_the_object_detection_apis_programs_say_which_extra_they_need(without):
     for program, flags in (
         ("model_main_tf2", ["--model_dir=nowhere"]),
         ("exporter_main_v2", ["--trained_checkpoint_dir=a", "--output_directory=b"]),
@@ -167,14 +210,14 @@ def test_every_room_of_the_core_has_modules():
         assert any(name == room or name.startswith(f"{room}.") for name in found), room
 
 
-def test_the_core_imports_without_the_extras():
+def test_the_core_imports_without_the_extras(without):
     names = [name for name in modules() if not name.endswith("__main__")]
     done = without(IMPORT_ALL, names)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {}
 
 
-def test_beams_pipelines_import_without_training():
+def test_beams_pipelines_import_without_training(without):
     files = sorted((ROOT / "beam_pipelines").glob("[!_]*.py"))
     assert len(files) > 5
     done = without(IMPORT_ALL, [f"beam_pipelines.{file.stem}" for file in files], NOT_BEAM)
@@ -190,7 +233,7 @@ def test_the_core_never_touches_keras():
         assert "tf.keras" not in path.read_text(encoding="utf-8"), name
 
 
-def test_verbs_say_which_extra_they_need():
+def test_verbs_say_which_extra_they_need(without):
     packages = {
         "train": ("tf-models-official", "tf-keras", "pyyaml"),
         "beam": ("apache-beam",),
@@ -219,7 +262,7 @@ def test_verbs_say_which_extra_they_need():
         assert f'pip install "context-rcnn[{extra}]"' in text
 
 
-def test_doctor_is_content_with_the_core():
+def test_doctor_is_content_with_the_core(without):
     done = without(RUN_VERBS, [["doctor"]])
     assert done.stderr.endswith("=== 0\n"), done.stdout + done.stderr
     assert "/device:CPU:0 works" in done.stdout and "All is well." in done.stdout

@@ -295,7 +295,7 @@ DETECTIONS = st.lists(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     values=VALUES
     | st.fixed_dictionaries({"detections": DETECTIONS}, optional=dict.fromkeys(KEYS, VALUES))

@@ -162,23 +162,26 @@ class Reference:
             v1.train.create_global_step()
             self.session = v1.Session()
             self.session.run(v1.global_variables_initializer())
-            rng = np.random.default_rng(0)
+            rng, drawn = np.random.default_rng(0), {}
             for variable in v1.global_variables():
                 name, shape = variable.op.name, variable.shape.as_list()
                 if name.endswith("moving_variance"):
-                    variable.load(rng.uniform(0.5, 1.5, shape), self.session)
+                    drawn[variable] = rng.uniform(0.5, 1.5, shape)
                 elif name.endswith("gamma"):  # what blocks add stays small, attention does not
                     strength = 4.0 if "fully_connected" in name else 1.0
-                    variable.load(strength * rng.uniform(0.3, 0.7, shape), self.session)
+                    drawn[variable] = strength * rng.uniform(0.3, 0.7, shape)
                 elif name.endswith(("beta", "moving_mean", "biases")):
-                    variable.load(rng.normal(0, 0.1, shape), self.session)
+                    drawn[variable] = rng.normal(0, 0.1, shape)
                 elif name.startswith("Conv/"):  # so small that not all is cut off at 6: no ties
-                    variable.load(rng.normal(0, 0.02, shape), self.session)
+                    drawn[variable] = rng.normal(0, 0.02, shape)
                 elif name.startswith("FirstStageBoxPredictor/"):
-                    variable.load(rng.normal(0, 0.1, shape), self.session)
+                    drawn[variable] = rng.normal(0, 0.1, shape)
                 elif name.startswith("SecondStageBoxPredictor/"):  # no class has all the score
                     strength = 0.02 if "ClassPredictor" in name else 0.1
-                    variable.load(rng.normal(0, strength, shape), self.session)
+                    drawn[variable] = rng.normal(0, strength, shape)
+            # One run: with each other run the session prunes the whole graph again.
+            starts = {variable.initializer: value for variable, value in drawn.items()}
+            self.session.run([*starts], {op.inputs[1]: value for op, value in starts.items()})
 
     def _box_features(self, maps):
         """Crops, pooled, through block4; the releases add their context at other places."""

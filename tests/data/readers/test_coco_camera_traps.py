@@ -266,7 +266,7 @@ DOCUMENTS = VALUES | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(DOCUMENTS)
 def test_any_json_is_an_error_that_names_the_file_or_is_read(tmp_path, document):
     path = tmp_path / "any.json"

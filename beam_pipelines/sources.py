@@ -94,9 +94,12 @@ class ExamplesFile:
 
         number = 0
         with at_hand(self.name) as path:
-            dataset = tf.data.TFRecordDataset(path).map(examples.parse_example)
             try:
-                for row in dataset.as_numpy_iterator():
+                # Parsed one by one: a `map` takes a third of a second to begin with each file.
+                for record in tf.data.TFRecordDataset(path):
+                    row = {
+                        key: value.numpy() for key, value in examples.parse_example(record).items()
+                    }
                     names = {"image_id": row["image_id"].decode(), "camera": row["camera"].decode()}
                     encoded, damage = without_damage(row["image_bytes"])
                     if damage:

@@ -9,10 +9,12 @@ import shutil
 import typing
 
 import pytest
-import tensorflow as tf
 from hypothesis import settings
 
 import context_rcnn  # noqa: F401
+
+# isort: split
+import tensorflow as tf  # Keras 2 is chosen above
 
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")

@@ -1,6 +1,9 @@
 """The exporter's flags, the Object Detection API's, and the verb that does the same."""
 
+import contextlib
+import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -33,6 +36,17 @@ def trained(tmp_path_factory):
         model = DetectionTask(config.task).build_model()
         tf.train.CheckpointManager(tf.train.Checkpoint(model=model), f"{folder}/{place}", 1).save()
     return str(folder), model
+
+
+@pytest.fixture(scope="module")
+def exported(trained, tmp_path_factory):
+    """What the verb exports."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "told.yaml").write_text("licence: CC BY 4.0\n")
+    told = [f"--output_dir={folder}/model", f"--card={folder}/told.yaml"]
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert cli.main(["export", f"--model_dir={trained[0]}", *told]) == 0
+    return folder / "model", json.loads(printed.getvalue())
 
 
 @pytest.fixture
@@ -82,18 +96,15 @@ def test_a_run_is_exported_with_its_best_checkpoint(export, trained, tmp_path):
     assert json.loads((tmp_path / "model.json").read_text())["input_type"] == "float_image_tensor"
 
 
-def test_the_verb_exports_the_same(trained, tmp_path, capsys):
-    folder, best = trained
-    status = cli.main(["export", f"--model_dir={folder}", f"--output_dir={tmp_path}/first"])
-    assert status == 0
-    description = json.loads(capsys.readouterr().out)
-    assert description == json.loads((tmp_path / "first" / "model.json").read_text())
+def test_the_verb_exports_the_same(exported, tmp_path, capsys):
+    first, description = exported
+    assert description == json.loads((first / "model.json").read_text())
     # What was exported is the folder of a run again, for those who say where the checkpoint is.
     status = cli.main(
         [
             "export",
-            f"--model_dir={tmp_path}/first",
-            f"--checkpoint={tmp_path}/first/checkpoint",
+            f"--model_dir={first}",
+            f"--checkpoint={first}/checkpoint",
             f"--output_dir={tmp_path}/second",
             "--input_type=tf_example",
         ]
@@ -102,13 +113,8 @@ def test_the_verb_exports_the_same(trained, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["hash"] == description["hash"]
 
 
-def test_doctor_shows_the_card_of_an_export_and_what_is_wrong_with_it(trained, tmp_path, capsys):
-    folder, _ = trained
-    (tmp_path / "told.yaml").write_text("licence: CC BY 4.0\n")
-    model = tmp_path / "model"
-    told = f"--card={tmp_path}/told.yaml"
-    cli.main(["export", f"--model_dir={folder}", f"--output_dir={model}", told])
-    capsys.readouterr()
+def test_doctor_shows_the_card_of_an_export_and_what_is_wrong_with_it(exported, tmp_path, capsys):
+    model = shutil.copytree(exported[0], tmp_path / "model")
     assert cli.main(["doctor", f"--model={model}"]) == 0
     out = capsys.readouterr().out
     assert (model / "model_card.md").read_text() in out

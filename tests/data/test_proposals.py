@@ -90,7 +90,9 @@ def test_the_best_equal_the_loop(count):
     scores = rng.normal(size=(4, 9)).astype(np.float32)
     scores[0, 3], boxes[1, 2] = np.nan, np.nan
     shapes = rng.uniform(20, 90, (4, 2)).astype(np.float32)
-    best = tf.function(best_proposals, jit_compile=True)(boxes, scores, shapes, count)
+    best = tf.function(best_proposals, jit_compile=True, autograph=False)(
+        boxes, scores, shapes, count
+    )
     for i in range(4):
         expected = loop_best(boxes[i], scores[i], shapes[i].tolist(), count)
         n = len(expected)

@@ -35,7 +35,7 @@ def case():
 @pytest.mark.parametrize("iou", [0.5, 0.7, 1.0])
 def test_the_hardest_equal_the_loop(case, count, iou):
     boxes, loss, valid = case
-    hardest = tf.function(hard_examples.hardest, jit_compile=True)
+    hardest = tf.function(hard_examples.hardest, jit_compile=True, autograph=False)
     found = hardest(boxes, loss, valid, count, iou).numpy()
     expected = [loop_hardest(*row, count, iou) for row in zip(*case, strict=True)]
     np.testing.assert_array_equal(found, expected)

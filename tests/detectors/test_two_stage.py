@@ -161,6 +161,7 @@ def test_any_batch_size_runs_in_one_graph(detector, batch):
             tf.TensorSpec([None, 64, 128, 3], tf.uint8),
             tf.TensorSpec([None, 2], tf.float32),
         ],
+        autograph=False,
     )
     eager = detector(images, shape, training=False)["detection_scores"]
     np.testing.assert_allclose(detect(images, shape), eager, rtol=0, atol=SCORES)
@@ -169,7 +170,9 @@ def test_any_batch_size_runs_in_one_graph(detector, batch):
 
 def test_compiles_under_xla_with_the_same_scores(detector, batch):
     images, shape, _ = batch
-    compiled = tf.function(lambda i, s: detector(i, s, training=False), jit_compile=True)
+    compiled = tf.function(
+        lambda i, s: detector(i, s, training=False), jit_compile=True, autograph=False
+    )
     plain = detector(images, shape, training=False)
     np.testing.assert_allclose(
         compiled(images, shape)["detection_scores"], plain["detection_scores"], rtol=0, atol=SCORES
@@ -218,7 +221,8 @@ def test_an_unknown_backbone_is_named():
     config = configs.FasterRcnn(num_classes=2, backbone=configs.Backbone(model_id=51))
     with pytest.raises(ValueError, match="model_id 51"):
         build_faster_rcnn(config)
-    config = configs.FasterRcnn(num_classes=2, image_size=[100, 640])
+    tiny = configs.Backbone(model_id=10, depth_multiplier=0.125)
+    config = configs.FasterRcnn(num_classes=2, image_size=[100, 640], backbone=tiny)
     with pytest.raises(ValueError, match="not a multiple of 16"):
         build_faster_rcnn(config)
 

@@ -26,14 +26,16 @@ def of_tensorflow(maps, size):
 @pytest.mark.parametrize("size", [2, 14])
 @pytest.mark.parametrize("jit", [False, True])
 def test_crops_are_those_of_tensorflow(size, jit):
-    crop = tf.function(lambda maps, boxes: crop_and_resize(maps, boxes, size), jit_compile=jit)
+    crop = tf.function(
+        lambda maps, boxes: crop_and_resize(maps, boxes, size), jit_compile=jit, autograph=False
+    )
     found = crop(tf.constant(MAPS), tf.constant(BOXES))
     np.testing.assert_allclose(found, of_tensorflow(MAPS, size), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_gradients_reach_the_cells_that_were_sampled(jit):
-    @tf.function(jit_compile=jit)
+    @tf.function(jit_compile=jit, autograph=False)
     def gradient_of(maps):
         with tf.GradientTape() as tape:
             tape.watch(maps)
@@ -48,7 +50,7 @@ def test_gradients_reach_the_cells_that_were_sampled(jit):
 
 def test_a_function_within_a_compiled_one_is_compiled_too():
     inner = tf.function(lambda maps, boxes: crop_and_resize(maps, boxes, 3))
-    outer = tf.function(lambda maps, boxes: inner(maps, boxes), jit_compile=True)
+    outer = tf.function(lambda maps, boxes: inner(maps, boxes), jit_compile=True, autograph=False)
     found = outer(tf.constant(MAPS), tf.constant(BOXES))
     np.testing.assert_allclose(found, of_tensorflow(MAPS, 3), rtol=1e-5, atol=1e-5)
 
@@ -95,7 +97,7 @@ def test_gradients_of_boxes_that_overlap_add_up(jit, parts, monkeypatch):
     boxes = rng.uniform(-0.1, 1.1, [2, 10, 4]).astype(np.float32)
     upstream = rng.normal(size=[2, 10, 4, 4, 3]).astype(np.float32)
 
-    @tf.function(jit_compile=jit)
+    @tf.function(jit_compile=jit, autograph=False)
     def gradient_of(maps):
         with tf.GradientTape() as tape:
             tape.watch(maps)

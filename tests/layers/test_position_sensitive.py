@@ -104,7 +104,9 @@ def test_gradients_are_the_shares_of_the_cells(case):
 
 def test_no_box_sees_another_and_xla_computes_the_same(case):
     maps, boxes = case
-    pool = tf.function(lambda m, b: position_sensitive_pool(m, b, stride=16), jit_compile=True)
+    pool = tf.function(
+        lambda m, b: position_sensitive_pool(m, b, stride=16), jit_compile=True, autograph=False
+    )
     together = position_sensitive_pool(maps, boxes, stride=16)
     np.testing.assert_allclose(pool(maps, boxes), together, rtol=1e-5, atol=0)
     alone = position_sensitive_pool(maps[:1], boxes[:1, 3:4], stride=16)

@@ -27,7 +27,7 @@ def test_crops_and_their_gradients_are_the_librarys(size, jit):
     upstream = rng.normal(size=[2, 12, size, size, 5]).astype(np.float32)
 
     def crops_of(align, jit):
-        @tf.function(jit_compile=jit)
+        @tf.function(jit_compile=jit, autograph=False)
         def run(maps):
             with tf.GradientTape() as tape:
                 tape.watch(maps)

@@ -245,7 +245,7 @@ def test_xla_computes_the_same(frames):
     layer = SeparableInception(16, gating=True)
     layer(frames, VALID)
     random_weights(layer)
-    compiled = tf.function(layer, jit_compile=True)
+    compiled = tf.function(layer, jit_compile=True, autograph=False)
     np.testing.assert_allclose(
         compiled(tf.constant(frames), tf.constant(VALID)), layer(frames, VALID), atol=1e-4
     )

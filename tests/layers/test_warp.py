@@ -207,7 +207,7 @@ def test_all_of_it_compiles_and_learns_in_half_precision():
     flow = flows(4, 5, 0.3, -0.6)
     maps = tf.random.stateless_normal([1, 4, 5, 2], [1, 2])
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def compiled(maps, flow):
         with tf.GradientTape() as tape:
             tape.watch(flow)

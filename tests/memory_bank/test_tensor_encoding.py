@@ -42,7 +42,7 @@ def test_moments_share_a_bin_as_the_windows_have_it(entries, horizon):
 @pytest.mark.parametrize("variant", encoding.VARIANTS)
 @pytest.mark.parametrize("jit", [False, True])
 def test_the_nine_floats_are_the_same(entries, variant, jit):
-    encode = tf.function(tensor_encoding.encode, jit_compile=jit)
+    encode = tf.function(tensor_encoding.encode, jit_compile=jit, autograph=False)
     got = encode(*map(tf.constant, entries), variant)
     np.testing.assert_allclose(got, encoding.encode(*entries, variant), atol=1e-6)
 

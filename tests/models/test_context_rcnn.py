@@ -297,7 +297,7 @@ def test_xla_computes_the_same(build, frames, bank):
     memory = {name: tf.constant(value[:2]) for name, value in bank.items()}
     memory["clip_valid"] = tf.constant([[True, True, False], [True, True, True]])
     plain = detections(model(images, shapes, memory=memory))
-    compiled = tf.function(lambda i, s, m: model(i, s, memory=m), jit_compile=True)
+    compiled = tf.function(lambda i, s, m: model(i, s, memory=m), jit_compile=True, autograph=False)
     assert_same(detections(compiled(tf.constant(images), tf.constant(shapes), memory)), plain)
 
 

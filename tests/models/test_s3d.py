@@ -186,7 +186,9 @@ def test_xla_computes_the_same(shared, frames):
     images, shapes = frames
     model = shared(s3d={"gating": True})
     memory = {name: tf.constant(value) for name, value in CLIPS.items()}
-    compiled = tf.function(lambda i, s, m: model(i, s, memory=m)["class_logits"], jit_compile=True)
+    compiled = tf.function(
+        lambda i, s, m: model(i, s, memory=m)["class_logits"], jit_compile=True, autograph=False
+    )
     got = compiled(tf.constant(images), tf.constant(shapes), memory)
     expected = model(images, shapes, memory=memory)["class_logits"]
     assert_close(got, expected)

@@ -466,11 +466,11 @@ def test_a_whole_training_step_compiles(stmn, video):
         return tape.gradient(loss, variables)
 
     expected = gradients()
-    found = tf.function(gradients, jit_compile=True)()
+    found = tf.function(gradients, jit_compile=True, autograph=False)()
     for one, other in zip(found, expected, strict=True):
         assert np.abs(other).max() > 0
         assert_close(one, other, 1e-3)
-    outputs = tf.function(model.learn, jit_compile=True)(
+    outputs = tf.function(model.learn, jit_compile=True, autograph=False)(
         images, shapes_of(images), groundtruth, clip, True
     )
     assert np.isfinite(outputs["class_logits"]).all()

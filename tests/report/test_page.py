@@ -9,6 +9,7 @@ import pytest
 
 from context_rcnn import cli
 from context_rcnn.data.walk import OWN_FOLDER
+from context_rcnn.report import figures
 from context_rcnn.report import page as pages
 from context_rcnn.report.page import ReportOptions, write_report
 from tests.report.conftest import (
@@ -32,6 +33,18 @@ HOSTILE = [
     "{{ 7*7 }}{% raw %}",
     "half \ud800 a character",
 ]
+
+
+@pytest.fixture
+def drawn():
+    """Charts are drawn."""
+
+
+@pytest.fixture(autouse=True)
+def charts(request, monkeypatch):
+    """Drawing takes nine tenths of a report's time; most tests are of the page around it."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(figures, "save", lambda figure, path: pathlib.Path(path).touch())
 
 
 def report(tmp_path, runs, **options):
@@ -70,7 +83,7 @@ def words(page):
     return " ".join(page.text.split())
 
 
-def test_the_page_tells_the_hand_worked_comparison(tmp_path, runs):
+def test_the_page_tells_the_hand_worked_comparison(tmp_path, runs, drawn):
     explained = write_explanations(
         tmp_path / "e.jsonl", [("a", "cat", 0.7, [("b", -86400, 0.6), ("c", 3600, 0.3)])]
     )
@@ -129,7 +142,7 @@ def hostile_inputs(tmp_path):
     }
 
 
-def test_hostile_names_stay_text_and_inside_of_the_folder(tmp_path):
+def test_hostile_names_stay_text_and_inside_of_the_folder(drawn, tmp_path):
     inputs = hostile_inputs(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     page, folder = report(tmp_path, ("", ""), **inputs)
@@ -195,7 +208,7 @@ def test_nothing_in_common_is_an_error(tmp_path, runs):
     ],
     ids=["no objects", "no detections", "nothing"],
 )
-def test_evaluations_with_little_in_them_have_a_page(tmp_path, images, found):
+def test_evaluations_with_little_in_them_have_a_page(drawn, tmp_path, images, found):
     bare = {"per_class": {}, "per_camera": {}, "false_positives_per_1000_empty_images": {}}
     bare |= {"mAP@.5": None, "AR@1": None}
     memory = write_run(tmp_path / "m", images, found, **bare)
@@ -337,7 +350,7 @@ def test_the_verb_says_where_to_look_and_what_is_wrong(tmp_path, runs, capsys):
         assert flag.split("=")[0] in capsys.readouterr().err
 
 
-def test_equal_inputs_give_equal_bytes(tmp_path, runs):
+def test_equal_inputs_give_equal_bytes(tmp_path, runs, drawn):
     def content():
         _, folder = report(tmp_path, runs)
         files = sorted(path for path in folder.rglob("*") if path.is_file())

@@ -45,7 +45,7 @@ def test_steps_on_one_batch_lower_every_loss(config, batch, jit_compile):
     model = build(task)
     optimizer = tf_keras.optimizers.SGD(0.05, momentum=0.9)
     optimizer.build(model.trainable_variables)
-    step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer))
+    step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer), autograph=False)
     history = [{k: float(v) for k, v in step(batch).items()} for _ in range(60)]
     early, late = history[:3], history[-10:]
 
@@ -65,7 +65,9 @@ def test_the_whole_training_step_compiles(config, batch):
     optimizer = tf_keras.optimizers.SGD(0.05, momentum=0.9)
     optimizer.build(model.trainable_variables)
     before = [v.numpy() for v in model.trainable_variables]
-    step = tf.function(lambda inputs: task.train_step(inputs, model, optimizer), jit_compile=True)
+    step = tf.function(
+        lambda inputs: task.train_step(inputs, model, optimizer), jit_compile=True, autograph=False
+    )
     values = step(batch)
     assert np.isfinite(float(values["total_loss"]))
     moved = [

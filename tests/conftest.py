@@ -24,8 +24,8 @@ gc.set_threshold(100_000, 50, 1000)
 # It wraps every function of TensorFlow, and a test that fails shows all of its frames anyway.
 tf.debugging.disable_traceback_filtering()
 # `make test` says so: most graphs here run a few times, and optimising them takes longer.
-if os.environ.get("TESTS_GRAPPLER") == "off":
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+GRAPPLER_OFF = {"disable_meta_optimizer": os.environ.get("TESTS_GRAPPLER") == "off"}
+tf.config.optimizer.set_experimental_options(GRAPPLER_OFF)
 
 _type_hints = typing.get_type_hints
 
@@ -69,6 +69,14 @@ def swept():
     yield
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def optimised():
+    """Graphs are optimised, as they are in other processes, which then give the same bytes."""
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    yield
+    tf.config.optimizer.set_experimental_options(GRAPPLER_OFF)
 
 
 @pytest.fixture

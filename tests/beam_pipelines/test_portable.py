@@ -54,8 +54,9 @@ def pool(tmp_path):
 
 
 def test_two_processes_of_a_worker_pool_do_not_change_a_byte(
-    archive, extractor, pool, tmp_path, monkeypatch
+    archive, extractor, pool, tmp_path, monkeypatch, optimised
 ):
+    extraction._load.cache_clear()
     build_memory_bank.main(
         [f"--examples={archive}", f"--extractor={extractor}", f"--output_dir={tmp_path / 'one'}"]
     )

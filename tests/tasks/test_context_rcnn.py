@@ -16,9 +16,9 @@ from context_rcnn.memory_bank.entries import Entries
 from context_rcnn.memory_bank.manifest import BankInfo
 from context_rcnn.memory_bank.store import Bank
 from context_rcnn.memory_bank.writer import BankWriter
-from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.loading import load_run
+from tests.tasks import eagerly
 from tests.tasks.processes import assert_two_learn_what_one_does
 
 DEPTH = 6
@@ -75,7 +75,7 @@ def trained(config_path, tmp_path_factory):
     """The folder of a short run, and its last scalars."""
     folder = str(tmp_path_factory.mktemp("run"))
     config = schema.load_experiment(config_files=[config_path])
-    return folder, running.run(config, mode="train_and_eval", model_dir=folder)
+    return folder, eagerly.run(config, mode="train_and_eval", model_dir=folder)
 
 
 def test_it_trains_on_clips_with_memory_and_evaluates_every_keyframe(trained):

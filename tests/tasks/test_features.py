@@ -10,10 +10,10 @@ from beam_pipelines import store_features
 from context_rcnn.configs import schema
 from context_rcnn.data.examples import parse_example
 from context_rcnn.memory_bank.stored_images import ImageStore
-from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.features import StoredInput
 from context_rcnn.tasks.loading import load_run
+from tests.tasks import eagerly
 from tests.tasks.test_context_rcnn import write_bank
 from tests.tolerance import SCORES
 from tpu import compile_check
@@ -209,7 +209,7 @@ def learned(context, store, tmp_path_factory):
     config = schema.load_experiment(config_files=[context])
     labels = {name: {"input_path": f"{store}/labels/{split}-*"} for name, split in SPLITS.items()}
     config.task = config.task.replace(freeze=[], **on(store), **labels)
-    return folder, running.run(config, mode="train_and_eval", model_dir=folder)
+    return folder, eagerly.run(config, mode="train_and_eval", model_dir=folder)
 
 
 @pytest.mark.slow
@@ -239,7 +239,7 @@ def test_a_killed_run_on_features_goes_on(learned, store):
     folder, _ = learned
     config = schema.load_experiment(config_files=[f"{folder}/params.yaml"])
     config.trainer.train_steps = 6
-    running.run(config, mode="train", model_dir=folder)
+    eagerly.run(config, mode="train", model_dir=folder)
     assert tf.train.latest_checkpoint(folder).endswith("ckpt-6")
 
 

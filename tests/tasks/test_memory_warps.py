@@ -9,9 +9,9 @@ import tensorflow as tf
 from context_rcnn import cli
 from context_rcnn.configs import schema
 from context_rcnn.data.input import read_examples
-from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.loading import load_run
+from tests.tasks import eagerly
 from tests.tasks.test_running import metrics_of
 
 
@@ -67,7 +67,7 @@ def warps_run(warps_settings, still_run, tmp_path_factory):
     """Trained for a step from the still detector, and evaluated."""
     folder = tmp_path_factory.mktemp("warps")
     config = load(warps_settings, init_checkpoint=still_run)
-    running.run(config, mode="train_and_eval", model_dir=str(folder))
+    eagerly.run(config, mode="train_and_eval", model_dir=str(folder))
     return folder
 
 
@@ -176,7 +176,7 @@ def test_its_export_detects_sparingly_in_videos(exported, clips, tmp_path):
 @pytest.mark.slow
 def test_a_model_without_flow_cannot_spare_a_look(warps_settings, clips, tmp_path, capsys):
     config = load(warps_settings, temporal={"type": "none"}, init_checkpoint="")
-    running.run(config, mode="train", model_dir=f"{tmp_path}/run")
+    eagerly.run(config, mode="train", model_dir=f"{tmp_path}/run")
     export = ["export", f"--model_dir={tmp_path}/run", f"--output_dir={tmp_path}/still"]
     assert cli.main(export) == 0
     argv = ["videos", str(clips), "--model", f"{tmp_path}/still", "--anticipate=1"]
@@ -193,7 +193,7 @@ def two_speed_run(warps_settings, still_run, warps_run, tmp_path_factory):
         "two_speed": {"strong": str(warps_run), "every": 2, "delay": 1},
     }
     config = load(warps_settings, init_checkpoint=still_run, temporal=temporal)
-    running.run(config, mode="train_and_eval", model_dir=str(folder))
+    eagerly.run(config, mode="train_and_eval", model_dir=str(folder))
     return folder
 
 

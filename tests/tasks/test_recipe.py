@@ -10,9 +10,9 @@ import tensorflow as tf
 from context_rcnn import cli
 from context_rcnn.configs import schema
 from context_rcnn.data.input import read_examples
-from context_rcnn.tasks import running
 from context_rcnn.tasks.loading import load_run
 from tests import recipe
+from tests.tasks import eagerly
 
 recipe.register()
 
@@ -32,7 +32,7 @@ def run_folder(settings, video_examples, tmp_path_factory):
     overrides = json.dumps({"task": task, "trainer": trainer})
     config = schema.load_experiment("faster_rcnn_tiny", overrides=overrides)
     folder = str(tmp_path_factory.mktemp("recipe_run"))
-    running.run(config, mode="train_and_eval", model_dir=folder)
+    eagerly.run(config, mode="train_and_eval", model_dir=folder)
     return folder
 
 

@@ -17,9 +17,10 @@ from context_rcnn.configs import schema
 from context_rcnn.configs.reid import adam
 from context_rcnn.evaluation.embeddings import read_embeddings
 from context_rcnn.simulation import simulate_tracklets
-from context_rcnn.tasks import loading, reid_evaluator, reid_losses, running
+from context_rcnn.tasks import loading, reid_evaluator, reid_losses
 from context_rcnn.tasks.reid import ReidTask
 from context_rcnn.tasks.task import task_class
+from tests.tasks import eagerly
 from tests.tasks.processes import start_workers
 
 
@@ -83,7 +84,7 @@ def run(archive, tmp_path_factory):
     """A run of four steps, and its folder."""
     folder = tmp_path_factory.mktemp("runs")
     config = load(folder, settings_of(archive))
-    return running.run(config, mode="train_and_eval", model_dir=str(folder / "run")), folder / "run"
+    return eagerly.run(config, mode="train_and_eval", model_dir=str(folder / "run")), folder / "run"
 
 
 def test_a_run_ranks_its_queries_and_keeps_what_it_found(run):
@@ -109,7 +110,7 @@ def test_a_run_is_loaded_without_its_data(run, tmp_path):
 def test_the_evaluation_of_a_run_is_repeatable(run, archive, tmp_path):
     output, folder = run
     config = load(tmp_path, settings_of(archive))
-    again = running.run(
+    again = eagerly.run(
         config, mode="eval", model_dir=str(tmp_path / "eval"), checkpoint=str(folder)
     )
     assert again["mAP"] == output["mAP"]
@@ -120,7 +121,7 @@ def test_a_run_resumes(run, archive, tmp_path, capsys):
     shutil.copytree(run[1], tmp_path / "run")
     values = settings_of(archive)
     values["trainer"]["train_steps"] = 6
-    running.run(load(tmp_path, values), mode="train", model_dir=str(tmp_path / "run"))
+    eagerly.run(load(tmp_path, values), mode="train", model_dir=str(tmp_path / "run"))
     assert "restored step 4" in (out := capsys.readouterr().out) and "step 6/6" in out
 
 
@@ -150,7 +151,7 @@ def test_frames_that_cannot_be_read_are_counted_and_named(run, archive, tmp_path
     half.write_bytes(b"no image")
     config = load(tmp_path, settings_of(tmp_path / "mars"))
     folder = tmp_path / "eval"
-    running.run(config, mode="eval", model_dir=str(folder), checkpoint=str(run[1]))
+    eagerly.run(config, mode="eval", model_dir=str(folder), checkpoint=str(run[1]))
     metrics = json.loads((folder / "evaluation/step-4/metrics.json").read_text())
     assert metrics["unread_tracklets"] == 1 and metrics["queries"] == 7
     lines = (folder / "evaluation/step-4/failures.jsonl").read_text().splitlines()

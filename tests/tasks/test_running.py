@@ -123,6 +123,7 @@ def test_one_shot_evaluation_gives_the_same_numbers_and_ends(finished_run, confi
     assert metrics_of(tmp_path / "eval", 6) == metrics_of(folder, 6)
 
 
+@pytest.mark.slow  # that it evaluates, the one of one shot shows, and that it ends, the timeout
 def test_continuous_evaluation_ends_at_the_last_step(finished_run, config_file, tmp_path):
     folder, _ = finished_run
     running.run(
@@ -274,10 +275,10 @@ import context_rcnn
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})  # it takes long
 from context_rcnn.configs import schema
 from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
-from tests.tasks.processes import start_workers
 config = schema.load_experiment(config_files=[sys.argv[1]])
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert strategy.num_replicas_in_sync == 2

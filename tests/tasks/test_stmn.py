@@ -11,9 +11,9 @@ from context_rcnn import cli
 from context_rcnn.configs import schema
 from context_rcnn.data.input import read_examples
 from context_rcnn.models.streaming import Frame
-from context_rcnn.tasks import running
 from context_rcnn.tasks.detection import DetectionTask
 from context_rcnn.tasks.loading import load_run
+from tests.tasks import eagerly
 from tests.tasks.processes import assert_two_learn_what_one_does
 from tests.tasks.test_running import metrics_of
 
@@ -46,7 +46,7 @@ def load(settings, **task):
 def still_run(stmn_settings, tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("still"))
     config = load(stmn_settings, temporal={"type": "none"}, init_checkpoint="")
-    running.run(config, mode="train", model_dir=folder)
+    eagerly.run(config, mode="train", model_dir=folder)
     return folder
 
 
@@ -55,7 +55,7 @@ def stmn_run(stmn_settings, still_run, tmp_path_factory):
     """Trained for a step from the still detector, and evaluated."""
     folder = tmp_path_factory.mktemp("stmn")
     config = load(stmn_settings, init_checkpoint=still_run)
-    running.run(config, mode="train_and_eval", model_dir=str(folder))
+    eagerly.run(config, mode="train_and_eval", model_dir=str(folder))
     return folder
 
 
@@ -81,12 +81,12 @@ def test_every_frame_of_a_sequence_teaches(stmn_settings, still_run):
 def test_a_still_detector_without_the_neck_is_refused(stmn_settings, tmp_path):
     model = stmn_settings["task"]["model"] | {"neck": {"type": "none"}}
     config = load(stmn_settings, temporal={"type": "none"}, model=model, init_checkpoint="")
-    running.run(config, mode="train", model_dir=str(tmp_path / "bare"))
+    eagerly.run(config, mode="train", model_dir=str(tmp_path / "bare"))
     config = load(stmn_settings, init_checkpoint=str(tmp_path / "bare"))
     with pytest.raises(
         ValueError, match="task.init_checkpoint: .* has no model/neck/swapped/kernel"
     ):
-        running.run(config, mode="train", model_dir=str(tmp_path / "stmn"))
+        eagerly.run(config, mode="train", model_dir=str(tmp_path / "stmn"))
 
 
 @pytest.mark.slow
@@ -100,7 +100,7 @@ def test_its_export_runs_on_a_folder_of_videos(
         run_folder, temporal = tmp_path / "run", stmn_settings["task"]["temporal"]
         temporal = {"type": "stmn", "stmn": temporal["stmn"] | {"directions": "forward"}}
         config = load(stmn_settings, temporal=temporal, init_checkpoint=still_run)
-        running.run(config, mode="train", model_dir=str(run_folder))
+        eagerly.run(config, mode="train", model_dir=str(run_folder))
     export = ["export", f"--model_dir={run_folder}", f"--output_dir={tmp_path}/model"]
     assert cli.main(export) == 0
     files = sorted(map(str, video_examples.glob("val-*.tfrecord")))

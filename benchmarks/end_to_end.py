@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (default: 3)")
     parser.add_argument("--size", type=int, default=640, help="side of an image (default: 640)")
     parser.add_argument("--depth", type=int, default=101, help="ResNet to use (default: 101)")
+    parser.add_argument("--proposals", type=int, default=300, help="boxes (default: 300)")
     parser.add_argument("--memory", action="store_true", help="a Context R-CNN with its extractor")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -52,7 +53,7 @@ def main() -> None:
     each, begun = alone / args.images, (whole - few) / (args.images - BATCH)
     lines = [
         f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}: ResNet-"
-        f"{args.depth}, {args.size}x{args.size}, {args.images} photographs of "
+        f"{args.depth}, {args.size}x{args.size}, {args.proposals} proposals; {args.images} of "
         f"{PHOTOGRAPH[0]}x{PHOTOGRAPH[1]}, medians of {args.rounds} turns",
         *(
             f"{name:12} {seconds:8.2f} +- {spread:5.2f} s  {args.images / seconds:6.3f} images/s"
@@ -93,6 +94,7 @@ def export_model(folder: str, args: argparse.Namespace) -> str:
     settings = [f"task.label_map={folder}/label_map.pbtxt"]
     settings += [f"task.model.image_size=[{args.size},{args.size}]"]
     settings += [f"task.model.backbone.model_id={args.depth}"]
+    settings += [f"task.model.proposals.count={args.proposals}"]
     extractor, export = "", f"{folder}/export"
     for name in ("faster_rcnn_c4", *(["context_rcnn_c4"] if args.memory else [])):
         more = []

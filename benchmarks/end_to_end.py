@@ -56,8 +56,10 @@ def main() -> None:
         f"{args.depth}, {args.size}x{args.size}, {args.proposals} proposals; {args.images} of "
         f"{PHOTOGRAPH[0]}x{PHOTOGRAPH[1]}, medians of {args.rounds} turns",
         *(
-            f"{name:12} {seconds:8.2f} +- {spread:5.2f} s  {args.images / seconds:6.3f} images/s"
-            for name, (seconds, spread) in times.items()
+            f"{name:12} {seconds:8.2f} +- {spread:5.2f} s  {count / seconds:6.3f} images/s"
+            for (name, (seconds, spread)), count in zip(
+                times.items(), (args.images, args.images, BATCH), strict=True
+            )
         ),
         f"detect takes {few - BATCH * begun:.1f} s to begin and to end, and {begun:.3f} s for each "
         f"image, of which the model takes {each:.3f}, {each / begun:.3f} of it",

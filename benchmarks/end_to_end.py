@@ -9,7 +9,7 @@ With --memory a Context R-CNN fills its memory, projects it and detects with it,
 the same functions. `detect` begins by trying the model on a grey image and by measuring how long it
 will take, and ends by writing results: that is what it takes for a folder of one batch, less that
 batch, and is shown apart. All take turns in one process. Writes what it prints to
-benchmarks/results/end_to_end.txt.
+benchmarks/results/end_to_end.txt, with --memory end_to_end_memory.txt.
 """
 
 import argparse

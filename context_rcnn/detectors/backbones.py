@@ -56,8 +56,9 @@ class Backbone(resnet.ResNet):
         super().__init__(*args, **kwargs)
 
     def _block_group(self, inputs, filters, strides, block_fn, *args, name="block_group", **kwargs):
+        block_fn = {nn_blocks.ResidualBlock: ResidualBlock}.get(block_fn, BottleneckBlock)
         if self._groups > 1:
-            if block_fn is not nn_blocks.BottleneckBlock:
+            if block_fn is not BottleneckBlock:
                 raise ValueError(
                     f"model.backbone.groups is {self._groups}, but a ResNet of {self._model_id} "
                     "layers has no bottlenecks to cut into groups: choose model_id 50, 101 or 152"
@@ -69,7 +70,32 @@ class Backbone(resnet.ResNet):
         return super()._block_group(inputs, filters, strides, block_fn, *args, name=name, **kwargs)
 
 
-class ResNextBlock(nn_blocks.BottleneckBlock):
+class _NarrowShortcut(tf_keras.layers.Layer):
+    """A residual block of the library whose shortcut is safe for few channels.
+
+    The gradient of a strided 1x1 convolution with less than 16 channels writes behind its memory
+    where oneDNN has AVX-512 and the batch is odd (seen in TensorFlow 2.20).
+    """
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        if self._use_projection and self._strides > 1 and input_shape[-1] < 16:
+            self._shortcut.convolution_op = self._of_every_nth_pixel
+
+    def _of_every_nth_pixel(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        picked = inputs[:, :: self._strides, :: self._strides]
+        return tf.nn.conv2d(picked, kernel, strides=1, padding="VALID")
+
+
+class ResidualBlock(_NarrowShortcut, nn_blocks.ResidualBlock):
+    """The block of ResNets of up to 34 layers."""
+
+
+class BottleneckBlock(_NarrowShortcut, nn_blocks.BottleneckBlock):
+    """The block of deeper ResNets."""
+
+
+class ResNextBlock(BottleneckBlock):
     """A bottleneck whose 3x3 convolution has groups, and as many channels as these want.
 
     Args:
@@ -165,14 +191,14 @@ def dilated(block_fn, rate: int, first: bool = True):
     def make(**kwargs):
         if kwargs["use_projection"] and not first:
             return block_fn(**kwargs)
-        if block_fn is nn_blocks.ResidualBlock:
+        if block_fn is ResidualBlock:
             return _DilatedResidualBlock(rate, **kwargs)
         return block_fn(dilation_rate=rate, **kwargs)
 
     return make if rate > 1 else block_fn
 
 
-class _DilatedResidualBlock(nn_blocks.ResidualBlock):
+class _DilatedResidualBlock(ResidualBlock):
     """The library dilates bottleneck blocks only."""
 
     def __init__(self, rate: int, **kwargs):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
+from official.vision.modeling.backbones import resnet
 
 from context_rcnn.detectors import backbones
 from tests.tolerance import LOGITS
@@ -80,3 +81,37 @@ def test_a_conv5_that_strides_on_crops_is_the_classification_networks(depth):
     assert features.shape[1:3] == (4, 4)
     theirs = tf_keras.Model(plain.output["4"], plain.output["5"])(crops, training=False)
     np.testing.assert_array_equal(features, theirs)
+
+
+@pytest.mark.parametrize("depth, width", [(18, 0.125), (50, 0.03125)])
+def test_narrow_shortcuts_answer_as_the_librarys_and_leave_out_its_gradient(depth, width):
+    settings = {"depth_multiplier": width, "bn_trainable": False}
+    images = tf_keras.layers.InputSpec(shape=[None, None, None, 3])
+    theirs = resnet.ResNet(depth, input_specs=images, **settings)
+    ours = backbones.Backbone(depth, input_specs=images, **settings)
+    assert [w.shape for w in ours.weights] == [w.shape for w in theirs.weights]
+    theirs.set_weights(ours.get_weights())
+
+    @tf.function
+    def gradients(network, x):
+        with tf.GradientTape() as tape:
+            maps = network(x, training=True)
+            loss = sum(tf.reduce_mean(maps[level]) for level in maps)
+        return maps, tape.gradient(loss, network.trainable_variables)
+
+    x = tf.constant(np.random.default_rng(0).uniform(-1, 1, [2, 64, 95, 3]), tf.float32)
+    for a, b in zip(
+        tf.nest.flatten(gradients(ours, x)), tf.nest.flatten(gradients(theirs, x)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * np.abs(b).max())
+
+    def narrow(network):
+        graph = gradients.get_concrete_function(network, x).graph
+        kernels = [
+            op.inputs[1].shape
+            for op in graph.get_operations()
+            if op.type == "Conv2D" and op.get_attr("strides")[1] > 1
+        ]
+        return [kernel for kernel in kernels if kernel[0] == 1 and kernel[2] < 16]
+
+    assert narrow(theirs) and not narrow(ours)

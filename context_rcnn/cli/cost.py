@@ -13,9 +13,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     cost = verbs.add_parser(
         "cost",
         help="count what a model costs for each image or frame, before it is trained",
-        description="Counts the multiply-adds of one keyframe by part of the model, the weights, "
-        "the largest tensor and the state of a video, next to the same detector without its "
-        "memory. Any setting may be changed to see what it costs; nothing is trained or read.",
+        description="Counts the multiply-adds of one image or frame by part of the model, the "
+        "weights, the largest tensor and the state of a video, next to the same detector without "
+        "its memory. Any setting may be changed to see what it costs; nothing is trained or read.",
         epilog="example:\n  context-rcnn cost --experiment=mega_dc5 --measure 5 \\\n"
         "    --params_override=task.temporal.mega.memory_frames=10",
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -66,6 +66,8 @@ def as_text(found: dict) -> str:
     totals = [sum(column["products"].values()) / MILLION for column in columns]
     row("all, million multiply-adds", totals)
     row("weights, million", [column["weights"] / MILLION for column in columns], 2)
+    if any(column["images"] > 1 for column in columns):
+        row("images of a step", [column["images"] for column in columns], 0)
     row("largest tensor, MiB", [column["largest_bytes"] / 2**20 for column in columns])
     states = [column["state_bytes"] for column in columns]
     row("state of a video, MiB", [None if s is None else s / 2**20 for s in states])

@@ -1,9 +1,9 @@
 """What a model costs for each image or frame: counted in its graph, and measured if asked for.
 
 `context-rcnn cost` counts the multiply-adds of convolutions and matrix products in the graph of one
-evaluation step of one keyframe, so whatever the settings say is counted: frames, boxes, layers,
-image size. Where a memory sees more than the keyframe (MEGA also looks at a frame from anywhere),
-that is part of it. Pooling, sorting and suppression have no such products.
+evaluation step, for each image or frame that it answers, so whatever the settings say is counted:
+frames, boxes, layers, image size. Where a memory sees more than that (MEGA also looks at a frame
+from anywhere), it is part of it. Pooling, sorting and suppression have no such products.
 """
 
 import math
@@ -22,16 +22,24 @@ from context_rcnn.tasks.task import task_class
 from context_rcnn.tasks.timing import medians
 
 CONVOLUTIONS = ("Conv2D", "Conv3D", "DepthwiseConv2dNative")
+# What a convolution gives back to its input, as a transposed one computes it, and to its filter.
+TO_INPUT = ("Conv2DBackpropInput", "Conv3DBackpropInputV2", "DepthwiseConv2dNativeBackpropInput")
+TO_FILTER = (
+    "Conv2DBackpropFilter",
+    "Conv3DBackpropFilterV2",
+    "DepthwiseConv2dNativeBackpropFilter",
+)
 OTHER = "other"
 GROUP = re.compile(r"(conv|res)\d")  # parts of a backbone, which are in `backbone` too
 
 
 class Cost(NamedTuple):
-    """What one keyframe costs.
+    """What an evaluation step costs.
 
     Attributes:
-        products: number of multiply-adds, by part of the model.
+        products: number of multiply-adds for each image that it answers, by part of the model.
         weights: number of weights.
+        images: number of images that it answers together, as a clip.
         largest: bytes of the largest tensor in between.
         state: bytes that a video's state takes from frame to frame; None where nothing is kept.
         step: runs the step once, on made-up images.
@@ -39,6 +47,7 @@ class Cost(NamedTuple):
 
     products: dict[str, int]
     weights: int
+    images: int
     largest: int
     state: int | None
     step: Callable[[], object]
@@ -49,10 +58,12 @@ def multiply_adds(op: tf.Operation) -> int:
 
     That is the number of outputs, times the terms of each.
     """
-    if op.type in CONVOLUTIONS:
+    if op.type in CONVOLUTIONS + TO_INPUT + TO_FILTER:
         # A depthwise filter has the number of outputs for each channel where others have outputs.
-        terms = 2 if op.type == "DepthwiseConv2dNative" else -1
-        return math.prod(op.outputs[0].shape) * math.prod(op.inputs[1].shape[:terms])
+        terms = 2 if op.type.startswith("Depthwise") else -1
+        filters = op.outputs[0] if op.type in TO_FILTER else op.inputs[1]
+        outputs = op.outputs[0] if op.type in CONVOLUTIONS else op.inputs[2]
+        return math.prod(outputs.shape) * math.prod(filters.shape[:terms])
     if op.type in ("MatMul", "BatchMatMulV2", "BatchMatMulV3"):
         transposed = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
         return math.prod(op.outputs[0].shape) * op.inputs[0].shape[-2 if transposed else -1]
@@ -104,7 +115,7 @@ def products_of(graph: tf.Graph, parts: Mapping[str, str]) -> dict[str, int]:
 
 
 def cost_of(config, num_classes: int) -> Cost:
-    """Counts what an evaluation step of one keyframe costs.
+    """Counts what an evaluation step of one clip, or of one frame of a video, costs.
 
     Args:
         config: settings of an experiment.
@@ -115,23 +126,32 @@ def cost_of(config, num_classes: int) -> Cost:
     model = task.build_model()
     inputs = task.dummy_evaluation_inputs(1)
     task.start_evaluation(model)
-    graph = tf.__internal__.FuncGraph("cost")
-    eagerly = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)  # so that functions within are part of this graph
-    try:
-        with graph.as_default():
-            task.validation_step(inputs, model)
-    finally:
-        tf.config.run_functions_eagerly(eagerly)
+    graph = graph_of(lambda: task.validation_step(inputs, model))
     tensors = [tensor for op in graph.get_operations() for tensor in op.outputs]
     step = tf.function(lambda: task.validation_step(inputs, model), autograph=False)
+    images = inputs["valid"].shape[0]
+    products = products_of(graph, _names_of_parts(model))
     return Cost(
-        products_of(graph, _names_of_parts(model)),
+        {part: count // images for part, count in products.items()},
         sum(math.prod(weight.shape) for weight in model.trainable_variables),
+        images,
         max(_bytes_of(tensor) for tensor in tensors if tensor.shape.is_fully_defined()),
         _state_of(task),
         step,
     )
+
+
+def graph_of(step: Callable[[], object]) -> tf.Graph:
+    """The graph of a step, with the functions within as a part of it."""
+    graph = tf.__internal__.FuncGraph("cost")
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        with graph.as_default():
+            step()
+    finally:
+        tf.config.run_functions_eagerly(eagerly)
+    return graph
 
 
 def _bytes_of(tensor: tf.Tensor) -> int:
@@ -163,7 +183,8 @@ def compare(config, num_classes: int, rounds: int = 0) -> dict:
 
     Returns:
         `model` and, where it has a memory, `without_memory`: each a dictionary of `products`
-        by part, `weights`, `largest_bytes`, `state_bytes` and, if timed, `seconds` and `spread`.
+        by part for each image, `weights`, `images` that a step answers together, `largest_bytes`,
+        `state_bytes` and, if timed, `seconds` and `spread` for each image.
     """
     costs = {"model": cost_of(config, num_classes)}
     alone = without_memory(config)
@@ -176,11 +197,15 @@ def compare(config, num_classes: int, rounds: int = 0) -> dict:
         found[name] = {
             "products": cost.products,
             "weights": cost.weights,
+            "images": cost.images,
             "largest_bytes": cost.largest,
             "state_bytes": cost.state,
         }
         if name in times:
-            found[name] |= dict(zip(("seconds", "spread"), times[name], strict=True))
+            found[name] |= {
+                key: value / cost.images
+                for key, value in zip(("seconds", "spread"), times[name], strict=True)
+            }
     return found
 
 

@@ -12,6 +12,11 @@ from context_rcnn.tasks.cost import cost_of, products_of
 IMAGE = (1, 5, 6, 2)
 
 
+def gradients(convolution, x, kernel, *args):
+    kernel = tf.ones(kernel)
+    return tf.gradients(convolution(x, kernel, *args), [x, kernel])
+
+
 @pytest.mark.parametrize(
     ("function", "expected"),
     [
@@ -21,6 +26,21 @@ IMAGE = (1, 5, 6, 2)
         (
             lambda x: tf.nn.depthwise_conv2d(x, tf.ones([3, 3, 2, 3]), [1, 1, 1, 1], "SAME"),
             5 * 6 * 6 * 9,
+        ),
+        # Each of the 30 inputs goes into 4 channels of 2 x 2 outputs.
+        (
+            lambda x: tf.nn.conv2d_transpose(x, tf.ones([2, 2, 4, 2]), [1, 10, 12, 4], 2),
+            30 * 2 * 4 * 4,
+        ),
+        # Forward, to the input and to the filter: 3 x 3 x 4 outputs with 18 terms, each time.
+        (lambda x: gradients(tf.nn.conv2d, x, [3, 3, 2, 4], 2, "SAME"), 3 * 3 * 3 * 4 * 18),
+        (
+            lambda x: gradients(tf.nn.depthwise_conv2d, x, [3, 3, 2, 3], [1, 1, 1, 1], "SAME"),
+            3 * 5 * 6 * 6 * 9,
+        ),
+        (
+            lambda x: gradients(tf.nn.conv3d, x[None], [1, 3, 3, 2, 4], [1, 1, 2, 2, 1], "SAME"),
+            3 * 3 * 3 * 4 * 18,
         ),
         (lambda x: tf.matmul(tf.reshape(x, [12, 5]), tf.ones([12, 7]), transpose_a=True), 420),
         (lambda x: tf.matmul(tf.reshape(x, [3, 4, 5]), tf.ones([3, 5, 2])), 3 * 4 * 5 * 2),
@@ -58,6 +78,17 @@ def test_context_rcnn_costs_what_its_layers_cost():
         "predictor": 30 * 128 * (6 + 24),
     }
     assert cost.state is None and cost.largest >= 4 * 96 * 128 * 16
+    assert cost.images == 1
+
+
+def test_a_clip_of_two_images_costs_each_what_it_costs_alone_but_for_the_memory():
+    """Whose 200 entries are projected once for both."""
+    override = "task.clip.frames=2"
+    cost = cost_of(schema.load_experiment("context_rcnn_tiny", overrides=override), num_classes=5)
+    assert cost.images == 2
+    assert cost.products["predictor"] == 30 * 128 * (6 + 24)
+    asking = 2 * 30 * 128 * 128 + 2 * 30 * 200 * 128
+    assert cost.products["memory"] == 200 * 2057 * 128 + asking
 
 
 def test_the_command_compares_with_the_same_detector_without_memory(tmp_path, capsys):

@@ -5,7 +5,9 @@ r"""The rows of Context R-CNN's Table 1 on simulated cameras, over seeds.
 
 Each seed has its own cameras, weights and order. A single-frame detector is trained first, on
 cameras of its own; every row then goes on from it on other cameras for as many steps, the
-single-frame row too, and is evaluated on cameras that none has seen. What is finished is not run
+single-frame row too, and is evaluated on cameras that none has seen. On bursts, cameras whose
+animals show themselves in some frames of a burst and come in herds, the detector stays frozen, and
+rows learn on what it sees of each image, which is stored once. What is finished is not run
 again, and several of these may run beside each other with seeds of their own (--first_seed). Writes
 <output_dir>/tables.json and figures of the first seed and, with --write_docs, puts both into
 docs/results.md.
@@ -17,7 +19,7 @@ import json
 import pathlib
 import shutil
 
-from benchmarks.studies import study
+from benchmarks.studies import study, videos
 from benchmarks.studies.study import DOCS, ROOT, cli
 from context_rcnn.data.readers import citycam
 from context_rcnn.report import figures
@@ -76,6 +78,11 @@ TRAPS = {
         Row("int8", "lt_attention", "-", "int8", weights="lt_attention"),
     ],
 }
+LEARNED = {
+    title: [row for row in rows if row.config not in ("st_spatial", "s3d") and not row.weights]
+    for title, rows in TRAPS.items()
+    if title.startswith("(")
+}  # on features: these two rows change maps, and majority votes change no memory
 TRAFFIC = {
     "(e) Adding boxes to the memory, on traffic": [
         Row("single frame", "single_frame", "38.1 / 28.2"),
@@ -101,6 +108,20 @@ RARE = ["--triggers_per_day=1.2", "--empty_fraction=0.5", "--max_burst=3", "--sp
 RARE += ["--pretrain_fraction=0.3"]
 # On roads, two glances twice a day.
 GLANCES = ["--clips_per_day=2", "--frames_per_clip=2", "--frame_interval=20"]
+# Bursts in which one frame shows what another hides, of herds whose animals show it at times.
+BURSTS = ["--triggers_per_day=1", "--empty_fraction=0.4", "--max_burst=6", "--species=4"]
+BURSTS += ["--clear_visits=0.2", "--clear_in_burst=0.4", "--herd=2"]
+# Cameras by their kind, with flags of `context-rcnn simulate`.
+KINDS = {
+    "camera-traps": ["camera-traps", *RARE],
+    "bursts": ["camera-traps", *BURSTS, "--pretrain_fraction=0.3"],
+    "traffic": ["traffic", *GLANCES],
+    # Of many other animals: what an extractor has learned that was trained elsewhere.
+    "elsewhere": [
+        *("camera-traps", *BURSTS),
+        *("--world=elsewhere", "--species=8", "--pretrain_fraction=0.9"),
+    ],
+}
 # Rows of figure 7 and of figure 6, by the name they have there.
 FALSE_POSITIVES = {
     "single frame": "single_frame",
@@ -124,17 +145,15 @@ class CameraStudy(study.Study):
 
     def prepare(self) -> None:
         """Simulates the cameras, writes examples and trains the single-frame detector."""
-        archive, args = self.folder / "archive", self.args
-        size = (
-            [f"--cameras={args.cameras}", f"--days={args.days}", *RARE]
-            if self.kind == "camera-traps"
-            else [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}", *GLANCES]
+        archive = self.folder / "archive"
+        kind, *flags = KINDS[self.kind]
+        simulate = ["simulate", kind, archive, *self.size(), *flags, f"--seed={self.seed}"]
+        self.run(
+            "simulate", cli(*simulate, "--workers=2", "--overwrite"), archive / "simulation.json"
         )
-        simulate = ["simulate", self.kind, archive, *size, f"--seed={self.seed}", "--workers=2"]
-        self.run("simulate", cli(*simulate, "--overwrite"), archive / "simulation.json")
         flags = (
             [f"--input_json={archive}/camera_traps.json", f"--image_root={archive}/images"]
-            if self.kind == "camera-traps"
+            if kind == "camera-traps"
             else [f"--citycam_root={archive}"]
         )
         splits = archive / "splits.json"
@@ -145,9 +164,16 @@ class CameraStudy(study.Study):
         self._train(
             "detector",
             [f"--pipeline_config_path={ROOT}/configs/simulation/faster_rcnn.yaml"],
-            args.detector_steps,
+            self.args.detector_steps,
             [f"task.train_data.input_path={self.folder}/examples/pretrain-*"],
         )
+
+    def size(self) -> list[str]:
+        """Flags with the number of cameras and of days."""
+        args = self.args
+        if self.kind == "traffic":
+            return [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}"]
+        return [f"--cameras={args.cameras}", f"--days={args.days}"]
 
     def extractor(self) -> pathlib.Path:
         """The frozen extractor, of the single-frame detector."""
@@ -215,6 +241,36 @@ class CameraStudy(study.Study):
         return self.train(name, flags, steps, overrides)
 
 
+class BurstStudy(CameraStudy):
+    """One seed whose detector is trained once, and whose rows learn on what it sees."""
+
+    def prepare(self) -> None:
+        """Also stores what the detector sees in the images of the rows."""
+        super().prepare()
+        command = cli("features", f"--model_dir={self.folder}/detector", "--mirrored")
+        command += [f"--examples={self.folder}/examples/[tv]*-*"]
+        command += [f"--output_dir={self.folder}/store", "--batch_size=16"]
+        self.run("features", command, self.folder / "store/manifest.json")
+
+    def _train(
+        self, name: str, flags: list[str], steps: int, settings: list[str] | None = None
+    ) -> dict:
+        if name == "detector":
+            settings = [*(settings or []), f"{study.RATE}.values=[0.02,0.002,0.0002]"]
+            return super()._train(name, flags, steps, settings)
+        labels, rate = self.folder / "store" / "labels", self.args.rate
+        overrides = [
+            *(settings or []),
+            "task.init_checkpoint_modules=detector",
+            "task.learn_on=features",
+            f"task.features={self.folder}/store",
+            f"task.train_data.input_path={labels}/train-*",
+            f"task.validation_data.input_path={labels}/val-*",
+            f"{study.RATE}.values=[{rate},{rate / 10},{rate / 100}]",
+        ]
+        return self.train(name, flags, steps, overrides)
+
+
 def traffic_splits(archive: pathlib.Path) -> dict[str, list[str]]:
     """Half of the training cameras for the detector that comes first; the archive's own test."""
     own = citycam.read_citycam_splits(archive).cameras
@@ -277,13 +333,21 @@ def false_positives(metrics: dict) -> float | None:
     return row and row["detections"]
 
 
+MEASURES = {"AR@1": lambda metrics: 100 * metrics["AR@1"], "false positives": false_positives}
+PAPER = "paper, on real cameras"
+
+
 def as_markdown(results: dict[str, list[study.Results]]) -> str:
-    """All tables as far as they were run."""
-    measures = {"AR@1": lambda metrics: 100 * metrics["AR@1"], "false positives": false_positives}
+    """The tables of camera traps and of traffic, as far as they were run."""
     return "".join(
-        study.as_markdown(tables, results[kind], SINGLE, measures, "paper, on real cameras")
+        study.as_markdown(tables, results[kind], SINGLE, MEASURES, PAPER)
         for kind, tables in (("camera-traps", TRAPS), ("traffic", TRAFFIC))
     )
+
+
+def bursts_as_markdown(results: list[study.Results]) -> str:
+    """The tables of bursts, which also tell the boxes that get their class by what they show."""
+    return study.as_markdown(LEARNED, results, SINGLE, MEASURES | videos.by_evidence(), PAPER)
 
 
 def main() -> None:
@@ -297,10 +361,18 @@ def main() -> None:
         "--traffic_days", type=int, default=6, help="days of traffic cameras (default: 6)"
     )
     parser.add_argument(
-        "--kinds", default="camera-traps,traffic", help="kinds of cameras (default: %(default)s)"
+        "--kinds",
+        default="camera-traps,traffic",
+        help="kinds of cameras, of camera-traps, traffic and bursts (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=0.03,
+        help="learning rate of the rows that learn on features (default: .03)",
     )
     args, only = study.parse(parser, TRAPS, TRAFFIC)
-    results = {"camera-traps": [], "traffic": []}
+    results: dict[str, list] = {"camera-traps": [], "traffic": [], "bursts": []}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         traffic = CameraStudy(args.output_dir, "traffic", seed, args)
 
@@ -308,14 +380,26 @@ def main() -> None:
             traffic.prepare()
             return traffic.extractor()
 
+        def many_others(seed=seed):
+            others = CameraStudy(args.output_dir, "elsewhere", seed, args)
+            others.prepare()
+            return others.extractor()
+
         traps = CameraStudy(args.output_dir, "camera-traps", seed, args)
         if "camera-traps" in args.kinds:
             results["camera-traps"].append(run_study(traps, TRAPS, only, elsewhere))
+        if "bursts" in args.kinds:
+            bursts = BurstStudy(args.output_dir, "bursts", seed, args)
+            results["bursts"].append(run_study(bursts, LEARNED, only, many_others))
         if "traffic" in args.kinds:
             results["traffic"].append(run_study(traffic, TRAFFIC, only, elsewhere))
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = as_markdown(results)
-        print(text, flush=True)
+        text, of_bursts = as_markdown(results), bursts_as_markdown(results["bursts"])
+        print(text + of_bursts, flush=True)
+    if args.write_docs and results["bursts"]:
+        study.write_docs(of_bursts, "burst tables")
+    if not results["camera-traps"]:
+        return
     folder = DOCS.parent / "figures" if args.write_docs else args.output_dir / "figures"
     drawn = draw(
         CameraStudy(args.output_dir, "camera-traps", args.first_seed, args),

@@ -91,12 +91,17 @@ def add_video_flags(parser: argparse.ArgumentParser, videos: int, frames: int) -
 def measures() -> dict[str, Callable[[dict], float | None]]:
     """The columns of tables on videos: mAP@.5 by speed, and which boxes get their class."""
 
-    def by(group: str, name: str, value: str) -> Callable[[dict], float | None]:
-        def measure(metrics: dict) -> float | None:
-            found = (metrics.get(group) or {}).get(name, {}).get(value)
-            return None if found is None else 100 * found
+    return {speed: _percent("by_speed", speed, "mAP@.5") for speed in SPEEDS} | by_evidence()
 
-        return measure
 
-    columns = {speed: by("by_speed", speed, "mAP@.5") for speed in SPEEDS}
-    return columns | {title: by("by_evidence", name, "right") for name, title in EVIDENCE.items()}
+def by_evidence() -> dict[str, Callable[[dict], float | None]]:
+    """The columns that tell which boxes get their class, by what they show."""
+    return {title: _percent("by_evidence", name, "right") for name, title in EVIDENCE.items()}
+
+
+def _percent(group: str, name: str, value: str) -> Callable[[dict], float | None]:
+    def measure(metrics: dict) -> float | None:
+        found = (metrics.get(group) or {}).get(name, {}).get(value)
+        return None if found is None else 100 * found
+
+    return measure

@@ -72,6 +72,11 @@ flags.DEFINE_string(
     "YAML or JSON file with texts for the model card: made_by, licence, intended_use, not_for, "
     "data, notes.",
 )
+flags.DEFINE_bool(
+    "portable",
+    False,
+    "Crop boxes by operations that TFLite has, too. Processors take a few percent longer.",
+)
 
 FLAGS = flags.FLAGS
 
@@ -95,6 +100,7 @@ def main(argv: list[str]) -> None:
             load_trained(config, folder),
             FLAGS.output_directory,
             told=FLAGS.card,
+            portable=FLAGS.portable,
             extractor=FLAGS.extractor,
             input_type=FLAGS.input_type,
             use_side_inputs=FLAGS.use_side_inputs,

@@ -237,6 +237,12 @@ def _add_export(verbs: argparse._SubParsersAction) -> None:
         help="YAML or JSON file with texts for the model card: made_by, licence, intended_use, "
         "not_for, data, notes (docs/serving.md)",
     )
+    export.add_argument(
+        "--portable",
+        action="store_true",
+        help="crop boxes by operations that TFLite has, too (docs/serving.md); processors take a "
+        "few percent longer",
+    )
     export.set_defaults(run=_export)
 
 
@@ -248,6 +254,7 @@ def _export(args: argparse.Namespace, rest: list[str]) -> int:
         args.output_dir,
         checkpoint=args.checkpoint,
         told=args.card,
+        portable=args.portable,
         extractor=args.extractor,
         input_type=args.input_type,
     )

@@ -11,6 +11,7 @@ A model with long-term memory carries its frozen extractor, so that what fills i
 what it was trained with.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ from context_rcnn.export.functions import save
 from context_rcnn.export.reid import export_reid
 from context_rcnn.export.signatures import ServedDetector
 from context_rcnn.export.steps import looks_apart
+from context_rcnn.layers import crop_and_resize
 from context_rcnn.memory_bank import encoding
 from context_rcnn.models.streaming import Extract, Frame, Stream
 from context_rcnn.models.temporal import TemporalModel
@@ -50,7 +52,8 @@ def export_run(
         output_dir: folder to write.
         checkpoint: checkpoint to export; by default the best of the run, or else the latest.
         told: file with what a person says of the model, for its card; see `card.read_told`.
-        **options: of `serve`.
+        **options: of `serve`, and `portable`, whether what follows the resizing of images is made
+            of operations that TFLite has, too.
     """
     card.read_told(told)  # what is wrong in it is said before the model is loaded
     trained = load_run(model_dir, checkpoint)
@@ -69,12 +72,18 @@ def _refuse_options(options: Mapping[str, Any]) -> None:
 
 
 def export_trained(
-    trained: Trained, output_dir: str, *, told: str = "", **options: Any
+    trained: Trained,
+    output_dir: str,
+    *,
+    told: str = "",
+    portable: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     """Exports a detector that is loaded already; see `export_run`."""
     said = card.read_told(told)
-    served = serve(trained, **options)
-    _write(output_dir, served, trained, said)
+    with crop_and_resize.by_products() if portable else contextlib.nullcontext():
+        served = serve(trained, **options)
+        _write(output_dir, served, trained, said)
     return served.describe()
 
 

@@ -3,8 +3,13 @@
 On a CPU `tf.image.crop_and_resize` takes a ninth of the time of gathered cells, and no memory but
 for the crops. But XLA does not compile it, and its gradient is wrong on several threads: boxes of
 one image that overlap add to the same cells at the same time. So there, and for the gradient, crops
-are two products of matrices: of weights and rows, and of weights and columns.
+are two products of matrices: of weights and rows, and of weights and columns. TFLite has no such
+operation either (`by_products`).
 """
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
 
 import tensorflow as tf
 from tensorflow.python.ops import control_flow_util  # what TensorFlow itself decides by
@@ -12,6 +17,18 @@ from tensorflow.python.ops import control_flow_util  # what TensorFlow itself de
 from context_rcnn.layers.cost_estimates import leave_out_cost_estimates
 
 _LARGEST = 64 * 2**20  # bytes of what stands between the two products, for the boxes of one part
+
+_portable = contextvars.ContextVar("portable", default=False)
+
+
+@contextlib.contextmanager
+def by_products() -> Iterator[None]:
+    """Functions that are traced within crop by products, which every runtime has."""
+    before = _portable.set(True)
+    try:
+        yield
+    finally:
+        _portable.reset(before)
 
 
 def crop_and_resize(maps: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
@@ -36,7 +53,8 @@ def crop_and_resize(maps: tf.Tensor, boxes: tf.Tensor, size: int) -> tf.Tensor:
             rows = _weights(boxes[..., 0], boxes[..., 2], height, size, maps.dtype)
             return rows, _weights(boxes[..., 1], boxes[..., 3], width, size, maps.dtype)
 
-        crops = _product(maps, *weights()) if compiled else _of_tensorflow(maps, boxes, size)
+        everywhere = compiled or _portable.get()
+        crops = _product(maps, *weights()) if everywhere else _of_tensorflow(maps, boxes, size)
         return crops, lambda upstream: _gradient(upstream, *weights())
 
     return crop(maps)

@@ -383,9 +383,11 @@ def test_what_cannot_be_is_refused_with_a_reason(loaded, photographs, entries, a
 
 
 @pytest.mark.slow
-def test_all_behind_the_resizing_converts_to_tflite(export, photographs, entries):
+def test_all_behind_the_resizing_converts_to_tflite(run, frozen, photographs, entries, tmp_path):
     """With TFLite's own operations, and a memory of a fixed number of entries."""
-    model = tf.saved_model.load(f"{export.folder}/saved_model")
+    options = {"extractor": frozen.folder, "portable": True}
+    export_lib.export_run(run.folder, str(tmp_path), **options)
+    model = tf.saved_model.load(f"{tmp_path}/saved_model")
     images, shapes = (part[:1] for part in prepare(photographs))
     projected = model.project(entries[0][:1])
     given = {
@@ -402,7 +404,13 @@ def test_all_behind_the_resizing_converts_to_tflite(export, photographs, entries
 
     specs = [tf.TensorSpec(value.shape, value.dtype, name) for name, value in given.items()]
     concrete = tf.function(detect).get_concrete_function(*specs)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    tf.saved_model.save(
+        model,
+        f"{tmp_path}/prepared",
+        signatures=concrete,
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=False),
+    )
+    converter = tf.lite.TFLiteConverter.from_saved_model(f"{tmp_path}/prepared")
     interpreter = tf.lite.Interpreter(model_content=converter.convert())
     found = interpreter.get_signature_runner()(**{n: v.numpy() for n, v in given.items()})
     for name, expected in detect(**given).items():

@@ -47,14 +47,25 @@ class Controller(orbit.Controller):
             print(f"restored step {self.global_step.numpy()} from {checkpoint_path}", flush=True)
         return checkpoint_path
 
-    def _train_n_steps(self, num_steps: int) -> None:
+    def train(self, steps: int, checkpoint_at_completion: bool = True) -> None:
         with self._signals.waiting():
-            self._train_and_report(num_steps)
-            if not self._signals.asked:
-                return
+            super().train(steps, checkpoint_at_completion)
+            self._stop_if_asked()
+
+    def save_checkpoint(self) -> None:
+        with self._signals.waiting():
+            super().save_checkpoint()
+            self._stop_if_asked()
+
+    def _train_n_steps(self, num_steps: int) -> None:
+        self._train_and_report(num_steps)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        if self._signals.asked:
             self._maybe_save_checkpoint(check_interval=False)
             self._sync_on_async_checkpointing()
-        raise Stopped(f"stopped at step {self.global_step.numpy()}, which is saved")
+            raise Stopped(f"stopped at step {self.global_step.numpy()}, which is saved")
 
     def _train_and_report(self, num_steps: int) -> None:
         step = int(self.global_step.numpy())

@@ -32,14 +32,27 @@ class Counting(orbit.AbstractTrainer):
         return {"training_loss": 0.5}
 
 
-def train(folder, signals, trainer):
-    manager = tf.train.CheckpointManager(
+class Manager(tf.train.CheckpointManager):
+    """Gets a signal, when it is asked whether to save, at step `signalled`."""
+
+    signalled = None
+
+    def save(self, checkpoint_number=None, **options):
+        if checkpoint_number == self.signalled:
+            self.signalled = None
+            os.kill(os.getpid(), signal.SIGTERM)
+        return super().save(checkpoint_number, **options)
+
+
+def train(folder, signals, trainer, signalled=None):
+    manager = Manager(
         tf.train.Checkpoint(step=trainer.step),
         str(folder),
         max_to_keep=9,
         step_counter=trainer.step,
         checkpoint_interval=1000,
     )
+    manager.signalled = signalled
     controller = Controller(
         trainer=trainer,
         global_step=trainer.step,
@@ -68,6 +81,21 @@ def test_the_step_is_finished_and_saved_before_a_training_ends(tmp_path, number)
         train(tmp_path, signals, trainer)
     assert trainer.step.numpy() == 6 and 6 in saved(tmp_path)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+@pytest.mark.parametrize("signalled", [4, 20])
+def test_a_signal_while_a_checkpoint_is_considered_is_kept_until_a_step_is_saved(
+    tmp_path, signalled
+):
+    """Between two loops, and behind the last one."""
+    trainer = Counting(None, None)
+    last = min(signalled + 2, 20)
+    with (
+        pytest.raises(Stopped, match=f"at step {last}, which is saved"),
+        StopSignals() as signals,
+    ):
+        train(tmp_path, signals, trainer, signalled)
+    assert max(saved(tmp_path)) == last
 
 
 def test_a_second_signal_ends_at_once(tmp_path):

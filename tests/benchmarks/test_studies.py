@@ -1,5 +1,6 @@
 """All studies by one command, and what their tables show."""
 
+import argparse
 import json
 import pathlib
 import subprocess
@@ -170,3 +171,40 @@ def test_the_stand_in_for_a_known_network_is_an_embedder(tmp_path):
     assert crop.shape[1:] == crops.shape[1:]
     (vectors,) = function(**{crop.name: crops[:2].astype(np.float32)}).values()
     assert vectors.shape == (2, stand_ins.DEPTH)
+
+
+def test_rows_on_bursts_learn_on_what_one_detector_sees(tmp_path, monkeypatch):
+    """And the banks hold the cameras of the rows, but not those of the detector."""
+    commands = {}
+
+    def run_once(folder, name, command, product):
+        commands[name] = [str(part) for part in command]
+        product.parent.mkdir(parents=True, exist_ok=True)
+        product.write_text("{}")
+
+    monkeypatch.setattr(study, "run_once", run_once)
+    parts = dict(detector_steps=9, steps=5, cameras=2, days=1, finished=False, rate=0.01)
+    bursts = table1.BurstStudy(tmp_path, "bursts", 3, argparse.Namespace(**parts))
+    archive = tmp_path / "bursts-3" / "archive"
+    archive.mkdir(parents=True)
+    (archive / "splits.json").write_text("{}")
+    only = {"single_frame", "lt_attention", "st_attention"}
+    results = table1.run_study(bursts, table1.LEARNED, only, elsewhere=None)
+    assert set(results) == only
+    detector = " ".join(commands["detector"])
+    assert "task.learn_on" not in detector and "examples/pretrain-*" in detector
+    assert {"--clear_in_burst=0.4", "--herd=2"} <= set(commands["simulate"])
+    assert f"--examples={bursts.folder}/examples/[tv]*-*" in commands["features"]
+    (of_bank,) = [part for part in commands["bank_one_box"] if part.startswith("--examples=")]
+    assert "pretrain" not in of_bank
+    for name in only:
+        row = " ".join(commands[f"rows/{name}"])
+        assert "task.learn_on=features" in row and f"task.features={bursts.folder}/store" in row
+        assert ("clips.yaml" in row) == (name == "st_attention")
+        assert (f"task.memory.bank={bursts.folder}/bank" in row) == (name == "lt_attention")
+
+
+def test_rows_that_change_maps_are_not_learned_on_features():
+    learned = {row.config for rows in table1.LEARNED.values() for row in rows}
+    assert {"st_attention", "sf_attention", "st_lt_attention", "horizon_minute"} <= learned
+    assert not {"s3d", "st_spatial", "majority_vote"} & learned

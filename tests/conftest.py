@@ -27,6 +27,17 @@ tf.debugging.disable_traceback_filtering()
 GRAPPLER_OFF = {"disable_meta_optimizer": os.environ.get("TESTS_GRAPPLER") == "off"}
 tf.config.optimizer.set_experimental_options(GRAPPLER_OFF)
 
+
+def without_autotune(dataset):
+    """The thread that tunes a dataset sleeps for up to a minute, and its end is waited for."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+if GRAPPLER_OFF["disable_meta_optimizer"]:
+    tf.data.Dataset._apply_debug_options = without_autotune  # where every iterator begins
+
 _type_hints = typing.get_type_hints
 
 

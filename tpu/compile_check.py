@@ -77,8 +77,16 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Compiles what the flags say and prints what it took. Returns 1 if a step does not compile."""
+Plans = Callable[[], dict[str, int]]  # see `dumped_plans`
+
+
+def main(argv: Sequence[str] | None = None, plans: Plans = dict) -> int:
+    """Compiles what the flags say and prints what it took. Returns 1 if a step does not compile.
+
+    Args:
+        argv: flags; by default those of the program.
+        plans: what tells the memory of what was compiled; by default nothing does.
+    """
     parser = make_parser()
     args = parser.parse_args(argv)
     unknown = set(args.steps.split(",")) - set(STEPS)
@@ -90,7 +98,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return all_configs.run(args.output, args.only, args.batch_size or 1, args.num_classes)
     config = experiment_of(args, parser)
     found = compile_steps(
-        config, args.steps.split(","), args.batch_size or 2, args.num_classes, args.compile_only
+        config,
+        args.steps.split(","),
+        args.batch_size or 2,
+        args.num_classes,
+        args.compile_only,
+        plans,
     )
     if args.json:
         Path(args.json).write_text(json.dumps(found, indent=1))
@@ -98,7 +111,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def compile_steps(
-    config, steps: Sequence[str], batch_size: int, num_classes: int, compile_only: bool
+    config,
+    steps: Sequence[str],
+    batch_size: int,
+    num_classes: int,
+    compile_only: bool,
+    plans: Plans,
 ) -> dict[str, dict]:
     """Compiles steps of an experiment, and prints each when it is done.
 
@@ -108,6 +126,7 @@ def compile_steps(
         batch_size: number of images or clips of a step.
         num_classes: number of classes of the model.
         compile_only: whether what was compiled is not run.
+        plans: see `main`.
 
     Returns:
         For each step its `seconds`, `bytes` (where XLA tells them) and `multiply_adds`, or its
@@ -130,25 +149,24 @@ def compile_steps(
         "inference": (lambda x: task.validation_step(x, model), task.dummy_evaluation_inputs),
     }
     found: dict[str, dict] = {}
-    with _plans() as plans:
-        for name in steps:
-            function, inputs_of = functions[name]
-            inputs = inputs_of(batch_size)
-            compiled = tf.function(function, jit_compile=True, autograph=False)
-            start = time.monotonic()
-            try:
-                if compile_only:
-                    compiled.experimental_get_compiler_ir(inputs)(stage="optimized_hlo")
-                else:
-                    compiled(inputs)
-            except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
-                found[name] = {"error": error.message.splitlines()[0]}
-                print(f"{name}: does not compile: {found[name]['error']}")
-                continue
-            seconds = time.monotonic() - start
-            products = products_of(graph_of(_step(function, inputs)), {})
-            found[name] = {"seconds": seconds, "multiply_adds": sum(products.values())} | plans()
-            print(f"{name}: {_in_words(found[name], compile_only)}", flush=True)
+    for name in steps:
+        function, inputs_of = functions[name]
+        inputs = inputs_of(batch_size)
+        compiled = tf.function(function, jit_compile=True, autograph=False)
+        start = time.monotonic()
+        try:
+            if compile_only:
+                compiled.experimental_get_compiler_ir(inputs)(stage="optimized_hlo")
+            else:
+                compiled(inputs)
+        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError) as error:
+            found[name] = {"error": error.message.splitlines()[0]}
+            print(f"{name}: does not compile: {found[name]['error']}")
+            continue
+        seconds = time.monotonic() - start
+        products = products_of(graph_of(_step(function, inputs)), {})
+        found[name] = {"seconds": seconds, "multiply_adds": sum(products.values())} | plans()
+        print(f"{name}: {_in_words(found[name], compile_only)}", flush=True)
     return found
 
 
@@ -164,13 +182,12 @@ def _step(function: Callable, inputs: dict) -> Callable[[], object]:
 
 
 @contextlib.contextmanager
-def _plans() -> Iterator[Callable[[], dict[str, int]]]:
+def dumped_plans() -> Iterator[Plans]:
     """What tells the `bytes` of the largest program that was compiled since it was last asked.
 
-    XLA tells them in files alone, in a folder that it asks for once, when it first compiles: where
-    something was compiled before in this process, there are none.
+    XLA tells them in files alone, in a folder that it asks for once, when it first compiles in a
+    process, and writes to until that ends: so this is for a program of its own.
     """
-    before = os.environ.get("XLA_FLAGS")
     with tempfile.TemporaryDirectory(prefix="compile_check_") as folder:
 
         def largest() -> dict[str, int]:
@@ -181,15 +198,11 @@ def _plans() -> Iterator[Callable[[], dict[str, int]]]:
                 path.unlink()
             return {"bytes": max(sizes)} if sizes else {}
 
-        os.environ["XLA_FLAGS"] = f"{before or ''} --xla_dump_to={folder} --xla_dump_hlo_as_text"
-        try:
-            yield largest
-        finally:
-            if before is None:
-                del os.environ["XLA_FLAGS"]
-            else:
-                os.environ["XLA_FLAGS"] = before
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_dump_to={folder} --xla_dump_hlo_as_text"
+        yield largest
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with dumped_plans() as told:
+        sys.exit(main(plans=told))

@@ -78,22 +78,30 @@ TRAPS = {
         Row("int8", "lt_attention", "-", "int8", weights="lt_attention"),
     ],
 }
+EIGHT = "eight_boxes"
 LEARNED = {
     title: [row for row in rows if row.config not in ("st_spatial", "s3d") and not row.weights]
     for title, rows in TRAPS.items()
     if title.startswith("(")
 }  # on features: these two rows change maps, and majority votes change no memory
+LEARNED["(e) Adding boxes to the memory, which the paper did on traffic"] = [
+    SINGLE,
+    Row("one minute, top 1 box", "horizon_minute", "-", "one_box"),
+    Row("one minute, top 8 boxes", "horizon_minute", "-", EIGHT),
+    Row("one month, top 1 box", "lt_attention", "40.5 / 29.3", "one_box"),
+    Row("one month, top 8 boxes", "lt_attention", "42.6 / 30.2", EIGHT),
+]
 TRAFFIC = {
     "(e) Adding boxes to the memory, on traffic": [
         Row("single frame", "single_frame", "38.1 / 28.2"),
         Row("top 1 box", "lt_attention", "40.5 / 29.3", "one_box"),
-        Row("top 8 boxes", "lt_attention", "42.6 / 30.2", "eight_boxes"),
+        Row("top 8 boxes", "lt_attention", "42.6 / 30.2", EIGHT),
     ],
 }
 # Which entries a bank keeps, as flags of `context-rcnn remember`.
 BANKS = {
     "one_box": [],
-    "eight_boxes": ["--top_k=8"],
+    EIGHT: ["--top_k=8"],
     "half": ["--stride=2"],
     "quarter": ["--stride=4"],
     "positives": ["--positives=label"],
@@ -175,12 +183,13 @@ class CameraStudy(study.Study):
             return [f"--cameras={args.traffic_cameras}", f"--days={args.traffic_days}"]
         return [f"--cameras={args.cameras}", f"--days={args.days}"]
 
-    def extractor(self) -> pathlib.Path:
-        """The frozen extractor, of the single-frame detector."""
-        folder = self.folder / "extractor"
-        flags = ["--max_boxes=8" if self.kind == "traffic" else "--max_boxes=1"]
-        flags += [f"--model_dir={self.folder}/detector", f"--output_dir={folder}"]
-        self.run("extractor", cli("extractor", *flags), folder / "extractor.json")
+    def extractor(self, bank: str = "one_box") -> pathlib.Path:
+        """The frozen extractor of the single-frame detector, with as many boxes as a bank keeps."""
+        boxes = 8 if bank == EIGHT else 1
+        folder = self.folder / ("extractor" if boxes == 1 else f"extractor_{boxes}")
+        flags = [f"--model_dir={self.folder}/detector", f"--output_dir={folder}"]
+        flags += [f"--max_boxes={boxes}"]
+        self.run(folder.name, cli("extractor", *flags), folder / "extractor.json")
         return folder
 
     def bank(self, name: str, extractor: pathlib.Path) -> pathlib.Path:
@@ -293,7 +302,7 @@ def run_study(
     for name, row in rows.items():
         bank = None
         if row.bank:
-            extractor = elsewhere() if row.bank == "elsewhere" else cameras.extractor()
+            extractor = elsewhere() if row.bank == "elsewhere" else cameras.extractor(row.bank)
             bank = cameras.bank(row.bank, extractor)
         results[name] = cameras.row(row, bank)
     return results
@@ -337,17 +346,22 @@ MEASURES = {"AR@1": lambda metrics: 100 * metrics["AR@1"], "false positives": fa
 PAPER = "paper, on real cameras"
 
 
-def as_markdown(results: dict[str, list[study.Results]]) -> str:
-    """The tables of camera traps and of traffic, as far as they were run."""
-    return "".join(
-        study.as_markdown(tables, results[kind], SINGLE, MEASURES, PAPER)
-        for kind, tables in (("camera-traps", TRAPS), ("traffic", TRAFFIC))
+def as_markdown(results: dict[str, list[study.Results]]) -> dict[str, str]:
+    """The tables of each kind of cameras that was run.
+
+    Those of bursts also tell the boxes that get their class by what they show.
+    """
+    of_bursts = MEASURES | videos.by_evidence()
+    kinds = (
+        ("camera-traps", TRAPS, MEASURES),
+        ("traffic", TRAFFIC, MEASURES),
+        ("bursts", LEARNED, of_bursts),
     )
-
-
-def bursts_as_markdown(results: list[study.Results]) -> str:
-    """The tables of bursts, which also tell the boxes that get their class by what they show."""
-    return study.as_markdown(LEARNED, results, SINGLE, MEASURES | videos.by_evidence(), PAPER)
+    return {
+        kind: study.as_markdown(tables, results[kind], SINGLE, measures, PAPER)
+        for kind, tables, measures in kinds
+        if any(results[kind])
+    }
 
 
 def main() -> None:
@@ -371,7 +385,7 @@ def main() -> None:
         default=0.03,
         help="learning rate of the rows that learn on features (default: .03)",
     )
-    args, only = study.parse(parser, TRAPS, TRAFFIC)
+    args, only = study.parse(parser, TRAPS, LEARNED, TRAFFIC)
     results: dict[str, list] = {"camera-traps": [], "traffic": [], "bursts": []}
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         traffic = CameraStudy(args.output_dir, "traffic", seed, args)
@@ -394,24 +408,17 @@ def main() -> None:
         if "traffic" in args.kinds:
             results["traffic"].append(run_study(traffic, TRAFFIC, only, elsewhere))
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text, of_bursts = as_markdown(results), bursts_as_markdown(results["bursts"])
-        print(text + of_bursts, flush=True)
-    if args.write_docs and results["bursts"]:
-        study.write_docs(of_bursts, "burst tables")
-    if not results["camera-traps"]:
-        return
-    folder = DOCS.parent / "figures" if args.write_docs else args.output_dir / "figures"
-    drawn = draw(
-        CameraStudy(args.output_dir, "camera-traps", args.first_seed, args),
-        results["camera-traps"][0],
-        folder,
-    )
+        texts = as_markdown(results)
+        print("".join(texts.values()), flush=True)
+    if "camera-traps" in texts:
+        traps = CameraStudy(args.output_dir, "camera-traps", args.first_seed, args)
+        folder = DOCS.parent / "figures" if args.write_docs else args.output_dir / "figures"
+        for path in draw(traps, results["camera-traps"][0], folder):
+            caption = CAPTIONS[path.stem]
+            texts["camera-traps"] += f"\n![{caption}](figures/{path.name})\n\n*{caption}*\n"
     if args.write_docs:
-        text += "".join(
-            f"\n![{CAPTIONS[path.stem]}](figures/{path.name})\n\n*{CAPTIONS[path.stem]}*\n"
-            for path in drawn
-        )
-        study.write_docs(text, "tables")
+        for kind, text in texts.items():
+            study.write_docs(text, f"{kind} tables")
 
 
 if __name__ == "__main__":

@@ -188,9 +188,13 @@ def test_rows_on_bursts_learn_on_what_one_detector_sees(tmp_path, monkeypatch):
     archive = tmp_path / "bursts-3" / "archive"
     archive.mkdir(parents=True)
     (archive / "splits.json").write_text("{}")
-    only = {"single_frame", "lt_attention", "st_attention"}
+    only = {"single_frame", "lt_attention", "st_attention", "lt_attention-eight_boxes"}
     results = table1.run_study(bursts, table1.LEARNED, only, elsewhere=None)
     assert set(results) == only
+    for bank, folder, boxes in (("one_box", "extractor", 1), ("eight_boxes", "extractor_8", 8)):
+        assert f"--extractor={bursts.folder}/{folder}" in commands[f"bank_{bank}"]
+        assert f"--max_boxes={boxes}" in commands[folder]
+    assert "--top_k=8" in commands["bank_eight_boxes"]
     detector = " ".join(commands["detector"])
     assert "task.learn_on" not in detector and "examples/pretrain-*" in detector
     assert {"--clear_in_burst=0.4", "--herd=2"} <= set(commands["simulate"])
@@ -201,7 +205,21 @@ def test_rows_on_bursts_learn_on_what_one_detector_sees(tmp_path, monkeypatch):
         row = " ".join(commands[f"rows/{name}"])
         assert "task.learn_on=features" in row and f"task.features={bursts.folder}/store" in row
         assert ("clips.yaml" in row) == (name == "st_attention")
-        assert (f"task.memory.bank={bursts.folder}/bank" in row) == (name == "lt_attention")
+        bank = {"lt_attention": "one_box", "lt_attention-eight_boxes": "eight_boxes"}.get(name)
+        assert f"task.memory.bank={f'{bursts.folder}/bank_{bank}' if bank else ''}," in row
+
+
+def test_each_kind_of_cameras_has_tables_of_its_own():
+    """Those that were not run leave the page as it is."""
+    metrics = {"mAP@.5": 0.5, "AR@1": 0.25, "false_positives_per_1000_empty_images": {}}
+    rows = {"single_frame": metrics, "lt_attention": metrics | {"mAP@.5": 0.6}}
+    texts = table1.as_markdown({"camera-traps": [], "traffic": [rows], "bursts": [{}]})
+    assert list(texts) == ["traffic"]
+    assert "| top 1 box | 60.0 | +10.0 | 25.0 | - | 1 | 40.5 / 29.3 |" in texts["traffic"]
+    page = study.DOCS.read_text()
+    for kind in ("camera-traps", "traffic", "bursts"):
+        assert page.count(f"<!-- {kind} tables: begin -->") == 1
+        assert page.count(f"<!-- {kind} tables: end -->") == 1
 
 
 def test_rows_that_change_maps_are_not_learned_on_features():

@@ -37,10 +37,11 @@ def main() -> None:
     if not unit.moves:
         parser.error(f"--model_dir={args.model_dir}: its memory is not moved")
     rows = measure(trained, args.archive, args.videos, args.distance)
-    reach = unit.match.keywords["reach"]
-    everywhere = np.sqrt(2 / 3 * reach * (reach + 1))
+    match = unit.match.keywords
+    everywhere = np.sqrt(2 / 3 * match["reach"] * (match["reach"] + 1))
     print(
-        f"{unit.match.keywords['variant']}, reach {reach}; the mean of all cells: {everywhere:.2f}"
+        f"{match['variant']}, reach {match['reach']}, sharpness {match['sharpness']}; "
+        f"the spread of all cells: {everywhere:.2f}"
     )
     print(as_table(rows))
 

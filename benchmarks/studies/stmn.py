@@ -115,6 +115,7 @@ TABLES = {
         evaluated("the middle of the window alone", "centre", "-", f"{STMN}.merge=centre"),
         Row("no MatchTrans", "unmatched", "-", "", (f"{STMN}.match_trans=false",)),
         Row("MatchTrans within 3x3 cells", "reach_1", "-", "", (f"{STMN}.reach=1",)),
+        Row("MatchTrans by cosines^32", "sharp", "-", "", (f"{STMN}.sharpness=32",)),
         Row("a memory that starts at zero", "zeros", "-", "zeros"),
         Row("nothing that comes later", "forward", "-", "forward"),
         Row(

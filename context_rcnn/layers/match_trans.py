@@ -9,6 +9,10 @@ affinities, divided by their sum, are the coefficients by which the memory's cel
     variant: paper      affinities are dot products, and gradients flow into both maps
     variant: released   cosines, those below 0 left out; gradients flow into the memory alone
 
+Both average nearly all of the neighbourhood where features of neighbours are alike, and products
+favour cells whose features are long. `sharpness`, which neither has, takes cosines to its power:
+the cells that are most alike then have most of the weight.
+
 Features have to be at least 0, as they are behind a ReLU. Cells beyond the edge, or outside of the
 image, take no part. A cell without any affinity takes over what the memory has in its place.
 
@@ -30,6 +34,7 @@ def match_coefficients(
     *,
     reach: int = 2,
     variant: Variant = "paper",
+    sharpness: float = 0.0,
 ) -> tf.Tensor:
     """Gamma, float32 [batch, height, width, (2 reach + 1)^2], rows of the neighbourhood first.
 
@@ -39,15 +44,21 @@ def match_coefficients(
         inside: bool [batch, height, width], cells of `before` that take part; all by default.
         reach: k.
         variant: `paper` or `released`.
+        sharpness: power of the cosines; 0 for the variant's own affinities.
     """
     now, before = tf.cast(now, tf.float32), tf.cast(before, tf.float32)
     if inside is not None:
         before = tf.where(inside[..., None], before, 0.0)
     if variant == "released":
-        now, before = (_unit(tf.stop_gradient(part)) for part in (now, before))
-    affinity = _correlate(now, before, reach)
-    if variant == "released":
-        affinity = tf.nn.relu(affinity)
+        now, before = tf.stop_gradient(now), tf.stop_gradient(before)
+    if variant == "released" or sharpness:
+        affinity = tf.nn.relu(_correlate(_unit(now), _unit(before), reach))
+    else:
+        affinity = _correlate(now, before, reach)
+    if sharpness:
+        # Next to the largest, so that none is too small for float32: it drops out of the shares.
+        largest = tf.stop_gradient(tf.reduce_max(affinity, axis=-1, keepdims=True))
+        affinity = tf.math.divide_no_nan(affinity, largest) ** sharpness
     total = tf.reduce_sum(affinity, axis=-1, keepdims=True)
     known = total > 0.0
     shares = affinity / tf.where(known, total, 1.0)

@@ -46,6 +46,7 @@ class Stmm(tf_keras.layers.Layer):
         unit: `stmm` or `conv_gru`.
         match_trans: whether the memory is moved along with what it is of.
         reach: k of MatchTrans.
+        sharpness: power of MatchTrans's cosines; 0 for the variant's own affinities.
         deviations: K of BN*.
         variant: `paper` or `released`.
         initial_memory: the first memory, `features` or `zeros`.
@@ -60,6 +61,7 @@ class Stmm(tf_keras.layers.Layer):
         unit: Unit = "stmm",
         match_trans: bool = True,
         reach: int = 2,
+        sharpness: float = 0.0,
         deviations: float = 3.0,
         variant: Variant = "paper",
         initial_memory: Start = "features",
@@ -79,11 +81,15 @@ class Stmm(tf_keras.layers.Layer):
                 f"reach must be at least 0, channels and kernel at least 1, got {reach}, "
                 f"{channels}, {kernel}"
             )
+        if sharpness and not 1.0 <= sharpness <= 1000.0:
+            raise ValueError(f"sharpness must be 0, or from 1 to 1000, got {sharpness}")
         self.channels = channels
         self.moves = match_trans
         self._released = variant == "released"
         self._from_zeros = initial_memory == "zeros"
-        self.match = functools.partial(match_coefficients, reach=reach, variant=variant)
+        self.match = functools.partial(
+            match_coefficients, reach=reach, variant=variant, sharpness=sharpness
+        )
         if unit == "stmm":
             squash = functools.partial(linear_squash, deviations=deviations, variant=variant)
             self._gate = lambda x, inside: squash(tf.nn.relu(x), inside)

@@ -15,7 +15,7 @@ def squash(x, variant="paper", k=3.0, inside=None):
     return np.minimum(x / upper, 1.0) if upper > 0 else np.zeros_like(x)
 
 
-def gamma(now, before, reach=2, variant="paper", inside=None):
+def gamma(now, before, reach=2, variant="paper", inside=None, sharpness=0):
     """Coefficients [height, width, side, side] of two maps [height, width, depth]."""
     height, width, _ = now.shape
     side = 2 * reach + 1
@@ -30,9 +30,11 @@ def gamma(now, before, reach=2, variant="paper", inside=None):
                         continue
                     a, b = now[y, x], before[y + i, x + j]
                     affinity = float(a @ b)
-                    if variant == "released":
+                    if variant == "released" or sharpness:
                         lengths = np.linalg.norm(a) * np.linalg.norm(b)
                         affinity = max(affinity / lengths, 0.0) if lengths else 0.0
+                    if sharpness:
+                        affinity = affinity**sharpness
                     out[y, x, i + reach, j + reach] = affinity
             total = out[y, x].sum()
             if total > 0:
@@ -85,6 +87,7 @@ def run(
     there=None,
     inside=None,
     reach=2,
+    sharpness=0,
 ):
     """Memories after each frame; `weights` are W_z, W_r, W, b_z, b_r, b, U_z, U_r, U by name."""
     w = {name: np.asarray(value, float) for name, value in weights.items()}
@@ -107,7 +110,8 @@ def run(
         if memory is None:
             memory = act(now[""]) * (start == "features")
         elif match:
-            memory = moved(memory, gamma(frame, before, reach, variant, before_inside))
+            shares = gamma(frame, before, reach, variant, before_inside, sharpness)
+            memory = moved(memory, shares)
         z = gate(now["_z"] + conv(memory, w["U_z"]))
         r = gate(now["_r"] + conv(memory, w["U_r"]))
         candidate = act(now[""] + conv(memory * r, w["U"]))

@@ -30,6 +30,29 @@ def test_by_hand():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_sharpness_by_hand(variant):
+    """Cosines of 1 and .8: the bright cell beside gets .64 of 1.64 at 2, and .8^64 of it at 64."""
+    now = np.array([[[1.0, 0.0], [8.0, 6.0]]])
+    for sharpness, other in ((1, 0.8), (2, 0.64), (64, 0.8**64)):
+        given = tf.constant(now[None], tf.float32)
+        found = match_coefficients(given, given, variant=variant, sharpness=sharpness)
+        window = found.numpy()[0, 0].reshape(2, 5, 5)
+        expected = np.array([1.0, other]) / (1.0 + other)
+        np.testing.assert_allclose(window[0, 2, 2:4], expected, rtol=100 * FLOAT)
+        np.testing.assert_allclose(window[1, 2, 1:3], expected[::-1], rtol=100 * FLOAT)
+
+
+def test_hardly_alike_cells_are_told_apart_at_any_sharpness():
+    """Cosines of .1 and .05 to the power of 64 are nothing in float32; their quotient is 2^64."""
+    now, before = np.zeros((1, 1, 3)), np.zeros((1, 2, 3))
+    now[0, 0, 0] = 1.0
+    before[0] = [[0.1, 0.99**0.5, 0.0], [0.05, 0.0, 0.9975**0.5]]
+    now = np.concatenate([now, now], axis=1)
+    memory = np.array([[[3.0], [5.0]]])
+    np.testing.assert_allclose(align(now, before, memory, sharpness=64)[0, :, 0], 3.0, rtol=FLOAT)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("shift", [(dy, dx) for dy in range(-3, 4) for dx in range(-3, 4)])
 def test_a_known_shift_is_followed_exactly(shift, variant):
     """Cells that are told apart by one-hot features: the memory goes where they went, up to k."""
@@ -58,18 +81,20 @@ def maps():
     return now, before, rng.normal(size=(5, 6, 3)), inside
 
 
+@pytest.mark.parametrize("sharpness", [0, 5])
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("reach", [0, 1, 2])
-def test_equals_loops_over_cells(maps, reach, variant):
+def test_equals_loops_over_cells(maps, reach, variant, sharpness):
     now, before, memory, inside = maps
     for part in (None, inside):
-        expected = gamma(now, before, reach, variant, part)
+        expected = gamma(now, before, reach, variant, part, sharpness)
         given = None if part is None else tf.constant(part[None])
         found = match_coefficients(
             *(tf.constant(x[None], tf.float32) for x in (now, before)),
             given,
             reach=reach,
             variant=variant,
+            sharpness=sharpness,
         )
         np.testing.assert_allclose(
             found[0], expected.reshape(5, 6, -1), rtol=10 * FLOAT, atol=FLOAT
@@ -88,20 +113,22 @@ def finite_differences(function, values):
     return out
 
 
+@pytest.mark.parametrize("sharpness", [0, 5])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_gradients_are_those_of_finite_differences(variant):
+def test_gradients_are_those_of_finite_differences(variant, sharpness):
     """Released, only the memory has any."""
     rng = np.random.default_rng(5)
     now, before = (rng.uniform(0.1, 1.0, (3, 4, 2)) for _ in range(2))
     memory, upstream = rng.normal(size=(3, 4, 2)), rng.normal(size=(3, 4, 2))
     given = [tf.Variable(x[None], dtype=tf.float32) for x in (now, before, memory)]
     with tf.GradientTape() as tape:
-        coefficients = match_coefficients(*given[:2], reach=1, variant=variant)
+        coefficients = match_coefficients(*given[:2], reach=1, variant=variant, sharpness=sharpness)
         loss = tf.reduce_sum(transform(given[2], coefficients) * upstream.astype(np.float32))
     found = tape.gradient(loss, given)
 
     def of(now, before, memory):
-        return (moved(memory, gamma(now, before, 1, variant)) * upstream).sum()
+        shares = gamma(now, before, 1, variant, sharpness=sharpness)
+        return (moved(memory, shares) * upstream).sum()
 
     expected = [
         finite_differences(lambda x: of(x, before, memory), now),
@@ -116,12 +143,15 @@ def test_gradients_are_those_of_finite_differences(variant):
         np.testing.assert_allclose(one[0], other, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("sharpness", [0, 5])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_black_cells_have_finite_gradients(variant):
+def test_black_cells_have_finite_gradients(variant, sharpness):
     nothing = tf.Variable(tf.zeros([1, 3, 3, 2]))
     memory = tf.Variable(tf.ones([1, 3, 3, 2]))
     with tf.GradientTape() as tape:
-        aligned = transform(memory, match_coefficients(nothing, nothing, variant=variant))
+        aligned = transform(
+            memory, match_coefficients(nothing, nothing, variant=variant, sharpness=sharpness)
+        )
         loss = tf.reduce_sum(aligned**2)
     np.testing.assert_array_equal(aligned, memory)
     for gradient in tape.gradient(loss, [nothing, memory]):

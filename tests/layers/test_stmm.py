@@ -84,6 +84,8 @@ OPTIONS = [
     {"unit": "conv_gru"},
     {"unit": "conv_gru", "variant": "released", "match_trans": False},
     {"reach": 1},
+    {"reach": 1, "sharpness": 8.0},
+    {"variant": "released", "sharpness": 8.0},
 ]
 
 
@@ -223,6 +225,7 @@ def test_u_starts_with_zeros_and_as_released_within_the_default_bound():
         ({"variant": "other"}, "variant must be one of paper, released"),
         ({"initial_memory": "ones"}, "initial_memory must be one of features, zeros"),
         ({"reach": -1}, "reach must be at least 0"),
+        ({"sharpness": 0.5}, "sharpness must be 0, or from 1 to 1000, got 0.5"),
     ],
 )
 def test_options_that_make_no_sense_are_named(options, message):

@@ -41,6 +41,8 @@ class Stmn(hyperparams.Config):
         unit: recurrent unit: `stmm` (the paper's) or `conv_gru`, which it compares with.
         match_trans: whether MatchTrans moves the memory along with what it is of.
         reach: largest distance, in cells, at which MatchTrans looks for a cell, k.
+        sharpness: power of the cosines by which MatchTrans averages cells; above 0 is not in the
+            paper, whose products are 0: they average nearly all cells around each.
         deviations: number of standard deviations above the mean that BN* maps to 1, K.
         directions: `both` (frames before and after), or `forward`: one memory of all channels,
             which sees nothing that comes later, so that detections are not delayed.
@@ -64,6 +66,7 @@ class Stmn(hyperparams.Config):
     unit: str = "stmm"
     match_trans: bool = True
     reach: int = 2
+    sharpness: float = 0.0
     deviations: float = 3.0
     directions: str = "both"
     initial_memory: str = "features"

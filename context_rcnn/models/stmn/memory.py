@@ -171,6 +171,7 @@ def build_stmn(
             unit=cast(Unit, config.unit),
             match_trans=config.match_trans,
             reach=config.reach,
+            sharpness=config.sharpness,
             deviations=config.deviations,
             variant=cast(Variant, config.variant),
             initial_memory=cast(Start, config.initial_memory),

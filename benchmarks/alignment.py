@@ -10,6 +10,7 @@ is the motion itself and the second 0. The mean of all (2k + 1)^2 cells has a sp
 """
 
 import argparse
+import functools
 import os
 
 import numpy as np
@@ -28,6 +29,11 @@ def main() -> None:
     parser.add_argument(
         "--distance", type=int, default=1, help="frames from one to the next (default: 1)"
     )
+    parser.add_argument(
+        "--sharpness",
+        type=float,
+        help="power of the cosines, in place of the run's (task.temporal.stmn.sharpness)",
+    )
     args = parser.parse_args()
 
     from context_rcnn.tasks.loading import load_run
@@ -36,6 +42,8 @@ def main() -> None:
     unit = trained.model.map_memory.forward
     if not unit.moves:
         parser.error(f"--model_dir={args.model_dir}: its memory is not moved")
+    if args.sharpness is not None:
+        unit.match = functools.partial(unit.match, sharpness=args.sharpness)
     rows = measure(trained, args.archive, args.videos, args.distance)
     match = unit.match.keywords
     everywhere = np.sqrt(2 / 3 * match["reach"] * (match["reach"] + 1))

@@ -5,7 +5,7 @@ import types
 import numpy as np
 
 from benchmarks.flow import as_table, cells_of, dis_flow
-from benchmarks.true_flow import true_flows
+from benchmarks.true_flow import remembered, true_flows
 
 
 def test_a_cell_is_the_mean_of_its_pixels():
@@ -31,13 +31,18 @@ def test_true_flow_leads_to_the_frame_of_each_memory():
             vectors = np.full((32, 64, 2), (16.0, 8.0 * (number - other)))
             return types.SimpleNamespace(vectors=vectors)
 
-    port = types.SimpleNamespace(clocks=(1, 4), map_shape=(2, 4, 7))
     for schedule, t, back in (("hold", 6, (1, 2)), ("hold", 4, (1, 4)), ("interleaved", 6, (1, 4))):
-        memory = types.SimpleNamespace(memory_warps=types.SimpleNamespace(schedule=schedule))
-        params = types.SimpleNamespace(temporal=memory)
-        found = true_flows(Film(), t, port, params)
+        memory = types.SimpleNamespace(schedule=schedule, clocks=(1, 4))
+        temporal = types.SimpleNamespace(type="memory_warps", memory_warps=memory)
+        found = true_flows(Film(), t, remembered(t, temporal), (2, 4, 7))
         np.testing.assert_allclose(found[:, 0, 0], [(0.5 * n, 1.0) for n in back])
-    assert not true_flows(Film(), 0, port, params).any()
+        assert not true_flows(Film(), 0, remembered(0, temporal), (2, 4, 7)).any()
+
+
+def test_an_fgfa_remembers_the_frames_of_its_window_oldest_first():
+    temporal = types.SimpleNamespace(type="fgfa", fgfa=types.SimpleNamespace(before=3))
+    assert remembered(7, temporal) == [4, 5, 6]
+    assert remembered(1, temporal) == [-2, -1, 0]
 
 
 def test_errors_are_shown_by_motion():

@@ -8,7 +8,7 @@ import dataclasses
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -25,7 +25,6 @@ from beam_pipelines.extraction import (
 )
 from beam_pipelines.files import at_hand, files_of, matches, read_text, write_text
 from beam_pipelines.shards import reader_failures, remove_leftovers
-from beam_pipelines.sources import ArchivePiece
 from context_rcnn.data.failures import Failure, Reason, to_jsonl
 from context_rcnn.memory_bank import writer as bank_writer
 from context_rcnn.memory_bank.curation import curate
@@ -60,41 +59,54 @@ class BuildMemoryBank(beam.PTransform):
         self._extract = extract
 
     def expand(self, parts: beam.PCollection[Part]) -> beam.PCollection[str]:
+        options = self._options
         extracted = (
             parts
             | "SpreadParts" >> beam.Reshuffle()
-            | "ExtractPart" >> beam.ParDo(self._extract(self._options))
+            | "ExtractPart" >> beam.ParDo(self._extract(options))
         )
+        # No worker holds all parts: a file gets its own, and the last step their folders alone.
+        # Each file is there once, since one without a camera is written too.
+        files = parts.pipeline | "Files" >> beam.Create(
+            [(i, None) for i in range(options.num_shards)]
+        )
+        of_files = extracted | "ByFile" >> beam.FlatMap(_by_file, options.num_shards)
         shards = (
-            parts.pipeline
-            | "Shards" >> beam.Create(range(self._options.num_shards))
-            | "SpreadShards" >> beam.Reshuffle()
-            | "WriteBankShard"
-            >> beam.ParDo(WriteBankShard(self._options), beam.pvalue.AsList(extracted))
+            {"file": files, "parts": of_files}
+            | "PartsOfFiles" >> beam.CoGroupByKey()
+            | "WriteBankShard" >> beam.ParDo(WriteBankShard(options))
         )
+        places = extracted | "Places" >> beam.Map(lambda part: (part.folder, part.plan))
+        lost = extracted | "Failures" >> beam.FlatMap(_failures_of)
         return (
             parts.pipeline
             | "Once" >> beam.Create([None])
             | "Finish"
-            >> beam.ParDo(
-                Finish(self._options), beam.pvalue.AsList(extracted), beam.pvalue.AsList(shards)
-            )
+            >> beam.ParDo(Finish(options), *map(beam.pvalue.AsList, (places, lost, shards)))
         )
 
 
+def _by_file(part: FinishedPart, num_shards: int) -> Iterator[tuple[int, FinishedPart]]:
+    """What each file of the bank needs to know of a part: the cameras that are in it."""
+    cameras: dict[int, dict[str, Any]] = defaultdict(dict)
+    for name, facts in part.cameras.items():
+        cameras[shard_of(name, num_shards)][name] = facts
+    for shard, its_own in cameras.items():
+        yield shard, dataclasses.replace(part, cameras=its_own)
+
+
 class WriteBankShard(beam.DoFn):
-    """Writes one file of the bank from all parts. Yields its number, cameras and size as JSON."""
+    """Writes one file of the bank from its parts. Yields its number, cameras and size as JSON."""
 
     def __init__(self, options: BuildOptions):
         self._options = options
 
-    def process(self, shard: int, parts: list[FinishedPart]) -> Iterator[str]:
-        options = self._options
+    def process(self, file: tuple[int, Mapping[str, Iterable]]) -> Iterator[str]:
+        options, (shard, found) = self._options, file
         by_camera: dict[str, list[FinishedPart]] = defaultdict(list)
-        for part in sorted(parts, key=lambda part: part.part.piece.name):
+        for part in sorted(found["parts"], key=lambda part: part.name):
             for name in part.cameras:
-                if shard_of(name, options.num_shards) == shard:
-                    by_camera[name].append(part)
+                by_camera[name].append(part)
         content = [
             (name, [part.cameras[name] for part in by_camera[name]]) for name in sorted(by_camera)
         ]
@@ -137,7 +149,7 @@ class WriteBankShard(beam.DoFn):
             writer = ShardWriter(file, options.info, shard)
             opened: dict[str, Bank] = {}
             for camera in sorted(by_camera):
-                folders = [part.part.folder for part in by_camera[camera]]
+                folders = [part.folder for part in by_camera[camera]]
                 for folder in folders:
                     if folder not in opened:
                         local = fetched.enter_context(at_hand(folder))
@@ -160,7 +172,13 @@ class Finish(beam.DoFn):
     def __init__(self, options: BuildOptions):
         self._options = options
 
-    def process(self, _: None, parts: list[FinishedPart], results: list[str]) -> Iterator[str]:
+    def process(
+        self,
+        _: None,
+        places: list[tuple[str, str]],
+        lost: list[tuple[str, list[str]]],
+        results: list[str],
+    ) -> Iterator[str]:
         folder = self._options.output_dir
         shards = sorted(map(json.loads, results), key=lambda result: result["shard"])
         cameras = {
@@ -168,21 +186,20 @@ class Finish(beam.DoFn):
             for shard in shards
             for name, fields in shard["cameras"].items()
         }
-        lines = [line for part in parts for line in _failures_of(part.part)]
+        lines = [line for _, of_part in sorted(lost) for line in of_part]
         lines += [line for shard in shards for line in shard["failures"]]
         failures = reader_failures(folder) + [Failure.from_json(line) for line in lines]
         sizes = tuple(shard["bytes"] for shard in shards)
         manifest = Manifest(self._options.info, sizes, dict(sorted(cameras.items())))
         write_text(FileSystems.join(folder, FAILURES), to_jsonl(failures))
         bank_writer.commit(folder, manifest, files_of(folder))
-        self._forget(folder, [part.part for part in parts])
+        self._forget(folder, places)
         yield folder
 
-    def _forget(self, folder: str, parts: list[Part]) -> None:
+    def _forget(self, folder: str, places: list[tuple[str, str]]) -> None:
         """Removes plans, parts and results that are no longer used, and unfinished files."""
-        planned = [part.piece.shard for part in parts if isinstance(part.piece, ArchivePiece)]
-        remove_leftovers(folder, planned)
-        current = {part.folder for part in parts}
+        remove_leftovers(folder, {plan for _, plan in places if plan})
+        current = {of_part for of_part, _ in places}
         inside = [file.path for file in matches(FileSystems.join(folder, PARTS, "*", "*"))]
         stale = {path.rpartition("/")[0] for path in inside} - current
         stale.update(path for path in inside if TEMP_MARK in path)
@@ -198,13 +215,14 @@ class Finish(beam.DoFn):
             files_of(folder).delete(path)
 
 
-def _failures_of(part: Part) -> list[str]:
-    """The lines of a part's failures."""
+def _failures_of(part: FinishedPart) -> Iterator[tuple[str, list[str]]]:
+    """The lines of a part's failures with its name, if there are any."""
     path = FileSystems.join(part.folder, FAILURES)
     text = read_text(path)
     if text is None:
         raise ValueError(f"{path} is gone; run the same command again, which makes the part anew")
-    return text.splitlines()
+    if lines := text.splitlines():
+        yield part.name, lines
 
 
 def _in_two_pieces(image_id: str, camera: str) -> Failure:

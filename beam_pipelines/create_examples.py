@@ -181,7 +181,7 @@ class Finish(beam.DoFn):
         results = sorted(results, key=lambda result: result.shard.name)
         reader_failures = shards.reader_failures(self._output_dir)
         failures = [*reader_failures, *map(Failure.from_json, failure_lines)]
-        shards.remove_leftovers(self._output_dir, [result.shard for result in results])
+        shards.remove_leftovers(self._output_dir, {result.shard.name for result in results})
         manifest: dict[str, Any] = self._facts | count_shards(results, failures, reader_failures)
         images = {name: facts["total"]["images"] for name, facts in manifest["splits"].items()}
         manifest["warnings"] = lopsided(self._splits, images, self._val_fraction)

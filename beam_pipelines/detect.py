@@ -284,7 +284,7 @@ def _finish(
                 counts["failed"] += 1
                 failures.append(Failure(STAGE, Reason(image.failure), image.failure_text, *whose))
     write_text(FileSystems.join(output_dir, FAILURES), to_jsonl(failures))
-    remove_leftovers(output_dir, shards)
+    remove_leftovers(output_dir, {shard.name for shard in shards})
     for name in files.names(output_dir):
         if name.startswith("journal-") and name not in {*names, READERS}:
             files.delete(FileSystems.join(output_dir, name))

@@ -23,7 +23,7 @@ from apache_beam.metrics import Metrics
 
 from beam_pipelines.files import at_hand_for_good, files_of, read_text, upload, write_text
 from beam_pipelines.running import Progress
-from beam_pipelines.sources import Photograph, Piece, padded_proposals
+from beam_pipelines.sources import ArchivePiece, Photograph, Piece, padded_proposals
 from context_rcnn.data.failures import Failure, Lost, Reason, to_jsonl
 from context_rcnn.data.paths import FileError
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions
@@ -84,11 +84,15 @@ class FinishedPart:
     """What later steps need to know of a part.
 
     Attributes:
-        part: The part.
+        name: Name of its piece, by which parts are sorted.
+        folder: Folder of the part.
+        plan: Name of the piece in the plan of an archive; "" for examples.
         cameras: For each, hash of the content and (reason, count) of what was left out.
     """
 
-    part: Part
+    name: str
+    folder: str
+    plan: str
     cameras: dict[str, tuple[str, tuple[tuple[str, int], ...]]]
 
 
@@ -120,7 +124,9 @@ class ExtractPart(beam.DoFn):
             name: (info.hash, tuple(sorted(info.dropped.items())))
             for name, info in manifest.cameras.items()
         }
-        yield FinishedPart(part, cameras)
+        piece = part.piece
+        plan = piece.shard.name if isinstance(piece, ArchivePiece) else ""
+        yield FinishedPart(piece.name, part.folder, plan, cameras)
 
     def _extract(self, part: Part, folder: str) -> list[Failure]:
         """Writes the part to a local folder; returns what could not be used."""

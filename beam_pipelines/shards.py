@@ -205,12 +205,15 @@ def forget_results(output_dir: str, shards: Iterable[Shard]) -> None:
     _delete(_done_path(output_dir, shard.name) for shard in shards)
 
 
-def remove_leftovers(output_dir: str, shards: Iterable[Shard]) -> None:
+def remove_leftovers(output_dir: str, current: set[str]) -> None:
     """Removes shards of earlier runs that are no longer planned, and unfinished files.
 
     Only names that this module planned are touched; other files in the folder are left alone.
+
+    Args:
+        output_dir: Folder of the plan.
+        current: Names of the shards that are planned now.
     """
-    current = {shard.name for shard in shards}
     files = files_of(output_dir)
     planned = {
         name.removesuffix(".jsonl")

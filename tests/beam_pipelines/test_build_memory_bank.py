@@ -1,6 +1,7 @@
 """The bank of an archive: every image stored once or named, and the same bytes always."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -15,10 +16,12 @@ from PIL import Image
 
 from beam_pipelines import bank_shards, create_examples, files, sources
 from beam_pipelines import build_memory_bank as pipeline
+from beam_pipelines.extraction import FinishedPart
 from context_rcnn.data import examples as examples_lib
 from context_rcnn.memory_bank import maintenance
 from context_rcnn.memory_bank import writer as bank_writer
 from context_rcnn.memory_bank.curation import CameraOptions, FrameOptions
+from context_rcnn.memory_bank.manifest import shard_of
 from context_rcnn.memory_bank.store import Bank
 
 
@@ -81,6 +84,23 @@ def test_workers_and_batches_do_not_change_a_byte(archive, extractor, tmp_path):
     )
     assert bytes_of(tmp_path / "one") == bytes_of(tmp_path / "two")
     assert len(bytes_of(tmp_path / "one")) == 4  # two files, manifest, failures
+
+
+def test_a_file_of_the_bank_knows_its_own_cameras_alone():
+    """No worker has to hold all parts of a large archive."""
+    cameras = {f"camera {i}": (f"hash {i}", ()) for i in range(40)}
+    part = FinishedPart("train-0", "bank/_progress/parts/0", "", cameras)
+    found = dict(bank_shards._by_file(part, 4))
+    assert set(found) == {0, 1, 2, 3}
+    for shard, of_file in found.items():
+        assert of_file.folder == part.folder and of_file.cameras
+        assert {shard_of(name, 4) for name in of_file.cameras} == {shard}
+    together = {
+        name: facts for of_file in found.values() for name, facts in of_file.cameras.items()
+    }
+    assert together == cameras
+    alone = dataclasses.replace(part, cameras={"camera 7": ("hash 7", ())})
+    assert len(list(bank_shards._by_file(alone, 4))) == 1
 
 
 def test_a_second_run_does_nothing_again(archive, extractor, tmp_path, monkeypatch):

@@ -68,9 +68,12 @@ def test_the_steps_have_their_names_and_every_one_its_resources(job):
     steps = [
         "SpreadParts",
         "ExtractPart",
-        "Shards",
-        "SpreadShards",
+        "Files",
+        "ByFile",
+        "PartsOfFiles",
         "WriteBankShard",
+        "Places",
+        "Failures",
         "Once",
         "Finish",
     ]

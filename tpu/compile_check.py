@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None, plans: Plans = dict) -> int:
     )
     if args.json:
         Path(args.json).write_text(json.dumps(found, indent=1))
-    return int(any("error" in step for step in found.values()))
+    return int(any({"error", "needs"} & step.keys() for step in found.values()))
 
 
 def compile_steps(
@@ -130,16 +130,21 @@ def compile_steps(
 
     Returns:
         For each step its `seconds`, `bytes` (where XLA tells them) and `multiply_adds`, or its
-        `error`.
+        `error`, or the other run that it `needs`.
     """
     import tensorflow as tf
     import tf_keras
 
+    from context_rcnn.models.temporal import RunNotThere
     from context_rcnn.tasks.cost import graph_of, products_of
     from context_rcnn.tasks.task import task_class
 
     config.task.validation_data.global_batch_size = batch_size
-    task = task_class(config.task).without_data(config.task, num_classes)
+    try:
+        task = task_class(config.task).without_data(config.task, num_classes)
+    except RunNotThere as error:
+        print(f"{', '.join(steps)}: not compiled: {error}")
+        return {name: {"needs": str(error)} for name in steps}
     model = task.build_model()
     optimizer = tf_keras.optimizers.SGD(0.01, momentum=0.9)
     optimizer.build(model.trainable_variables)

@@ -27,6 +27,10 @@ M = TypeVar("M", bound="TemporalModel")
 _elsewhere: dict[str, type["TemporalModel"]] = {}
 
 
+class RunNotThere(ValueError):
+    """A model is made of the run of another one, which is not there."""
+
+
 class BankFacts(NamedTuple):
     """What a model has to know of the memory bank that it attends to.
 

@@ -280,7 +280,9 @@ class TwoSpeedModel(temporal_models.TemporalModel):
             return self
         path = os.path.join(settings.strong, "params.yaml")
         if not tf.io.gfile.exists(path):
-            raise ValueError(f"{FIELD}.strong: {settings.strong} is no run: there is no {path}")
+            raise temporal_models.RunNotThere(
+                f"{FIELD}.strong: {settings.strong} is no run: there is no {path}"
+            )
         task = schema.load_experiment(config_files=[path]).task
         if task.temporal.type != "memory_warps":
             raise ValueError(

@@ -86,6 +86,16 @@ def test_what_was_found_is_not_compiled_again(tmp_path, monkeypatch, capsys):
     assert len(json.loads(pathlib.Path(output).read_text())) == 3
 
 
+def test_a_model_beside_a_run_that_is_not_there_is_told_apart(tmp_path, capsys):
+    found = tmp_path / "found.json"
+    config = all_configs.CONFIGS / "simulation" / "two_speed.yaml"
+    assert compile_check.main([f"--config_file={config}", f"--json={found}"]) == 1
+    assert "not compiled: task.temporal.two_speed.strong: " in capsys.readouterr().out
+    steps = json.loads(found.read_text())
+    assert set(steps) == {"training", "inference"}
+    assert all("is no run" in step["needs"] for step in steps.values())
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -176,7 +176,7 @@ class Finish(beam.DoFn):
         self,
         _: None,
         places: list[tuple[str, str]],
-        lost: list[tuple[str, list[str]]],
+        lost: list[str],
         results: list[str],
     ) -> Iterator[str]:
         folder = self._options.output_dir
@@ -186,8 +186,7 @@ class Finish(beam.DoFn):
             for shard in shards
             for name, fields in shard["cameras"].items()
         }
-        lines = [line for _, of_part in sorted(lost) for line in of_part]
-        lines += [line for shard in shards for line in shard["failures"]]
+        lines = lost + [line for shard in shards for line in shard["failures"]]
         failures = reader_failures(folder) + [Failure.from_json(line) for line in lines]
         sizes = tuple(shard["bytes"] for shard in shards)
         manifest = Manifest(self._options.info, sizes, dict(sorted(cameras.items())))
@@ -215,14 +214,13 @@ class Finish(beam.DoFn):
             files_of(folder).delete(path)
 
 
-def _failures_of(part: FinishedPart) -> Iterator[tuple[str, list[str]]]:
-    """The lines of a part's failures with its name, if there are any."""
+def _failures_of(part: FinishedPart) -> list[str]:
+    """The lines of a part's failures."""
     path = FileSystems.join(part.folder, FAILURES)
     text = read_text(path)
     if text is None:
         raise ValueError(f"{path} is gone; run the same command again, which makes the part anew")
-    if lines := text.splitlines():
-        yield part.name, lines
+    return text.splitlines()
 
 
 def _in_two_pieces(image_id: str, camera: str) -> Failure:

@@ -204,6 +204,7 @@ def test_images_without_a_date_are_stored_and_named(extractor, tmp_path):
 
 
 def test_an_image_that_is_there_twice_is_stored_once(extractor, tmp_path):
+    """As the first file has it."""
     rows = [
         ("cam", "a", 5, photograph(1)),
         ("cam", "a", 5, photograph(2)),
@@ -216,6 +217,13 @@ def test_an_image_that_is_there_twice_is_stored_once(extractor, tmp_path):
     assert camera.image_ids.tolist() == ["a", "b"]
     found = [(f["image_id"], f["reason"]) for f in failures_of(tmp_path / "bank")]
     assert sorted(found) == [("a", "duplicate_image"), ("b", "duplicate_image")]
+    kept, features = camera.features.read(np.array([1])), []
+    for number in range(2):
+        build(f"{tmp_path}/x-{number}*", extractor, tmp_path / f"bank-{number}")
+        alone = Bank.open(tmp_path / f"bank-{number}").camera("cam")
+        features.append(alone.features.read(np.array([alone.image_ids.tolist().index("b")])))
+    np.testing.assert_array_equal(kept, features[0])
+    assert not np.array_equal(*features)
 
 
 def test_new_images_touch_only_the_files_concerned(extractor, tmp_path):

@@ -161,6 +161,7 @@ def test_a_fresh_head_is_not_the_still_detectors(stills):
         ({"channels": 5}, "stmn.channels is 5, .* half of task.model.neck.width, which is 8"),
         ({"directions": "backward"}, "task.temporal.stmn: directions must be one of both, forward"),
         ({"unit": "lstm"}, "task.temporal.stmn: unit must be one of stmm, conv_gru"),
+        ({"sharpness": 0.5}, "task.temporal.stmn: sharpness must be 0, or from 1 to 1000"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(more, message):

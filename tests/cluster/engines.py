@@ -20,6 +20,7 @@ from tests.cluster.processes import Processes, Relay, end, free_port, page, wait
 ROOT = pathlib.Path(__file__).parents[2]
 WORKERS = 2
 POOL = "worker-pool"
+UMASKS = (0o022, 0o026)  # of each worker's Python processes
 # The environment of all Python processes: this code, and one thread of each library.
 OURS = {
     "PYTHONPATH": str(ROOT),
@@ -79,6 +80,10 @@ class Engine:
         """Starts a pipeline on this cluster."""
         return self.processes.start(name, [sys.executable, "-m", *command, *self.flags()], **OURS)
 
+    def writer(self, path: pathlib.Path) -> int:
+        """The worker whose Python processes have written a file."""
+        return UMASKS.index(0o666 & ~path.stat().st_mode)
+
     def flags(self) -> list[str]:
         return [
             "--environment_type=EXTERNAL",
@@ -91,7 +96,8 @@ class Engine:
         pool = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main"]
         programs = os.path.dirname(sys.executable)  # the pool starts `python`
         path = {"PATH": f"{programs}:{os.environ['PATH']}", **OURS}
-        self.processes.start(f"pool-{number}", [*pool, f"--service_port={port}"], **path)
+        command = ["sh", "-c", f'umask {UMASKS[number]:03o}; exec "$@"', "pool", *pool]
+        self.processes.start(f"pool-{number}", [*command, f"--service_port={port}"], **path)
         self._relays.append(Relay((_address(number), self.pool_port), port))
 
     def start_master(self) -> None:

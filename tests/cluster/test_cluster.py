@@ -1,10 +1,12 @@
 """The pipelines on a real Flink and a real Spark: the same bytes, also where a worker is killed."""
 
+import collections
 import json
 import subprocess
 
 import pytest
 
+from benchmarks import bank_build, bank_scale
 from context_rcnn.memory_bank import maintenance
 from tests.cluster.processes import end, wait_until
 
@@ -89,3 +91,34 @@ def test_a_worker_is_killed(cluster, pipelines, one_process, verb, tmp_path):
     else:
         cluster.alone(made.results())
         assert images(made) == images(one_process)
+
+
+IMAGES, PIECES = 20_000, 40  # of one camera
+
+
+@pytest.fixture(scope="module")
+def skewed(prepared, tmp_path_factory):
+    """Examples of one camera that never rests, and an extractor that does not look at them."""
+    folder = tmp_path_factory.mktemp("skewed")
+    bank_scale.write_examples(str(folder / "examples"), 1, IMAGES, files=PIECES, size=500)
+    bank_build.write_idle_extractor(str(folder / "extractor"))
+    return folder
+
+
+def test_a_camera_with_most_of_the_images_does_not_sit_on_one_worker(cluster, skewed, tmp_path):
+    def remember(name):
+        verb = ["context_rcnn.cli", "remember", f"--examples={skewed / 'examples'}/*"]
+        verb += [f"--extractor={skewed / 'extractor'}", "--num_shards=1"]
+        return [*verb, f"--output_dir={tmp_path / name}"]
+
+    code = ran(cluster, "remember_skewed", remember("bank"))
+    assert code == 0, cluster.processes.words("remember_skewed")[-3000:]
+    # Written last, once for each piece.
+    done = (tmp_path / "bank").glob("_progress/parts/*/failures.jsonl")
+    pieces = collections.Counter(map(cluster.engine.writer, done))
+    shares = f"{pieces[0]} and {pieces[1]} of {PIECES} pieces"
+    print(f"{cluster.engine.name}: one camera with {IMAGES} images: {shares} by each worker")
+    assert sum(pieces.values()) == PIECES
+    assert min(pieces[0], pieces[1]) >= PIECES // 4, shares
+    cluster.alone(remember("alone"))
+    assert bytes_of(tmp_path / "bank") == bytes_of(tmp_path / "alone")

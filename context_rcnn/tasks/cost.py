@@ -9,7 +9,7 @@ from anywhere), it is part of it. Pooling, sorting and suppression have no such 
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -72,18 +72,25 @@ def multiply_adds(op: tf.Operation) -> int:
     return 0
 
 
-def _of_einsum(equation: str, shapes: Iterable[tf.TensorShape]) -> int:
-    """The product of the sizes of all indices; an ellipsis stands for the leading dimensions."""
-    sizes: dict[str, int] = {}
+def _of_einsum(equation: str, shapes: Sequence[tf.TensorShape]) -> int:
+    """The product of the sizes of all indices; an ellipsis stands for the leading dimensions.
+
+    A size that one input does not tell is taken from another one with the same index.
+    """
+    sizes: dict[str, int | None] = {}
     leading = 1
     for indices, shape in zip(equation.split("->")[0].split(","), shapes, strict=True):
         before, dots, after = indices.partition("...")
-        sizes |= dict(zip(before, shape, strict=False))
+        told = dict(zip(before, shape, strict=False))
         if after:
-            sizes |= dict(zip(after, shape[-len(after) :], strict=True))
+            told |= dict(zip(after, shape[-len(after) :], strict=True))
+        sizes |= {index: sizes.get(index) if size is None else size for index, size in told.items()}
         if dots:
             leading = max(leading, math.prod(shape[len(before) : len(shape) - len(after)]))
-    return leading * math.prod(sizes.values())
+    known = [size for size in sizes.values() if size is not None]
+    if len(known) < len(sizes) and 0 not in known:
+        raise ValueError(f"the shapes {list(shapes)} of {equation} are not known")
+    return leading * math.prod(known)
 
 
 def _names_of_parts(model: tf_keras.Model) -> dict[str, str]:

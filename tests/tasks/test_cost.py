@@ -54,6 +54,18 @@ def test_products_are_outputs_times_terms(function, expected):
     assert sum(products_of(graph, {}).values()) == expected
 
 
+def test_a_size_that_one_input_does_not_tell_is_that_of_the_other():
+    def products(*shapes):
+        function = tf.function(lambda x, y: tf.einsum("abc,adc->abd", x, y))
+        graph = function.get_concrete_function(*map(tf.TensorSpec, shapes)).graph
+        return sum(products_of(graph, {}).values())
+
+    assert products([2, 3, 4], [None, 5, 4]) == products([None, 3, 4], [2, 5, 4]) == 2 * 3 * 4 * 5
+    assert products([2, 3, 4], [None, 0, 4]) == products([None, 3, 4], [None, 0, 4]) == 0
+    with pytest.raises(ValueError, match="abc,adc->abd"):
+        products([2, 3, 4], [None, None, 4])
+
+
 def conv(rows, columns, kernel, before, after):
     return rows * columns * kernel**2 * before * after
 

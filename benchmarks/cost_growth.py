@@ -3,7 +3,7 @@ r"""How the cost of an image grows: with entries of a memory, proposals, and fra
     python -m benchmarks.cost_growth
     python -m benchmarks.cost_growth --model_id=50 --image_size=320 --rounds=3
 
-Each curve is one process, in which all of its points take turns. Entries and proposals are those of
+Each axis is one process, in which all of its points take turns. Entries and proposals are those of
 Context R-CNN at the size that is asked for, batch 1; frames are what the toys of the video models
 see for each frame of a video, next to their still-image detector. Writes what it prints to
 benchmarks/results/cost_growth.txt, and a plot to docs/figures/cost.svg.
@@ -202,7 +202,7 @@ def main() -> None:
         "--proposals", type=int, default=300, help="where entries grow (default: 300)"
     )
     parser.add_argument("--rounds", type=int, default=5, help="turns of each point (default: 5)")
-    parser.add_argument("--axis", choices=AXES, help="one curve alone, printed as JSON")
+    parser.add_argument("--axis", choices=AXES, help="one axis alone, printed as JSON")
     args = parser.parse_args()
     if args.axis:
         print(json.dumps(measure(args.axis, args)))

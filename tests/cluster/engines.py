@@ -20,7 +20,8 @@ from tests.cluster.processes import Processes, Relay, end, free_port, page, wait
 ROOT = pathlib.Path(__file__).parents[2]
 WORKERS = 2
 POOL = "worker-pool"
-UMASKS = (0o022, 0o026)  # of each worker's Python processes
+# Of each worker's Python processes, so that the mode of a file tells who has written it.
+UMASKS = (0o022, 0o026)
 # The environment of all Python processes: this code, and one thread of each library.
 OURS = {
     "PYTHONPATH": str(ROOT),

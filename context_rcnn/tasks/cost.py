@@ -73,24 +73,28 @@ def multiply_adds(op: tf.Operation) -> int:
 
 
 def _of_einsum(equation: str, shapes: Sequence[tf.TensorShape]) -> int:
-    """The product of the sizes of all indices; an ellipsis stands for the leading dimensions.
+    """The product of the sizes of all indices; those of an ellipsis are counted from its end.
 
     A size that one input does not tell is taken from another one with the same index.
     """
-    sizes: dict[str, int | None] = {}
-    leading = 1
+    found: dict[str | int, set[int | None]] = {}
     for indices, shape in zip(equation.split("->")[0].split(","), shapes, strict=True):
-        before, dots, after = indices.partition("...")
-        told = dict(zip(before, shape, strict=False))
-        if after:
-            told |= dict(zip(after, shape[-len(after) :], strict=True))
-        sizes |= {index: sizes.get(index) if size is None else size for index, size in told.items()}
-        if dots:
-            leading = max(leading, math.prod(shape[len(before) : len(shape) - len(after)]))
-    known = [size for size in sizes.values() if size is not None]
+        before, _, after = indices.partition("...")
+        names = [*before, *range(len(before) + len(after) - len(shape), 0), *after]
+        for name, size in zip(names, shape, strict=True):
+            found.setdefault(name, set()).add(size)
+    sizes = [_size(name, told) for name, told in found.items()]
+    known = [size for size in sizes if size is not None]
     if len(known) < len(sizes) and 0 not in known:
         raise ValueError(f"the shapes {list(shapes)} of {equation} are not known")
-    return leading * math.prod(known)
+    return math.prod(known)
+
+
+def _size(name: str | int, told: set[int | None]) -> int | None:
+    """The size of an index by what inputs tell; 1 tells nothing where an ellipsis broadcasts."""
+    if isinstance(name, int) and len(told) > 1:
+        told = told - {1}
+    return next((size for size in told if size is not None), None)
 
 
 def _names_of_parts(model: tf_keras.Model) -> dict[str, str]:

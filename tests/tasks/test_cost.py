@@ -66,6 +66,19 @@ def test_a_size_that_one_input_does_not_tell_is_that_of_the_other():
         products([2, 3, 4], [None, None, 4])
 
 
+def test_an_ellipsis_broadcasts_and_takes_a_size_from_the_input_that_tells_it():
+    def products(*shapes):
+        function = tf.function(lambda x, y: tf.einsum("...bc,...cd->...bd", x, y))
+        graph = function.get_concrete_function(*map(tf.TensorSpec, shapes)).graph
+        return sum(products_of(graph, {}).values())
+
+    assert products([6, 2, 5], [6, 5, 3]) == products([None, 2, 5], [6, 5, 3]) == 6 * 2 * 5 * 3
+    assert products([7, 1, 2, 5], [6, 5, 3]) == 7 * 6 * 2 * 5 * 3
+    assert products([1, 2, 5], [1, 5, 3]) == 2 * 5 * 3
+    with pytest.raises(ValueError, match="...bc,...cd->...bd"):
+        products([None, 2, 5], [1, 5, 3])
+
+
 def conv(rows, columns, kernel, before, after):
     return rows * columns * kernel**2 * before * after
 

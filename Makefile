@@ -4,11 +4,12 @@ PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test test-slow test-cluster test-kernels lint bench resolve constraints clean
+.PHONY: help install demo test test-whole test-slow test-cluster test-kernels lint bench resolve constraints clean
 
 help:
 	@echo "make demo          everything on simulated cameras, with and without a memory (about 8 minutes on two quiet cores)"
 	@echo "make test          the fast tests"
+	@echo "make test-whole    what trains, exports and runs a model, from beginning to end"
 	@echo "make test-slow     the long tests: XLA, several processes, killed runs"
 	@echo "make test-cluster  the pipelines on a real Flink and a real Spark (Java and Maven; fetches 800 MB once)"
 	@echo "make test-kernels  the numeric tests again, as other processors compute"
@@ -29,8 +30,13 @@ demo: install
 	$(BIN)/python -m context_rcnn.cli demo --output_dir demo
 
 # Most of the time goes into tracing and compiling: nothing is optimised here, by XLA or by Grappler.
+PYTEST := TESTS_GRAPPLER=off XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
+
 test: install
-	TESTS_GRAPPLER=off XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
+	$(PYTEST)
+
+test-whole: install
+	$(PYTEST) -m "whole and not slow"
 
 test-slow: install
 	$(BIN)/python -m pytest -m slow -q

@@ -56,17 +56,23 @@ def hints(obj, globalns=None, localns=None, include_extras=False):
 typing.get_type_hints = hints
 
 LONGEST = (
-    "tasks/test_running.py",
-    "models/test_mega.py",
     "models/test_laws.py",
-    "models/test_stmn.py",
-    "tasks/test_stmn.py",
     "export/test_export.py",
+    "tasks/test_running.py",
+    "cli/test_demo.py",
+    "beam_pipelines/test_portable.py",
+    "beam_pipelines/test_build_memory_bank.py",
+    "models/test_mega.py",
+    "models/test_stmn.py",
+    "models/test_psta.py",
+    "models/test_context_rcnn.py",
+    "models/test_memory_warps.py",
+    "detectors/test_two_stage.py",
     "export/test_export_video.py",
-    "tpu/test_compile_check.py",
+    "tasks/test_features.py",
     "tasks/test_video.py",
     "tasks/test_recipe.py",
-    "cli/test_demo.py",
+    "tpu/test_compile_check.py",
     "exported/test_exported.py",
 )
 

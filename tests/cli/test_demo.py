@@ -42,7 +42,9 @@ def test_the_estimate_is_of_processes_steps_and_images():
 
 
 @pytest.mark.parametrize(
-    "in_processes", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "processes"]
+    "in_processes",
+    [pytest.param(False, marks=pytest.mark.whole), pytest.param(True, marks=pytest.mark.slow)],
+    ids=["here", "processes"],
 )
 def test_a_small_demo_tells_the_whole_story(tmp_path, monkeypatch, capfd, in_processes):
     monkeypatch.chdir(ROOT)

@@ -48,6 +48,7 @@ def clips():
     return np.random.default_rng(0).integers(0, 256, [3, 2, 32, 16, 3]).astype(np.uint8)
 
 
+@pytest.mark.whole
 def test_the_export_embeds_as_the_run_does(run, exported, clips):
     model = ExportedEmbedder(exported)
     assert model.clip_shape == (2, 32, 16, 3) and model.description["depth"] == 8
@@ -68,6 +69,7 @@ print(json.dumps(found.numpy().tolist()))
 """
 
 
+@pytest.mark.whole
 def test_tensorflow_alone_runs_the_export(run, exported, clips, tmp_path):
     np.save(tmp_path / "clips.npy", clips)
     arguments = [str(exported / "saved_model"), str(tmp_path / "clips.npy")]
@@ -85,6 +87,7 @@ def test_tensorflow_alone_runs_the_export(run, exported, clips, tmp_path):
     assert_close(np.array(found), run[1].embed(clips))
 
 
+@pytest.mark.whole
 def test_another_clip_than_the_models_is_refused(exported, clips):
     model = ExportedEmbedder(exported)
     for wrong in (clips[:, :, :16], clips.astype(np.float32)):
@@ -92,6 +95,7 @@ def test_another_clip_than_the_models_is_refused(exported, clips):
             model.embed(wrong)
 
 
+@pytest.mark.whole
 def test_a_folder_of_another_kind_is_refused(exported, tmp_path):
     with pytest.raises(ValueError, match="is not an exported model"):
         ExportedEmbedder(tmp_path)
@@ -105,6 +109,7 @@ def test_a_folder_of_another_kind_is_refused(exported, tmp_path):
         ExportedEmbedder(tmp_path)
 
 
+@pytest.mark.whole
 def test_options_of_detectors_are_refused(run, tmp_path):
     with pytest.raises(ValueError, match="--extractor: a model of re-identification has no such"):
         export_run(str(run[0]), str(tmp_path / "export"), extractor="somewhere")

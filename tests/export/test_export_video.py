@@ -96,6 +96,7 @@ def expected(video_run, photographs):
     return found
 
 
+@pytest.mark.whole
 def test_an_exported_model_finds_what_the_trained_one_finds(exported, expected, photographs):
     model = exported.model
     state, seen = model.initial_state(2), set()
@@ -114,6 +115,7 @@ def test_an_exported_model_finds_what_the_trained_one_finds(exported, expected, 
     assert seen == {(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)}
 
 
+@pytest.mark.whole
 def test_a_session_gives_each_frame_of_a_video_what_step_gives(exported, photographs):
     model, latency = exported.model, exported.description["stream"]["latency"]
     anywhere = needs_elsewhere(exported.description)
@@ -197,6 +199,7 @@ def test_a_process_with_tensorflow_alone_steps_through_videos(
             )
 
 
+@pytest.mark.whole
 def test_a_description_says_what_a_stream_needs(exported, video_run):
     online = video_run.config.task.temporal.get().online
     assert exported.description["stream"] == {
@@ -206,6 +209,7 @@ def test_a_description_says_what_a_stream_needs(exported, video_run):
     } | ({} if online else {"looks": True})
 
 
+@pytest.mark.whole
 def test_single_images_can_be_asked_about_too(exported, video_run, photographs):
     found = exported.model.detect(photographs[:1])
     images, shapes = prepare_images(tf.constant(photographs[:1]), SIZE, True)
@@ -213,6 +217,7 @@ def test_single_images_can_be_asked_about_too(exported, video_run, photographs):
     np.testing.assert_allclose(found["scores"], wanted["detection_scores"], rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.whole
 def test_what_is_missing_or_too_much_is_said(exported, photographs):
     model = exported.model
     state = model.initial_state(1)
@@ -226,6 +231,7 @@ def test_what_is_missing_or_too_much_is_said(exported, photographs):
         model.step(photographs[:1], [1], [True], state, seconds=[0], elsewhere=elsewhere)
 
 
+@pytest.mark.whole
 def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tmp_path, capsys):
     """`context-rcnn videos` gives each frame what the trained model's stream gives the video."""
     clips = {"a": [0, 2, 2, 0], "b": [2], "c": [2, 0, 0]}  # JPEGs, which stay as they are
@@ -264,6 +270,7 @@ def test_a_folder_of_videos_goes_through_it(exported, video_run, photographs, tm
                 np.testing.assert_allclose(kept, scores, atol=6e-4)  # of three digits
 
 
+@pytest.mark.whole
 def test_no_frame_of_a_folder_is_looked_at_twice(exported, photographs, tmp_path, monkeypatch):
     if not exported.description["stream"].get("looks"):
         pytest.skip("online, every frame comes once")
@@ -284,6 +291,7 @@ def test_no_frame_of_a_folder_is_looked_at_twice(exported, photographs, tmp_path
     assert len([image for image in looked if image]) == 5  # with the grey one that tries the model
 
 
+@pytest.mark.whole
 def test_single_images_are_refused_where_videos_are_meant(exported, photographs, tmp_path, capsys):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(photographs[0])

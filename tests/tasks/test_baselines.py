@@ -24,6 +24,7 @@ def load(settings, tmp_path_factory):
     return lambda overrides: schema.load_experiment(config_files=[str(path)], overrides=overrides)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", ["st_spatial", pytest.param("s3d", marks=pytest.mark.slow)])
 def test_a_baseline_trains_and_is_evaluated(load, kind):
     config = load(

@@ -78,6 +78,7 @@ def trained(config_path, tmp_path_factory):
     return folder, eagerly.run(config, mode="train_and_eval", model_dir=folder)
 
 
+@pytest.mark.whole
 def test_it_trains_on_clips_with_memory_and_evaluates_every_keyframe(trained):
     folder, scalars = trained
     assert np.isfinite(scalars["mAP@.5"])
@@ -86,6 +87,7 @@ def test_it_trains_on_clips_with_memory_and_evaluates_every_keyframe(trained):
     assert metrics["images"] == len(task.evaluation_images())
 
 
+@pytest.mark.whole
 def test_a_run_knows_its_memory_and_refuses_another(trained, examples_dir, tmp_path):
     folder, _ = trained
     config = schema.load_experiment(config_files=[f"{folder}/params.yaml"])
@@ -97,6 +99,7 @@ def test_a_run_knows_its_memory_and_refuses_another(trained, examples_dir, tmp_p
         DetectionTask(config.task)
 
 
+@pytest.mark.whole
 def test_a_run_can_be_used_without_its_data(trained, tmp_path, monkeypatch):
     folder, _ = trained
     moved = tmp_path / "moved"
@@ -208,6 +211,7 @@ def test_the_command_explains_a_trained_run(trained, bank, tmp_path, capsys):
     assert any(found["attention"] for line in lines for found in line["detections"])
 
 
+@pytest.mark.whole
 def test_an_image_that_is_not_there_is_named(trained, bank, tmp_path, capsys):
     folder, _ = trained
     status = cli.main(

@@ -145,6 +145,7 @@ def fast(settings, tmp_path_factory):
     return config, task, *step(task)
 
 
+@pytest.mark.whole
 def test_fast_rcnn_learns_from_examples_with_proposals(fast):
     _, task, model, values, moved = fast
     assert set(values) >= {"classes", "boxes"} and "objectness" not in values
@@ -158,6 +159,7 @@ def test_fast_rcnn_learns_from_examples_with_proposals(fast):
     assert 0.0 <= task.reduce_aggregated_logs(state)["mAP@.5"] <= 1.0
 
 
+@pytest.mark.whole
 def test_an_exported_fast_rcnn_detects_in_the_proposals_of_the_request(fast, tmp_path):
     config, task, model, _, _ = fast
     export_lib.export_trained(Trained(config, task, model), str(tmp_path / "model"))

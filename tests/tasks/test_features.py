@@ -143,6 +143,7 @@ def assert_learns_the_same(on_images, on_features, steps, share=SAME):
             np.testing.assert_allclose(x, y, rtol=0, atol=share * max(sizes), err_msg=name)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "variant, share",
     [("paper", SAME), pytest.param("released", 1e-4, marks=pytest.mark.slow)],
@@ -243,6 +244,7 @@ def test_a_killed_run_on_features_goes_on(learned, store):
     assert tf.train.latest_checkpoint(folder).endswith("ckpt-6")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "changes, reason",
     [
@@ -274,6 +276,7 @@ def test_a_step_and_inference_on_features_compile(context):
     assert compile_check.main([f"--config_file={context}", *flags]) == 0
 
 
+@pytest.mark.whole
 def test_a_store_of_another_detector_is_refused(context, store, settings, tmp_path):
     other = save_run(settings, tmp_path / "other")
     task = task_of(context, freeze=[], init_checkpoint=other, **on(store))
@@ -283,6 +286,7 @@ def test_a_store_of_another_detector_is_refused(context, store, settings, tmp_pa
         task.start_evaluation(model)
 
 
+@pytest.mark.whole
 def test_settings_that_do_not_fit_are_refused(context, store, tmp_path):
     with pytest.raises(ValueError, match="must be one of images, features, got 'feature'"):
         task_of(context, learn_on="feature")
@@ -296,6 +300,7 @@ def test_settings_that_do_not_fit_are_refused(context, store, tmp_path):
         task_of(context, freeze=[], init_checkpoint="", **on(store)).build_model()
 
 
+@pytest.mark.whole
 def test_images_and_labels_that_the_store_does_not_have_are_named(store, examples_dir):
     stored = StoredInput(ImageStore(store), proposals=10, labelled=20)
     image = next(

@@ -71,12 +71,14 @@ def warps_run(warps_settings, still_run, tmp_path_factory):
     return folder
 
 
+@pytest.mark.whole
 def test_it_starts_from_a_still_detector_and_is_measured(warps_run, video_examples):
     metrics = metrics_of(warps_run, 1)
     manifest = json.loads((video_examples / "manifest.json").read_text())
     assert metrics["images"] == manifest["splits"]["val"]["total"]["images"]
 
 
+@pytest.mark.whole
 def test_the_flow_network_comes_from_its_own_run(warps_settings, still_run, flow_run):
     folder, expected = flow_run
     temporal = json.loads(json.dumps(warps_settings["task"]["temporal"]))

@@ -45,6 +45,7 @@ def test_it_is_short():
     assert len(recipe.source().splitlines()) < 100
 
 
+@pytest.mark.whole
 def test_it_is_trained_and_evaluated_video_by_video(run_folder, video_examples):
     with open(f"{run_folder}/evaluation/step-1/metrics.json") as file:
         metrics = json.load(file)
@@ -68,6 +69,7 @@ def spread_run(run_folder, tmp_path_factory):
     return str(folder)
 
 
+@pytest.mark.whole
 def test_its_export_runs_on_a_folder_of_videos(spread_run, video_examples, tmp_path, capsys):
     """Each frame's detections are those of the mean of its map and the one before it."""
     assert cli.main(["export", f"--model_dir={spread_run}", f"--output_dir={tmp_path}/model"]) == 0

@@ -87,6 +87,7 @@ def run(archive, tmp_path_factory):
     return eagerly.run(config, mode="train_and_eval", model_dir=str(folder / "run")), folder / "run"
 
 
+@pytest.mark.whole
 def test_a_run_ranks_its_queries_and_keeps_what_it_found(run):
     output, folder = run
     metrics = json.loads((folder / "evaluation/step-4/metrics.json").read_text())
@@ -99,6 +100,7 @@ def test_a_run_ranks_its_queries_and_keeps_what_it_found(run):
     assert len(found.places("query")) == 8 and found.features.shape[1] == 16
 
 
+@pytest.mark.whole
 def test_a_run_is_loaded_without_its_data(run, tmp_path):
     trained = loading.load_run(str(run[1]))
     assert isinstance(trained.task, ReidTask) and trained.task.num_identities() == 6
@@ -125,6 +127,7 @@ def test_a_run_resumes(run, archive, tmp_path, capsys):
     assert "restored step 4" in (out := capsys.readouterr().out) and "step 6/6" in out
 
 
+@pytest.mark.whole
 def test_a_run_starts_from_the_frames_of_another(run, archive, tmp_path):
     values = settings_of(
         archive,
@@ -142,6 +145,7 @@ def test_a_run_starts_from_the_frames_of_another(run, archive, tmp_path):
         assert all((one.numpy() == two.numpy()).all() for one, two in pairs)
 
 
+@pytest.mark.whole
 def test_frames_that_cannot_be_read_are_counted_and_named(run, archive, tmp_path, capsys):
     shutil.copytree(archive, tmp_path / "mars")
     broken = sorted((tmp_path / "mars/bbox_test/0007").glob("0007C1T0001*.jpg"))

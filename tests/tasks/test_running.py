@@ -188,6 +188,7 @@ def losses_of(lines):
     return {int(row[1].split()[1].split("/")[0]): row[2] for row in rows}
 
 
+@pytest.mark.whole
 def test_equal_seeds_give_equal_losses(finished_run, killed_run):
     """In another process, of a run that is to take more steps."""
     found, expected = losses_of(killed_run[1]), losses_of(finished_run[1].splitlines())
@@ -220,6 +221,7 @@ def run_main(*argv):
         model_main_tf2.main(["main"])
 
 
+@pytest.mark.whole
 def test_a_run_killed_at_any_moment_goes_on_where_it_was(killed_run, capsys):
     folder, _ = killed_run
     reached = int(tf.train.latest_checkpoint(str(folder / "run")).rsplit("-", 1)[1])
@@ -291,6 +293,7 @@ running.run(config, mode="train_and_eval", model_dir=sys.argv[2], strategy=strat
 """
 
 
+@pytest.mark.whole
 def test_two_devices_train_and_evaluate_all_images(finished_run, config_file, tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", TWO_DEVICES, str(config_file), str(tmp_path / "run")],

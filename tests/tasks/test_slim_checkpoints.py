@@ -382,6 +382,7 @@ def test_a_converted_model_gives_the_same_numbers(
         assert np.abs(other["class_logits"] - outputs["class_logits"]).max() > 0.01
 
 
+@pytest.mark.whole
 def test_what_does_not_fit_is_named(tmp_path):
     flags = write(tmp_path, Reference("", True))
     with pytest.raises(ValueError, match="labels.pbtxt has ids up to 2.* has 3 classes"):

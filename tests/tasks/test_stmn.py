@@ -67,6 +67,7 @@ def test_it_starts_from_a_still_detector_and_is_measured(stmn_run, video_example
     assert metrics["by_speed"]["all"]["boxes"] == metrics["boxes"]
 
 
+@pytest.mark.whole
 def test_every_frame_of_a_sequence_teaches(stmn_settings, still_run):
     task = DetectionTask(load(stmn_settings, init_checkpoint=still_run).task)
     batch = next(iter(task.build_inputs(task.task_config.train_data)))

@@ -65,6 +65,7 @@ def detections_of(folder, step=2):
     return {image: sorted(scores) for image, scores in found.items()}
 
 
+@pytest.mark.whole
 def test_every_frame_is_measured_by_the_speed_of_what_it_shows(video_run, video_examples):
     metrics = metrics_of(video_run, 2)
     manifest = json.loads((video_examples / "manifest.json").read_text())
@@ -75,6 +76,7 @@ def test_every_frame_is_measured_by_the_speed_of_what_it_shows(video_run, video_
     assert "speed" in text and "evidence" in text
 
 
+@pytest.mark.whole
 def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run, video_examples):
     """Videos side by side, one after the other, of different lengths: each is as if alone."""
     trained = load_run(str(video_run))
@@ -120,6 +122,7 @@ def test_an_evaluation_finds_what_the_stream_finds_in_each_video_alone(video_run
     assert compared > 20
 
 
+@pytest.mark.whole
 def test_explanations_say_which_boxes_the_evaluated_detections_draw_on(video_run, tmp_path):
     """Local frames 1 apart, the memory's one or two before them; weights add up to one."""
     flags = ["--count=2", "--top=1000", "--min_score=0", "--min_weight=0"]

@@ -45,6 +45,7 @@ def test_full_size_detectors_compile(argv):
     assert done.stdout.count("compiled and ran once") == 2
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "temporal", ["context_rcnn", pytest.param("st_spatial", marks=pytest.mark.slow)]
 )

@@ -59,6 +59,7 @@ def export():
     return export
 
 
+@pytest.mark.whole
 def test_a_run_is_exported_with_its_best_checkpoint(export, trained, tmp_path):
     folder, best = trained
     told = tmp_path.parent / "told.yaml"
@@ -96,6 +97,7 @@ def test_a_run_is_exported_with_its_best_checkpoint(export, trained, tmp_path):
     assert json.loads((tmp_path / "model.json").read_text())["input_type"] == "float_image_tensor"
 
 
+@pytest.mark.whole
 def test_the_verb_exports_the_same(exported, tmp_path, capsys):
     first, description = exported
     assert description == json.loads((first / "model.json").read_text())
@@ -113,6 +115,7 @@ def test_the_verb_exports_the_same(exported, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["hash"] == description["hash"]
 
 
+@pytest.mark.whole
 def test_doctor_shows_the_card_of_an_export_and_what_is_wrong_with_it(exported, tmp_path, capsys):
     model = shutil.copytree(exported[0], tmp_path / "model")
     assert cli.main(["doctor", f"--model={model}"]) == 0
@@ -160,6 +163,7 @@ def test_doctor_says_what_a_folder_is_that_is_no_export(tmp_path, capsys, files,
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.whole
 def test_what_is_wrong_is_said_without_a_trace(export, trained, tmp_path, capsys):
     folder, _ = trained
     with pytest.raises(app.UsageError, match="--output_directory is required"):

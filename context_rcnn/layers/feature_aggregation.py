@@ -16,6 +16,8 @@ from typing import TypeAlias
 import tensorflow as tf
 import tf_keras
 
+from context_rcnn.layers.chain import Chain
+
 Regularizer: TypeAlias = "tf_keras.regularizers.Regularizer | None"
 Updated: TypeAlias = tuple[tf.Tensor, tf.Tensor]
 
@@ -83,7 +85,7 @@ class AdaptiveWeights(tf_keras.layers.Layer):
         if len(channels) != len(sizes):
             raise ValueError(f"embedding has {len(sizes)} layers, got channels {list(channels)}")
         self.depth = channels[-1]
-        self.embed = tf_keras.Sequential(
+        self.embed = Chain(
             [
                 tf_keras.layers.Conv2D(
                     count,
@@ -157,7 +159,7 @@ class AdaScan(tf_keras.layers.Layer):
             for i, count in enumerate(channels)
         ]
         last = dense(1, "sigmoid", kernel_initializer="zeros", name="importance")
-        self._network = tf_keras.Sequential([*hidden, last], name="importance")
+        self._network = Chain([*hidden, last], name="importance")
 
     def build(self, input_shape):
         self._network.build([None, input_shape[-1]])
@@ -188,13 +190,11 @@ AGGREGATIONS: dict[str, Callable[..., tf_keras.layers.Layer]] = {
 }
 
 
-def _small_network(
-    name: str, channels: tuple[int, int], regularizer: Regularizer
-) -> tf_keras.Sequential:
+def _small_network(name: str, channels: tuple[int, int], regularizer: Regularizer) -> Chain:
     first, second = channels
     conv = tf_keras.layers.Conv2D
     options = {"padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
-    return tf_keras.Sequential(
+    return Chain(
         [
             conv(first, 1, kernel_regularizer=regularizer, name="reduce", **options),
             conv(second, 3, kernel_regularizer=regularizer, name="around", **options),

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tf_keras
 
+from context_rcnn.layers.chain import Chain
+
 VARIANTS = ("paper", "released")
 
 
@@ -53,9 +55,7 @@ def relation_map(there: tf.Tensor, back: tf.Tensor, size: tuple[int, int]) -> tf
     return tf.reshape(relations, [-1, *size, relations.shape[-1]])
 
 
-def conv_block(
-    filters: int, size: int = 1, *, norm: Mapping[str, Any], relu: bool = True
-) -> tf_keras.Sequential:
+def conv_block(filters: int, size: int = 1, *, norm: Mapping[str, Any], relu: bool = True) -> Chain:
     """A convolution without bias, batch norm, and ReLU."""
     layers = [
         tf_keras.layers.Conv2D(
@@ -63,7 +63,7 @@ def conv_block(
         ),
         tf_keras.layers.BatchNormalization(**norm),
     ]
-    return tf_keras.Sequential([*layers, tf_keras.layers.ReLU()] if relu else layers)
+    return Chain([*layers, tf_keras.layers.ReLU()] if relu else layers)
 
 
 def fan(mode: str) -> tf_keras.initializers.Initializer:
@@ -90,10 +90,8 @@ class SpatialReference(tf_keras.layers.Layer):
         self.theta = conv_block(embedding, norm=norm)
         self.phi = conv_block(embedding, norm=norm)
         self.gamma = conv_block(embedding, norm=norm)
-        self.space = tf_keras.Sequential(
-            [conv_block(embedding, norm=norm), conv_block(1, norm=norm, relu=False)]
-        )
-        self.channel = tf_keras.Sequential([dense(embedding, "relu"), dense(channels, "sigmoid")])
+        self.space = Chain([conv_block(embedding, norm=norm), conv_block(1, norm=norm, relu=False)])
+        self.channel = Chain([dense(embedding, "relu"), dense(channels, "sigmoid")])
 
     def call(self, maps, beta, training=None) -> Reference:
         """Attention to maps [batch, height, width, channels].
@@ -139,12 +137,12 @@ class TemporalReference(tf_keras.layers.Layer):
             head = [conv_block(embedding, norm=norm), *head]
         else:
             self.mix = conv_block(embedding, norm=norm)
-        self.space = tf_keras.Sequential(head)
+        self.space = Chain(head)
         self.embed = tf_keras.layers.Dense(
             embedding, "relu", use_bias=False, kernel_initializer=fan("fan_in")
         )
         outputs = 2 * channels if self.paper else channels
-        self.channel = tf_keras.Sequential([dense(embedding, "relu"), dense(outputs, "sigmoid")])
+        self.channel = Chain([dense(embedding, "relu"), dense(outputs, "sigmoid")])
 
     def call(self, ours, theirs, our_beta, their_beta, training=None):
         """Attention to two maps [batch, height, width, channels], each seen from the other.

@@ -13,6 +13,7 @@ import tf_keras
 
 from context_rcnn.configs.reid import Psta as PstaSettings
 from context_rcnn.detectors.backbones import build_resnet, normalize_images
+from context_rcnn.layers.chain import Chain
 from context_rcnn.layers.reference_attention import (
     VARIANTS,
     Reference,
@@ -42,7 +43,7 @@ class Residual(tf_keras.layers.Layer):
         super().__init__(**kw)
         self.shortcut = variant == "paper"
         last = {**norm, "gamma_initializer": "zeros"} if self.shortcut else norm
-        self.block = tf_keras.Sequential(
+        self.block = Chain(
             [
                 conv_block(middle, norm=norm),
                 conv_block(middle, 3, norm=norm),
@@ -69,7 +70,7 @@ class Stam(tf_keras.layers.Layer):
         self.squares = settings.variant == "released"
         self.beta = self.spatial = self.temporal = self.residual = None
         if settings.spatial or settings.temporal:
-            self.beta = tf_keras.Sequential(
+            self.beta = Chain(
                 [conv_block(settings.middle, norm=norm), conv_block(embedding, norm=norm)]
             )
         if settings.spatial:

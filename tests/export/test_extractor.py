@@ -97,6 +97,7 @@ def test_fewer_boxes_are_the_best_ones(model, made, photographs, source):
         np.testing.assert_allclose(value, many[name][:, :2], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.whole
 def test_a_training_run_is_frozen_with_its_best_checkpoint(tmp_path, photographs):
     from context_rcnn.configs import schema
     from context_rcnn.data.label_map import format_label_map

@@ -145,12 +145,14 @@ def assert_found(found, expected):
             )
 
 
+@pytest.mark.whole
 def test_a_client_gets_what_the_model_finds(client, server, loaded, photographs):
     found = list(client(batch_size=2).detect(iter(photographs)))
     assert len(found) == 3 and len(server.bodies) == 2
     assert_found(found, loaded.detect(photographs))
 
 
+@pytest.mark.whole
 def test_a_memory_goes_along_once_for_all_images(client, server, loaded, photographs, entries):
     memory = entries[0][0]
     found = list(client().detect(photographs, memory))
@@ -160,6 +162,7 @@ def test_a_memory_goes_along_once_for_all_images(client, server, loaded, photogr
     assert_found(client().detect(photographs, memory[:0]), loaded.detect(photographs))
 
 
+@pytest.mark.whole
 def test_a_broken_image_fails_alone(client, loaded, photographs):
     broken = [photographs[0], b"no image", photographs[1], photographs[2][:300]]
     found = list(client(batch_size=4).detect(broken))
@@ -169,6 +172,7 @@ def test_a_broken_image_fails_alone(client, loaded, photographs):
     assert "Unknown image file format" in found[1].failure
 
 
+@pytest.mark.whole
 def test_an_image_that_was_refused_for_its_neighbours_is_asked_about_again(
     client, server, loaded, photographs
 ):
@@ -180,6 +184,7 @@ def test_an_image_that_was_refused_for_its_neighbours_is_asked_about_again(
     assert found.failure == "of another request in the same batch"
 
 
+@pytest.mark.whole
 def test_a_memory_that_does_not_fit_is_the_reason_of_failure(client, photographs, entries):
     (found,) = client().detect(photographs[:1], entries[0][0, :, 1:])
     assert "[1,5,72] is not compatible with expected shape [?,?,73]" in found.failure

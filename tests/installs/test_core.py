@@ -262,6 +262,7 @@ def test_verbs_say_which_extra_they_need(without):
         assert f'pip install "context-rcnn[{extra}]"' in text
 
 
+@pytest.mark.whole
 def test_doctor_is_content_with_the_core(without):
     done = without(RUN_VERBS, [["doctor"]])
     assert done.stderr.endswith("=== 0\n"), done.stdout + done.stderr

@@ -58,6 +58,7 @@ print(type(temporal.make(config.task.temporal)).__name__, config.as_dict()["task
 """
 
 
+@pytest.mark.whole
 def test_an_installed_package_announces_its_memory(tmp_path):
     """As pip leaves it: a module, and metadata with an entry point."""
     (tmp_path / "last_maps.py").write_text(recipe.source())

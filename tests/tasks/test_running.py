@@ -78,6 +78,7 @@ def killed_run(start_main, settings, tmp_path_factory):
     return folder, printed
 
 
+@pytest.mark.whole
 def test_a_run_leaves_checkpoints_metrics_pictures_and_summaries(finished_run):
     folder, output = finished_run
     assert tf.train.latest_checkpoint(str(folder)).endswith("ckpt-6")
@@ -93,11 +94,13 @@ def test_a_run_leaves_checkpoints_metrics_pictures_and_summaries(finished_run):
     assert "train  step 6/6 (100%)" in output and "images/s" in output and "ETA" in output
 
 
+@pytest.mark.whole
 def test_a_step_is_traced_once(finished_run, traced):
     """Not once more for variables that its first trace has created."""
     assert traced[finished_run[0]] == 1
 
 
+@pytest.mark.whole
 def test_every_labelled_validation_image_is_measured(finished_run, examples_dir):
     folder, _ = finished_run
     manifest = json.loads((examples_dir / "manifest.json").read_text())
@@ -115,6 +118,7 @@ def test_a_longer_run_in_the_same_folder_resumes(finished_run, config_file, tmp_
     assert "step 2/" not in output
 
 
+@pytest.mark.whole
 def test_one_shot_evaluation_gives_the_same_numbers_and_ends(finished_run, config_file, tmp_path):
     folder, _ = finished_run
     running.run(
@@ -154,6 +158,7 @@ def test_evaluating_an_empty_folder_is_an_error(config_file, tmp_path):
         running.run(load(config_file), mode="eval", model_dir=str(tmp_path))
 
 
+@pytest.mark.whole
 def test_evaluating_looks_only_where_it_is_told(finished_run, config_file, tmp_path, monkeypatch):
     """Not into the current folder, though it holds a checkpoint (of another model, here)."""
     monkeypatch.chdir(finished_run[0])
@@ -162,6 +167,7 @@ def test_evaluating_looks_only_where_it_is_told(finished_run, config_file, tmp_p
         running.run(config, mode="eval", model_dir=str(tmp_path))
 
 
+@pytest.mark.whole
 def test_an_evaluation_leaves_the_settings_of_the_run_alone(
     finished_run, config_file, tmp_path, monkeypatch
 ):
@@ -175,6 +181,7 @@ def test_an_evaluation_leaves_the_settings_of_the_run_alone(
     assert evaluated and (folder / "params.yaml").read_bytes() == before
 
 
+@pytest.mark.whole
 def test_a_checkpoint_of_another_model_is_refused(finished_run, config_file):
     folder, _ = finished_run
     config = load(config_file, "task.model.backbone.model_id=18")

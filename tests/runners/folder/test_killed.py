@@ -33,6 +33,7 @@ def results(folder, name):
     return found
 
 
+@pytest.mark.whole
 def test_killed_runs_end_as_an_uninterrupted_one(forks, tmp_path, fakes):
     fakes.write_photos(tmp_path / "photos", ["a", "b", "c"], count=40)
     code, moments = forks.run("whole")

@@ -67,6 +67,7 @@ def results(folder, name):
     return {end: (folder / f"{name}{end}").read_bytes() for end in ends}
 
 
+@pytest.mark.whole
 def test_killed_runs_end_as_an_uninterrupted_one(forks, tmp_path):
     code, moments = forks.run("whole")
     assert code == 0 and moments > 60

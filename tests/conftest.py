@@ -11,32 +11,38 @@ import typing
 import pytest
 from hypothesis import settings
 
-import context_rcnn  # noqa: F401
-
-# isort: split
-import tensorflow as tf  # Keras 2 is chosen above
+import context_rcnn  # noqa: F401  chooses Keras 2 before TensorFlow loads
 
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # Tracing makes so many objects that looking for garbage takes a seventh of the time.
 gc.set_threshold(100_000, 50, 1000)
-# It wraps every function of TensorFlow, and a test that fails shows all of its frames anyway.
-tf.debugging.disable_traceback_filtering()
 # `make test` says so: most graphs here run a few times, and optimising them takes longer.
 GRAPPLER_OFF = {"disable_meta_optimizer": os.environ.get("TESTS_GRAPPLER") == "off"}
-tf.config.optimizer.set_experimental_options(GRAPPLER_OFF)
+
+
+def pytest_configure(config):
+    """Loads and sets TensorFlow, but not in the process that only hands tests to workers."""
+    if config.getoption("numprocesses", None) and not hasattr(config, "workerinput"):
+        return
+    import tensorflow as tf
+
+    # It wraps every function of TensorFlow, and a test that fails shows all of its frames anyway.
+    tf.debugging.disable_traceback_filtering()
+    tf.config.optimizer.set_experimental_options(GRAPPLER_OFF)
+    if GRAPPLER_OFF["disable_meta_optimizer"]:
+        tf.data.Dataset._apply_debug_options = without_autotune  # where every iterator begins
 
 
 def without_autotune(dataset):
     """The thread that tunes a dataset sleeps for up to a minute, and its end is waited for."""
+    import tensorflow as tf
+
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.with_options(options)
 
-
-if GRAPPLER_OFF["disable_meta_optimizer"]:
-    tf.data.Dataset._apply_debug_options = without_autotune  # where every iterator begins
 
 _type_hints = typing.get_type_hints
 
@@ -91,6 +97,8 @@ def swept():
 @pytest.fixture
 def optimised():
     """Graphs are optimised, as they are in other processes, which then give the same bytes."""
+    import tensorflow as tf
+
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     yield
     tf.config.optimizer.set_experimental_options(GRAPPLER_OFF)

@@ -31,15 +31,17 @@ class Study(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def study(tmp_path_factory) -> Study:
-    root = tmp_path_factory.mktemp("study")
-    summary = simulate_camera_traps(root, **STUDY)
-    labels = json.loads((root / "camera_traps.json").read_text())
-    return Study(root, summary, labels, json.loads((root / "simulation.json").read_text()))
+def study(once) -> Study:
+    def make(folder):
+        summary = simulate_camera_traps(folder / "archive", **STUDY)
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    folder = once("study", make)
+    root = folder / "archive"
+    read = (folder / "summary.json", root / "camera_traps.json", root / "simulation.json")
+    return Study(root, *(json.loads(path.read_text()) for path in read))
 
 
 @pytest.fixture(scope="session")
-def clips(tmp_path_factory) -> Path:
-    root = tmp_path_factory.mktemp("clips")
-    simulate_traffic(root, **CLIPS)
-    return root
+def clips(once) -> Path:
+    return once("clips", lambda folder: simulate_traffic(folder, **CLIPS))

@@ -4,10 +4,10 @@ r"""The rows of STMN's tables on simulated videos, over seeds.
     python -m benchmarks.studies.stmn --output_dir=stmn_tables --only=single_frame,stmn
 
 Each seed has its own videos, weights and order. A still-image detector with STMN's neck is trained
-first, on stills of other places, until it names nine of ten clear boxes right: a memory has only
-what its detector reads. Every row then goes on from it on videos, on as many frames, the
-still-image row too, and is evaluated on videos that none has seen. The backbone and the first stage
-keep what stills taught them, so that rows differ by their memory alone.
+first, on stills of other places, long enough to name some nine of ten clear boxes right. Every row
+then goes on from it on videos, on as many frames, the still-image row too, and is evaluated on
+videos that none has seen. The backbone and the first stage keep what stills taught them, so that
+rows differ by their memory alone.
 
 The videos are of herds: all animals of one are of the same species, and hide what tells it for one
 to eight frames. Cameras and animals move by less than a cell from frame to frame: a map of 12x16

@@ -9,8 +9,7 @@ import tf_keras
 class Chain(tf_keras.layers.Layer):
     """Layers one after another.
 
-    `Sequential` also makes a symbolic graph of itself for each shape that it meets, which took half
-    of the time in which a model with many of them is made.
+    `Sequential` also makes a symbolic graph of itself for each shape that it meets.
 
     Args:
         layers: the layers; those with another behaviour in training are told of it.

@@ -9,7 +9,6 @@ share of the boxes, which is what attention would give by chance; and both for t
 the keyframe with the memory, and for frames from anywhere, each by itself.
 """
 
-import argparse
 import json
 import pathlib
 from collections import defaultdict
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import parser_of
 from context_rcnn.evaluation.evidence import MATCHED, groups_of
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
 from context_rcnn.evaluation.overlaps import iou
@@ -104,11 +104,7 @@ def as_text(measured: Mapping[str, Any]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--model_dir", required=True, help="folder of the run of a MEGA")
     parser.add_argument("--examples", required=True, help="examples of simulated videos")
     parser.add_argument("--videos", type=int, help="number of videos (default: all)")

@@ -15,9 +15,7 @@ includes the images, in both of its jobs' examples.
 
 import argparse
 import json
-import os
 import pathlib
-import platform
 import resource
 import subprocess
 import sys
@@ -27,8 +25,8 @@ import time
 from collections.abc import Iterable, Iterator
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record, parser_of
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "bank_build.txt"
 CAMERAS, DEPTH, BOXES = 2, 2048, 8
 LIMIT = 14_000_000_000
 
@@ -251,24 +249,15 @@ def run_alone(*arguments: str) -> dict[str, float] | str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--measure", nargs=4, help=argparse.SUPPRESS)
     parser.add_argument("--frames", type=int, default=800, help="largest number a camera")
     args = parser.parse_args()
     if args.measure:
         print(json.dumps(measure(*args.measure)))
         return
-    lines = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
-    say(
-        f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
-        f"{time.strftime('%Y-%m-%d')}; {CAMERAS} cameras, 320x240, features of {DEPTH}"
-    )
-    say("extractor way   frames  images/s per CPU s CPU s/img MB before  MB peak MB on disk")
+    record = Record(f"{CAMERAS} cameras, 320x240, features of {DEPTH}")
+    record.say("extractor way   frames  images/s per CPU s CPU s/img MB before  MB peak MB on disk")
     with tempfile.TemporaryDirectory() as folder:
         write_archive(f"{folder}/archive", args.frames)
         write_idle_extractor(f"{folder}/idle")
@@ -288,16 +277,15 @@ def main() -> None:
                 name = {"idle": "I/O"}.get(extractor, extractor)
                 start = f"{name:9} {way:5} {frames:6}"
                 if isinstance(found, str):
-                    say(f"{start} {found}")
+                    record.say(f"{start} {found}")
                     continue
                 images = CAMERAS * frames
-                say(
+                record.say(
                     f"{start} {images / found['wall']:9.1f} {images / found['cpu']:9.1f} "
                     f"{found['cpu'] / images:9.4f} {found['start']:9.0f} {found['peak']:8.0f} "
                     f"{found['disk']:10.1f}"
                 )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(lines) + "\n")
+    record.keep("bank_build")
 
 
 if __name__ == "__main__":

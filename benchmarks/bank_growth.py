@@ -7,12 +7,7 @@ of its own. Memory is that of the process without mapped files. Writes what it p
 benchmarks/results/bank_growth.txt, and a plot to docs/figures/growth.svg.
 """
 
-import argparse
 import json
-import os
-import pathlib
-import platform
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,10 +15,9 @@ import time
 import context_rcnn  # noqa: F401
 from benchmarks import bank_scale
 from benchmarks.bank_build import DEPTH, PeakMemory, write_idle_extractor
+from benchmarks.record import FIGURES, Record, in_process, parser_of
 
-ROOT = pathlib.Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "bank_growth.txt"
-FIGURE = ROOT / "docs" / "figures" / "growth.svg"
+FIGURE = FIGURES / "growth.svg"
 PIECE = 512  # images of a file, which is what one worker does at a time
 AXES = {
     "images of one camera": [(1, 2_000), (1, 8_000), (1, 32_000), (1, 128_000)],
@@ -63,7 +57,7 @@ def measure(cameras: int, images: int) -> dict[str, float]:
         }
 
 
-def as_table(rows: list[dict[str, float]]) -> str:
+def as_table(rows: list[dict[str, float]]) -> list[str]:
     """The rows, and what each image costs."""
     names = ["cameras", "images", "seconds", "CPU s", "MB peak", "MB on disk"]
     lines = ["".join(f"{name:>11}" for name in [*names, "CPU ms/img"])]
@@ -71,7 +65,7 @@ def as_table(rows: list[dict[str, float]]) -> str:
         cells = [f"{row[name]:11.0f}" for name in names]
         each = 1000 * row["CPU s"] / (row["cameras"] * row["images"])
         lines.append("".join([*cells, f"{each:11.2f}"]))
-    return "\n".join(lines)
+    return lines
 
 
 def draw(rows: dict[str, list[dict[str, float]]]) -> None:
@@ -93,33 +87,24 @@ def draw(rows: dict[str, list[dict[str, float]]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--row", type=int, nargs=2, metavar=("CAMERAS", "IMAGES"), help="one row")
     parser.add_argument("--most", type=int, default=128_000, help="most images of a row")
     args = parser.parse_args()
     if args.row:
         print(json.dumps(measure(*args.row)))
         return
-    processors = f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
-    text = [f"features of {DEPTH}; {processors}"]
+    record = Record(f"features of {DEPTH}")
     rows: dict[str, list[dict[str, float]]] = {}
     for name, sizes in AXES.items():
         for cameras, images in sizes:
             if cameras * images > args.most:
                 continue  # the largest take minutes
-            command = [sys.executable, "-m", "benchmarks.bank_growth", "--row"]
-            done = subprocess.run(
-                [*command, str(cameras), str(images)], cwd=ROOT, stdout=subprocess.PIPE, check=True
-            )
-            rows.setdefault(name, []).append(json.loads(done.stdout.splitlines()[-1]))
-            print(done.stdout.splitlines()[-1].decode(), file=sys.stderr, flush=True)
-        text += ["", name, as_table(rows[name])]
-        print("\n".join(text[-3:]), flush=True)
-    RESULTS.write_text("\n".join(text) + "\n")
+            row = in_process("benchmarks.bank_growth", "--row", cameras, images)
+            rows.setdefault(name, []).append(row)
+            print(json.dumps(row), file=sys.stderr, flush=True)
+        record.say("", name, *as_table(rows[name]))
+    record.keep("bank_growth")
     draw(rows)
 
 

@@ -7,8 +7,6 @@ r"""100,000 entries in 50 cameras: build, build again, verify, join, prune.
 """
 
 import os
-import pathlib
-import platform
 import tempfile
 import time
 
@@ -16,8 +14,8 @@ import numpy as np
 
 import context_rcnn  # noqa: F401
 from benchmarks.bank_build import DEPTH, PeakMemory, write_idle_extractor
+from benchmarks.record import Record
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "bank_scale.txt"
 CAMERAS, IMAGES, FILES, TOP_K, START = 50, 400, 20, 5, 1_600_000_000
 
 
@@ -68,20 +66,18 @@ def main() -> None:
     from context_rcnn.memory_bank.store import Bank
     from context_rcnn.memory_bank.window import WindowOptions
 
-    lines = [f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"]
-    lines.append(f"{'':28} {'seconds':>8} {'CPU s':>8} {'MB before':>10} {'MB peak':>8}")
-    print("\n".join(lines))
+    record = Record(f"features of {DEPTH}")
+    record.say(f"{'':28} {'seconds':>8} {'CPU s':>8} {'MB before':>10} {'MB peak':>8}")
 
     def timed(name: str, function) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
         with PeakMemory() as memory:
             note = function()
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        lines.append(
+        record.say(
             f"{name:28} {wall:8.1f} {cpu:8.1f} {memory.start / 1e6:10.0f} {memory.peak / 1e6:8.0f}"
             f"  {note or ''}"
         )
-        print(lines[-1], flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         write_examples(f"{folder}/examples")
@@ -122,8 +118,7 @@ def main() -> None:
         timed("prune to 500, diverse", prune)
         timed("verify", verify)
         assert Bank.open(bank).manifest.totals()["entries"] == 500 * CAMERAS
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(f"features of {DEPTH}\n" + "\n".join(lines) + "\n")
+    record.keep("bank_scale")
 
 
 if __name__ == "__main__":

@@ -8,21 +8,15 @@ projects the bank for every image, as training does and as the released code doe
 Writes what it prints to benchmarks/results/context_<model>_<size>.txt.
 """
 
-import argparse
-import os
-import pathlib
-import platform
-import time
-
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record, parser_of
 from context_rcnn.tasks.timing import medians
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 DEPTH = 2048 + 9
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--model_id", type=int, default=101, help="of the ResNet (default: 101)")
     parser.add_argument("--image_size", type=int, default=640, help="(default: 640)")
     parser.add_argument("--proposals", type=int, default=300, help="(default: 300)")
@@ -65,26 +59,17 @@ def main() -> None:
         projected = context.box_memory.project(**memory)
         functions[f"projected, {entries} entries"] = lambda m=projected: detect(m)
         functions[f"plain, {entries} entries"] = lambda m=memory: detect(m)
-    lines = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
-    say(
-        f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}: "
+    record = Record(
         f"ResNet-{args.model_id}, {args.image_size}x{args.image_size}, {args.proposals} proposals, "
         f"batch 1, {'XLA' if args.jit_compile else 'no XLA'}"
     )
-    say(f"{'':26} {'s':>7} {'+-':>6} {'times':>6}")
+    record.say(f"{'':26} {'s':>7} {'+-':>6} {'times':>6}")
     times = medians(functions, rounds=args.rounds, warmup=1)
     alone = times["single frame"][0]
     for name, (median, spread) in times.items():
-        say(f"{name:26} {median:7.3f} {spread:6.3f} {median / alone:6.2f}")
-    RESULTS.mkdir(exist_ok=True)
+        record.say(f"{name:26} {median:7.3f} {spread:6.3f} {median / alone:6.2f}")
     jit = "_xla" if args.jit_compile else ""
-    path = RESULTS / f"context_{args.model_id}_{args.image_size}{jit}.txt"
-    path.write_text("\n".join(lines) + "\n")
+    record.keep(f"context_{args.model_id}_{args.image_size}{jit}")
 
 
 if __name__ == "__main__":

@@ -11,22 +11,15 @@ benchmarks/results/cost_growth.txt, and a plot to docs/figures/cost.svg.
 
 import argparse
 import json
-import os
-import pathlib
-import platform
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import context_rcnn  # noqa: F401
 from benchmarks.context import DEPTH
+from benchmarks.record import FIGURES, Record, in_process, parser_of
 from context_rcnn.tasks.timing import medians
 
-ROOT = pathlib.Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results" / "cost_growth.txt"
-FIGURE = ROOT / "docs" / "figures" / "cost.svg"
+FIGURE = FIGURES / "cost.svg"
 ENTRIES = (500, 1_000, 2_000, 4_000, 8_500, 17_000)
 PROPOSALS = (50, 100, 200, 300, 600)
 # The frames that a video model looks back and ahead for, in its own settings.
@@ -191,11 +184,7 @@ def draw(found: dict[str, dict[str, dict[str, tuple[float, float]]]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--model_id", type=int, default=101, help="of the ResNet (default: 101)")
     parser.add_argument("--image_size", type=int, default=640, help="(default: 640)")
     parser.add_argument(
@@ -208,18 +197,13 @@ def main() -> None:
         print(json.dumps(measure(args.axis, args)))
         return
     size = f"ResNet-{args.model_id}, {args.image_size}x{args.image_size}"
-    processors = f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}"
-    lines, found = [f"{processors}: {size}, batch 1, no XLA; frames: toys of 192x256"], {}
+    record, found = Record(f"{size}, batch 1, no XLA; frames: toys of 192x256"), {}
     for axis in AXES:
-        command = [sys.executable, "-m", "benchmarks.cost_growth", f"--axis={axis}"]
-        command += [f"--{name}={getattr(args, name)}" for name in ("model_id", "image_size")]
-        command += [f"--{name}={getattr(args, name)}" for name in ("proposals", "rounds")]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True)
-        found[axis] = json.loads(done.stdout.splitlines()[-1])
-        lines += as_table(axis, found[axis])
-        print("\n".join(as_table(axis, found[axis])), file=sys.stderr, flush=True)
-    print("\n".join(lines))
-    RESULTS.write_text("\n".join(lines) + "\n")
+        names = ("model_id", "image_size", "proposals", "rounds")
+        flags = [f"--{name}={getattr(args, name)}" for name in names]
+        found[axis] = in_process("benchmarks.cost_growth", f"--axis={axis}", *flags)
+        record.say(*as_table(axis, found[axis]))
+    record.keep("cost_growth")
     draw(found)
 
 

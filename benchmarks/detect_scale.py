@@ -7,11 +7,8 @@ network, so what is measured is everything else. Each size runs in a process of 
 of 500 images. Writes what it prints to benchmarks/results/detect_scale.txt.
 """
 
-import argparse
 import io
 import os
-import pathlib
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,7 +18,8 @@ import time
 import numpy as np
 from PIL import Image
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "detect_scale.txt"
+from benchmarks.record import Record, parser_of
+
 SIZES, IN_CAMERA, START = (5_000, 20_000), 500, 1_600_000_000
 DEPTH, KEY_DEPTH = 2048, 256
 
@@ -136,7 +134,7 @@ def measure(folder: str, model_folder: str) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--model", default="", help="an export; default: none at all")
     parser.add_argument("--folder", help="measure once, in this folder")
     parser.add_argument("--images", type=int, default=0, help="to write to --folder before")
@@ -145,22 +143,19 @@ def main() -> None:
         write_images(f"{args.folder}/photos", args.images)
         measure(args.folder, args.model)
         return
-    lines = [
-        f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}, "
-        f"model: {os.path.basename(args.model.rstrip('/')) or 'idle'}",
+    record = Record(f"model: {os.path.basename(args.model.rstrip('/')) or 'idle'}")
+    record.say(
         f"{'images':>7} {'':12} {'seconds':>8} {'CPU s':>8} {'images/s':>9} {'own MB':>8} "
-        f"{'mapped MB':>8}",
-    ]
-    print("\n".join(lines))
+        f"{'mapped MB':>8}"
+    )
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-m", "benchmarks.detect_scale", f"--folder={folder}"]
             command += [f"--images={size}", f"--model={args.model}"]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-            lines += done.stdout.splitlines()
-            print(done.stdout, end="", flush=True)
+            record.say(*done.stdout.splitlines())
     if not args.model:
-        RESULTS.write_text("\n".join(lines) + "\n")
+        record.keep("detect_scale")
 
 
 if __name__ == "__main__":

@@ -15,28 +15,22 @@ benchmarks/results/end_to_end.txt, with --memory end_to_end_memory.txt.
 import argparse
 import os
 import pathlib
-import platform
 import shutil
 import tempfile
-import time
 
 import numpy as np
 from PIL import Image
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record, parser_of
 from context_rcnn.tasks.timing import medians
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 PHOTOGRAPH = (2048, 1536)
 START, BATCH = 1_600_000_000, 4
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--images", type=int, default=16, help="photographs (default: 16)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each (default: 3)")
     parser.add_argument("--size", type=int, default=640, help="side of an image (default: 640)")
@@ -51,10 +45,11 @@ def main() -> None:
         times = measure(folder, export, args)
     (alone, _), (whole, _), (few, _) = times.values()
     each, begun = alone / args.images, (whole - few) / (args.images - BATCH)
-    lines = [
-        f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}: ResNet-"
-        f"{args.depth}, {args.size}x{args.size}, {args.proposals} proposals; {args.images} of "
-        f"{PHOTOGRAPH[0]}x{PHOTOGRAPH[1]}, medians of {args.rounds} turns",
+    record = Record(
+        f"ResNet-{args.depth}, {args.size}x{args.size}, {args.proposals} proposals; {args.images} "
+        f"of {PHOTOGRAPH[0]}x{PHOTOGRAPH[1]}, medians of {args.rounds} turns"
+    )
+    record.say(
         *(
             f"{name:12} {seconds:8.2f} +- {spread:5.2f} s  {count / seconds:6.3f} images/s"
             for (name, (seconds, spread)), count in zip(
@@ -63,10 +58,8 @@ def main() -> None:
         ),
         f"detect takes {few - BATCH * begun:.1f} s to begin and to end, and {begun:.3f} s for each "
         f"image, of which the model takes {each:.3f}, {each / begun:.3f} of it",
-    ]
-    print("\n".join(lines))
-    name = "end_to_end_memory.txt" if args.memory else "end_to_end.txt"
-    (RESULTS / name).write_text("\n".join(lines) + "\n")
+    )
+    record.keep("end_to_end_memory" if args.memory else "end_to_end")
 
 
 def write_photographs(folder: str, count: int) -> None:

@@ -9,18 +9,17 @@ Prints mean end-point errors in cells of a detector's maps, of 8 pixels of a pai
 the pair: its mean known flow, in cells.
 """
 
-import argparse
-
 import numpy as np
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import parser_of
 
 CELL = 8  # pixels of a pair; within a detector, images are halved first
 MOTIONS = (0.25, 1.0, np.inf)  # cells; upper ends
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--model_dir", required=True, help="run of a flow network")
     parser.add_argument("--pairs", required=True, help="folder of pairs in FlyingChairs' layout")
     args = parser.parse_args()

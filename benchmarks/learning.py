@@ -14,19 +14,14 @@ is that of task.features:
 Writes what it prints to benchmarks/results/learning_<experiment>.txt; `_read` is added with --read.
 """
 
-import argparse
-import os
-import pathlib
-import platform
-import time
 from collections.abc import Callable
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record, parser_of
 from context_rcnn.configs.flags import add_experiment_flags, experiment_of
 from context_rcnn.tasks.timing import medians
 
 READ_STEPS = 20
-RESULTS = pathlib.Path(__file__).parent / "results"
 KINDS = {
     "all learns": {},
     "backbone frozen": {"freeze": ["backbone"]},
@@ -64,7 +59,7 @@ def make_step(config, batch_size: int, read: bool, changes) -> Callable[[], obje
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     add_experiment_flags(parser)
     parser.add_argument(
         "--batch_size", type=int, help="number of clips per step (default: that of the settings)"
@@ -78,27 +73,18 @@ def main() -> None:
     batch_size = args.batch_size or config.task.train_data.global_batch_size
     steps = {name: make_step(config, batch_size, args.read, how) for name, how in KINDS.items()}
     number = READ_STEPS if args.read else 1
-    lines = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
     model = config.task.model
-    say(
-        f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}: "
+    record = Record(
         f"{config.name}, ResNet-{model.backbone.model_id}, {model.image_size}, {batch_size} clips "
         f"of {config.task.clip.frames}, {'read' if args.read else 'made-up'} batches"
     )
-    say(f"{'a training step':40} {'s':>8} {'+-':>7} {'faster':>7}")
+    record.say(f"{'a training step':40} {'s':>8} {'+-':>7} {'faster':>7}")
     times = medians(steps, rounds=args.rounds, warmup=1)
     slowest = times["all learns"][0]
     for name, (median, spread) in times.items():
         seconds, apart = median / number, spread / number
-        say(f"{name:40} {seconds:8.4f} {apart:7.4f} {slowest / median:7.1f}")
-    RESULTS.mkdir(exist_ok=True)
-    name = f"learning_{config.name}{'_read' * args.read}.txt"
-    (RESULTS / name).write_text("\n".join(lines) + "\n")
+        record.say(f"{name:40} {seconds:8.4f} {apart:7.4f} {slowest / median:7.1f}")
+    record.keep(f"learning_{config.name}{'_read' * args.read}")
 
 
 if __name__ == "__main__":

@@ -10,16 +10,10 @@ measured 2.9 ms and 24.3 ms on a Titan X. Writes what it prints to
 benchmarks/results/match_trans.txt.
 """
 
-import argparse
-import os
-import pathlib
-import platform
-import time
-
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record, parser_of
 from context_rcnn.tasks.timing import medians
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "match_trans.txt"
 STRIDE, CHANNELS = 16, 1024
 # Channels, kernel and stride of FlowNetS's convolutions, and channels of its deconvolutions.
 CONTRACTING = ((64, 7, 2), (128, 5, 2), (256, 5, 2), (256, 3, 1), (512, 3, 2), (512, 3, 1))
@@ -28,7 +22,7 @@ EXPANDING = (512, 256, 128, 64)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--height", type=int, default=368, help="image height (default: 368)")
     parser.add_argument("--width", type=int, default=608, help="image width (default: 608)")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each (default: 7)")
@@ -60,32 +54,24 @@ def main() -> None:
         "flow network and warping": lambda: warp(*images, maps[2]).numpy(),
         "warping alone": lambda: sample(maps[2], tf.zeros([1, *cells, 2])).numpy(),
     }
-    lines = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
-    say(
-        f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}: images "
-        f"of {args.height}x{args.width}, maps of {cells[0]}x{cells[1]}x{CHANNELS}"
+    record = Record(
+        f"images of {args.height}x{args.width}, maps of {cells[0]}x{cells[1]}x{CHANNELS}"
     )
-    say(f"{'':26} {'ms':>8} {'+-':>7}")
+    record.say(f"{'':26} {'ms':>8} {'+-':>7}")
     for name, (median, spread) in medians(functions, rounds=args.rounds).items():
-        say(f"{name:26} {1000 * median:8.1f} {1000 * spread:7.1f}")
-    say("")
-    say("largest tensor of MatchTrans and its gradients, MiB, besides maps of all channels")
-    say(f"{'map':>12} {'cells':>7} {'25 a cell':>10} {'found':>8} {'cells x cells':>14}")
+        record.say(f"{name:26} {1000 * median:8.1f} {1000 * spread:7.1f}")
+    record.say("")
+    record.say("largest tensor of MatchTrans and its gradients, MiB, besides maps of all channels")
+    record.say(f"{'map':>12} {'cells':>7} {'25 a cell':>10} {'found':>8} {'cells x cells':>14}")
     for height, width in ((12, 16), (23, 38), (38, 63), (76, 126)):
         count = height * width
         found = largest_besides_maps(height, width)
         of_pairs = count * count * 4
-        say(
+        record.say(
             f"{f'{height}x{width}':>12} {count:7} {_mib(25 * count * 4):>10} {_mib(found):>8} "
             f"{_mib(of_pairs):>14}"
         )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(lines) + "\n")
+    record.keep("match_trans")
 
 
 def flow_network(height: int, width: int):

@@ -9,20 +9,16 @@ to two copies.
 Writes what it prints to benchmarks/results/memory_join.txt.
 """
 
-import os
-import pathlib
-import platform
 import tempfile
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record
 from context_rcnn.tasks.timing import medians
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "memory_join.txt"
 ENTRIES, DEPTH, INTERVAL = 12_000, 2048, 200
 
 
@@ -47,14 +43,8 @@ def main() -> None:
     from context_rcnn.memory_bank.join import MemoryJoin
     from context_rcnn.memory_bank.window import WindowOptions
 
-    lines = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
-    say(f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}")
-    say("dtype     window kept       at once       ms     +-  copy ms  share")
+    record = Record(f"features of {DEPTH}")
+    record.say("dtype     window kept       at once       ms     +-  copy ms  share")
     pool = ThreadPoolExecutor(2)
 
     def twice(function):
@@ -90,12 +80,11 @@ def main() -> None:
                     base = times["copy"][0]
                     for name in joins:
                         median, spread = times[name]
-                        say(
+                        record.say(
                             f"{dtype:9} {rows:6} {name:10} {at_once:7} {1e3 * median:8.2f} "
                             f"{1e3 * spread:6.2f} {1e3 * base:8.2f} {base / median:6.2f}"
                         )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(lines) + "\n")
+    record.keep("memory_join")
 
 
 if __name__ == "__main__":

@@ -6,17 +6,12 @@ r"""Measures the road from photographs to detections, part by part.
 Writes what it prints to benchmarks/results/spine.txt.
 """
 
-import argparse
-import os
-import pathlib
-import platform
 import tempfile
 import time
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record, parser_of
 from context_rcnn.tasks.timing import medians
-
-RESULTS = pathlib.Path(__file__).parent / "results" / "spine.txt"
 
 
 def measure_archive(say) -> None:
@@ -97,28 +92,20 @@ def measure_detector(say, experiment: str, batch_size: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--only", choices=["archive", "detector"], help="one part only")
     args = parser.parse_args()
-    lines = [
-        f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}, "
-        f"{time.strftime('%Y-%m-%d')}"
-    ]
-    print(lines[0])
+    record = Record("the toy and its data")
 
     def say(what: str, value: float, spread: float | None = None) -> None:
-        lines.append(
-            f"{what:70} {value:10.2f}" + (f" +- {spread:.2f}" if spread is not None else "")
-        )
-        print(lines[-1], flush=True)
+        record.say(f"{what:70} {value:10.2f}" + (f" +- {spread:.2f}" if spread is not None else ""))
 
     if args.only != "detector":
         measure_archive(say)
     if args.only != "archive":
         measure_detector(say, "faster_rcnn_tiny", 16)
     if args.only is None:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text("\n".join(lines) + "\n")
+        record.keep("spine")
 
 
 if __name__ == "__main__":

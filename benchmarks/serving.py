@@ -12,16 +12,15 @@ Writes what it prints to benchmarks/results/serving.txt.
 import json
 import os
 import pathlib
-import platform
 import tempfile
 import time
 
 import numpy as np
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record
 from context_rcnn.tasks.timing import medians
 
-RESULTS = pathlib.Path(__file__).parent / "results" / "serving.txt"
 SIZE, ENTRIES, DEPTH = 320, 2000, 2048
 
 
@@ -64,18 +63,12 @@ def main() -> None:
     from context_rcnn.export.exported import ExportedModel
     from context_rcnn.tasks.loading import load_run
 
-    lines = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        print(line, flush=True)
-
     def timed(function):
         start = time.perf_counter()
         result = function()
         return result, time.perf_counter() - start
 
-    say(f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}")
+    record = Record(f"ResNet-50, {SIZE}x{SIZE}, {ENTRIES} entries")
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as folder:
         write_runs(folder)
@@ -84,8 +77,8 @@ def main() -> None:
         model, loading = timed(lambda: ExportedModel(export))
         files = [path for path in pathlib.Path(export, "saved_model").rglob("*") if path.is_file()]
         sizes = {path.name: path.stat().st_size for path in files}
-        say(f"export {seconds:.0f} s, load {loading:.1f} s")
-        say(
+        record.say(f"export {seconds:.0f} s, load {loading:.1f} s")
+        record.say(
             f"SavedModel {sum(sizes.values()) / 1e6:.0f} MB, of which graphs "
             f"{sizes['saved_model.pb'] / 1e6:.1f} MB"
         )
@@ -123,17 +116,16 @@ def main() -> None:
         "          project": lambda: model.project(memory),
     }
     for name, (median, spread) in medians(functions, rounds=7).items():
-        say(f"{name:44} {1e3 * median:7.0f} +- {1e3 * spread:3.0f} ms")
+        record.say(f"{name:44} {1e3 * median:7.0f} +- {1e3 * spread:3.0f} ms")
     size = sum(value.numpy().nbytes for value in state[0].values())
-    say(f"state of one camera {size / 1e6:.0f} MB")
+    record.say(f"state of one camera {size / 1e6:.0f} MB")
     text, writing = timed(lambda: json.dumps(memory.tolist()))
     _, reading = timed(lambda: json.loads(text))
-    say(
+    record.say(
         f"memory {memory.nbytes / 1e6:.0f} MB; as JSON {len(text) / 1e6:.0f} MB, written in "
         f"{writing:.1f} s, read in {reading:.1f} s"
     )
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text("\n".join(lines) + "\n")
+    record.keep("serving")
 
 
 if __name__ == "__main__":

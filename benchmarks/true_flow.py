@@ -10,7 +10,6 @@ in with the evidence of frames up to four before it, brought on by either flow: 
 the true one is not the flow network's fault.
 """
 
-import argparse
 import os
 from collections.abc import Sequence
 
@@ -18,11 +17,12 @@ import numpy as np
 
 import context_rcnn  # noqa: F401
 from benchmarks.flow import cells_of
+from benchmarks.record import parser_of
 from context_rcnn.configs.temporal.memory_warps import WithoutEvidence
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--model_dir", required=True, help="run of a memory_warps, or of an fgfa with after: 0"
     )

@@ -9,21 +9,16 @@ that are warped. The state is that of one video. Writes what it prints to
 benchmarks/results/video_frames_<models>_<size>.txt.
 """
 
-import argparse
 import contextlib
 import dataclasses
-import os
-import pathlib
-import platform
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import context_rcnn  # noqa: F401
+from benchmarks.record import Record, parser_of
 from context_rcnn.tasks.timing import medians
 
-RESULTS = pathlib.Path(__file__).parent / "results"
 STILL = "still image"
 
 
@@ -75,11 +70,7 @@ EXPERIMENTS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--models", choices=MODELS, default="memory_warps", help="models to measure"
     )
@@ -129,25 +120,23 @@ def main() -> None:
         functions[name] = advancing(
             tf.function(call, jit_compile=args.jit_compile, autograph=False), frame, state
         )
-    lines = [
-        f"{platform.machine()}, {os.cpu_count()} processors, {time.strftime('%Y-%m-%d')}: "
-        f"{args.models}, {args.size}, {height}x{width}, {'XLA' if args.jit_compile else 'no XLA'}",
+    record = Record(
+        f"{args.models}, {args.size}, {height}x{width}, {'XLA' if args.jit_compile else 'no XLA'}"
+    )
+    record.say(
         f"{'':26} {'ms':>8} {'+-':>7} {'times':>6} {'trunk':>6} {'flows':>6} {'warps':>6} "
-        f"{'late, frames':>13} {'state, MiB':>11}",
-    ]
+        f"{'late, frames':>13} {'state, MiB':>11}"
+    )
     times = medians(functions, rounds=args.rounds, warmup=2)
     for name, (median, spread) in times.items():
         done = counts[name]
-        lines.append(
+        record.say(
             f"{name:26} {1000 * median:8.1f} {1000 * spread:7.1f} "
             f"{median / times[STILL][0]:6.2f} {done['trunk']:6} {done['flow']:6} {done['move']:6} "
             f"{delays[name]:13} {sizes[name] / 2**20:11.1f}"
         )
-    print("\n".join(lines))
-    RESULTS.mkdir(exist_ok=True)
     jit = "_xla" if args.jit_compile else ""
-    file = RESULTS / f"video_frames_{args.models}_{args.size}{jit}.txt"
-    file.write_text("\n".join(lines) + "\n")
+    record.keep(f"video_frames_{args.models}_{args.size}{jit}")
 
 
 def frame_of(stream, images, shapes):

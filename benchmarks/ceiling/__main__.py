@@ -15,7 +15,6 @@ spoils mAP, because duplicates then have equal scores.
 A set is fit for a table of memories if the best `identity` is at least 15 points above the own box.
 """
 
-import argparse
 import dataclasses
 import json
 import math
@@ -25,6 +24,7 @@ import numpy as np
 
 from benchmarks.ceiling import detections, pooling, reaches
 from benchmarks.ceiling.boxes import Study, read_study
+from benchmarks.record import parser_of
 
 ENOUGH = 15.0
 
@@ -71,11 +71,7 @@ def main() -> None:
     from context_rcnn.data import flags
     from context_rcnn.data.archive import read_archive
 
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     flags.add_archive_flags(parser)
     parser.add_argument("--split", default="val", help="split to measure on (default: val)")
     parser.add_argument(

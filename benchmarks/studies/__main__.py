@@ -7,12 +7,12 @@ What is finished is not run again: give the same command after a crash or a paus
 the commands. A study that fails is named, and the others still run.
 """
 
-import argparse
 import pathlib
 import shlex
 import subprocess
 import sys
 
+from benchmarks.record import parser_of
 from benchmarks.studies.study import ROOT
 
 STUDIES = {
@@ -38,11 +38,7 @@ def commands(output_dir: pathlib.Path, names: list[str], seeds: int, write_docs:
 def main() -> None:
     width = max(map(len, STUDIES))
     known = "\n".join(f"  {name:{width}}  {what}" for name, what in STUDIES.items())
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        epilog=f"{__doc__}\nstudies:\n{known}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(f"{__doc__}\nstudies:\n{known}")
     parser.add_argument(
         "--output_dir", type=pathlib.Path, required=True, help="folder of all studies"
     )

@@ -8,7 +8,6 @@ Of the rows that were run, the mean over seeds. A stage that attends by looks al
 animal from others in the same video only by what tells their species apart, and that is hidden.
 """
 
-import argparse
 import pathlib
 import statistics
 from collections import Counter, defaultdict
@@ -16,6 +15,7 @@ from collections.abc import Collection, Sequence
 
 import context_rcnn  # noqa: F401
 from benchmarks.ceiling.boxes import lookalikes_of
+from benchmarks.record import parser_of
 from benchmarks.studies import mega, study
 from context_rcnn.evaluation.evidence import classes_of, groups_of
 from context_rcnn.evaluation.groundtruth import Image, read_groundtruth
@@ -70,11 +70,7 @@ def as_text(rows: dict[str, list[dict[tuple[str, str], float]]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument(
         "--output_dir", required=True, type=pathlib.Path, help="folder of the study"
     )

@@ -7,13 +7,13 @@ Writes JSON: for spatial and temporal attention of the first stage, the mean ove
 the person, what hides it, and neither; a cell belongs to what covers most of it.
 """
 
-import argparse
 import json
 import pathlib
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.record import parser_of
 from context_rcnn.data.readers.tracklet_layouts import TrackletOptions, read_tracklets
 from context_rcnn.data.tracklet_images import ClipReader
 from context_rcnn.data.tracklet_sampling import restricted
@@ -41,7 +41,7 @@ def read_masks(archive: pathlib.Path, names: list[str]) -> list[np.ndarray]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--model_dir", required=True, help="folder of the run")
     parser.add_argument("--archive", required=True, type=pathlib.Path, help="simulated tracklets")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="file to write")

@@ -8,13 +8,13 @@ frames that nothing hides, and over those of their cells that show the person. W
 the third are no better than the first, the data leave attention nothing to win.
 """
 
-import argparse
 import json
 import pathlib
 
 import numpy as np
 from PIL import Image
 
+from benchmarks.record import parser_of
 from benchmarks.studies.psta_attention import KINDS, read_masks
 from context_rcnn.data.readers.tracklet_layouts import TrackletOptions, read_tracklets
 from context_rcnn.data.tracklet_images import ClipReader
@@ -60,7 +60,7 @@ def averages_of(maps: np.ndarray, masks: list[np.ndarray]) -> dict[str, np.ndarr
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--model_dir", required=True, help="folder of a run that averages")
     parser.add_argument("--archive", required=True, type=pathlib.Path, help="simulated tracklets")
     parser.add_argument("--output", required=True, type=pathlib.Path, help="file to write")

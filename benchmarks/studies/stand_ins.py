@@ -7,7 +7,6 @@ SavedModel that takes crops and returns vectors, as `context-rcnn embedder` writ
 archive have other species than the cameras on which it is used (`simulate --world=elsewhere`).
 """
 
-import argparse
 import json
 import pathlib
 
@@ -15,6 +14,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras
 from PIL import Image
+
+from benchmarks.record import parser_of
 
 SIZE = 64
 DEPTH = 256
@@ -95,11 +96,7 @@ def train(archive: pathlib.Path, folder: pathlib.Path, epochs: int, seed: int) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=(__doc__ or "").splitlines()[0],
-        epilog=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = parser_of(__doc__)
     parser.add_argument("--archive", type=pathlib.Path, required=True, help="simulated archive")
     parser.add_argument("--output_dir", type=pathlib.Path, required=True, help="folder to write")
     parser.add_argument("--epochs", type=int, default=12, help="passes (default: 12)")

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-ROOT = pathlib.Path(__file__).parents[2]
+from benchmarks import record
+
+ROOT = record.ROOT
 DOCS = ROOT / "docs" / "results.md"
 RATE = "trainer.optimizer_config.learning_rate.stepwise"
 
@@ -80,11 +82,7 @@ def parser_of(doc: str, output_dir: str) -> argparse.ArgumentParser:
         doc: docstring of the module.
         output_dir: default folder of the results.
     """
-    parser = argparse.ArgumentParser(
-        description=doc.splitlines()[0],
-        epilog=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = record.parser_of(doc)
     parser.add_argument(
         "--output_dir", default=output_dir, type=pathlib.Path, help="folder to write"
     )

@@ -12,6 +12,8 @@ def medians(
 
     The functions take turns, so that what else the machine does hits all of them alike.
     """
+    if rounds < 2:
+        raise ValueError(f"{rounds} round tells no spread; at least 2 are needed")
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for i in range(warmup + rounds):
         for name, function in functions.items():

@@ -146,13 +146,19 @@ class AdaScan(tf_keras.layers.Layer):
 
     Args:
         channels: units of its hidden layers.
+        limit: largest weight of a memory, so that it forgets; 0 for none.
         regularizer: regularizer of the kernels.
     """
 
     def __init__(
-        self, channels: tuple[int, ...] = (256, 64), regularizer: Regularizer = None, **kwargs
+        self,
+        channels: tuple[int, ...] = (256, 64),
+        limit: float = 0.0,
+        regularizer: Regularizer = None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
+        self._limit = limit
         dense = tf_keras.layers.Dense
         hidden = [
             dense(count, "tanh", kernel_regularizer=regularizer, name=f"hidden{i + 1}")
@@ -172,6 +178,8 @@ class AdaScan(tf_keras.layers.Layer):
 
     def call(self, warped: tf.Tensor, features: tf.Tensor, weight: tf.Tensor) -> Updated:
         new = self.importance(warped, features)
+        if self._limit:
+            weight = tf.minimum(weight, self._limit)
         total = weight + new
         share = tf.cast(new / total, features.dtype)[:, None, None, None]
         return (1.0 - share) * warped + share * features, total
@@ -186,7 +194,9 @@ AGGREGATIONS: dict[str, Callable[..., tf_keras.layers.Layer]] = {
         tuple(options["embedding"]), regularizer, name="adaptive"
     ),
     "newest": lambda regularizer, **options: Newest(name="newest"),
-    "adascan": lambda regularizer, **options: AdaScan(regularizer=regularizer, name="adascan"),
+    "adascan": lambda regularizer, **options: AdaScan(
+        limit=options["weight_limit"], regularizer=regularizer, name="adascan"
+    ),
 }
 
 

@@ -121,3 +121,16 @@ def test_adascan_is_the_mean_weighted_by_importance(pair):
     np.testing.assert_allclose(memory, expected, rtol=0, atol=1e-5)
     np.testing.assert_allclose(weight, np.sum(importances, axis=0), rtol=1e-5)
     assert shares.min() > 0 and np.ptp(shares) > 0.01
+
+
+def test_adascan_with_a_limit_forgets(pair):
+    """At first every importance is 1/2: with a limit of 1 a frame takes a third, whatever came."""
+    free, limited = AdaScan((5,)), AdaScan((5,), limit=1.0)
+    for layer in (free, limited):
+        layer.build(pair[0].shape)
+    memory, weight = limited(pair[0], pair[1], tf.fill([2], 9.0))
+    np.testing.assert_allclose(memory, (2 * pair[0] + pair[1]) / 3, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(weight, [1.5, 1.5])
+    memory, weight = free(pair[0], pair[1], tf.fill([2], 9.0))
+    np.testing.assert_allclose(memory, (18 * pair[0] + pair[1]) / 19, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(weight, [9.5, 9.5])

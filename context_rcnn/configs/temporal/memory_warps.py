@@ -79,6 +79,8 @@ class MemoryWarps(hyperparams.Config):
             cell), `adaptive` (FGFA's), `adascan`, or `newest`, which keeps the last frame alone.
         channels: channels of the two layers of `weights`.
         embedding: channels of the three layers of `adaptive`.
+        weight_limit: largest weight of what `adascan` remembers, in frames of importance 1; 0 for
+            none, with which frame n of a video weighs a share of 1/n.
         clocks: strides of the memories, that of the first 1; [1] is MemNet, [1, 4, 8] ClockNet.
         schedule: what a memory of stride s does between its frames: `hold` updates it at every s-th
             frame, and moves it to the others without keeping that; `interleaved` has s chains side
@@ -94,6 +96,7 @@ class MemoryWarps(hyperparams.Config):
     aggregation: str = "average"
     channels: list[int] = dataclasses.field(default_factory=lambda: [256, 16])
     embedding: list[int] = dataclasses.field(default_factory=lambda: [512, 512, 2048])
+    weight_limit: float = 0.0
     clocks: list[int] = dataclasses.field(default_factory=lambda: [1])
     schedule: str = "hold"
     border: str = "zero"

@@ -95,7 +95,10 @@ class MemoryWarps(tf_keras.layers.Layer):
             settings.flow.width, settings.flow.levels, regularizer=regularizer, name="flow_net"
         )
         self.aggregation = AGGREGATIONS[settings.aggregation](
-            regularizer, channels=settings.channels, embedding=settings.embedding
+            regularizer,
+            channels=settings.channels,
+            embedding=settings.embedding,
+            weight_limit=settings.weight_limit,
         )
 
     def build(self, input_shape):
@@ -298,6 +301,8 @@ def _check(settings: Settings) -> None:
     clocks = list(settings.clocks)
     if not clocks or clocks != sorted(set(clocks)) or clocks[0] != 1:
         raise ValueError(f"{FIELD}.clocks must ascend from 1, as [1, 4, 8] do, got {clocks}")
+    if settings.weight_limit < 0:
+        raise ValueError(f"{FIELD}.weight_limit must not be negative, got {settings.weight_limit}")
     for name in ("frames", "stride", "keyframes"):
         if getattr(training, name) < 1:
             raise ValueError(

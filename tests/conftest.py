@@ -1,17 +1,17 @@
 """Shared by all tests: Keras 2 before TensorFlow loads, no GPU, and no test against the clock."""
 
 import errno
-import functools
 import gc
 import os
 import pathlib
 import shutil
-import typing
+import sys
 
 import pytest
 from hypothesis import settings
 
 import context_rcnn  # noqa: F401  chooses Keras 2 before TensorFlow loads
+from tests import quicker
 
 settings.register_profile("no_deadline", deadline=None)
 settings.load_profile("no_deadline")
@@ -44,22 +44,14 @@ def without_autotune(dataset):
     return dataset.with_options(options)
 
 
-_type_hints = typing.get_type_hints
+quicker.type_hints()
 
 
-@functools.cache
-def _hints_of_class(cls: type, include_extras: bool) -> dict:
-    return _type_hints(cls, include_extras=include_extras)
+def pytest_runtest_setup(item):
+    """Beam is quicker from the first test after the one that loads it."""
+    if "apache_beam.transforms.core" in sys.modules:
+        quicker.beam()
 
-
-def hints(obj, globalns=None, localns=None, include_extras=False):
-    """tf-models-official asks for those of a class a thousand times for each experiment."""
-    if isinstance(obj, type) and globalns is None and localns is None:
-        return dict(_hints_of_class(obj, include_extras))
-    return _type_hints(obj, globalns, localns, include_extras)
-
-
-typing.get_type_hints = hints
 
 LONGEST = (
     "models/test_laws.py",

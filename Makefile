@@ -32,8 +32,9 @@ demo: install
 # Most of the time goes into tracing and compiling: nothing is optimised here, by XLA or by Grappler.
 PYTEST := TESTS_GRAPPLER=off XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
+# oneDNN makes a kernel for every new shape, which takes longer than what these tests run on it. Whole runs have it.
 test: install
-	$(PYTEST)
+	TF_ENABLE_ONEDNN_OPTS=0 $(PYTEST)
 
 test-whole: install
 	$(PYTEST) -m "whole and not slow"

@@ -29,8 +29,10 @@ install: $(VENV)/.installed
 demo: install
 	$(BIN)/python -m context_rcnn.cli demo --output_dir demo
 
-# Most of the time goes into tracing and compiling: nothing is optimised here, by XLA or by Grappler.
-PYTEST := TESTS_GRAPPLER=off XLA_FLAGS=--xla_backend_optimization_level=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
+# Most of the time goes into tracing and compiling: nothing is optimised here, by XLA or by Grappler, and each of
+# two workers computes in one thread.
+PYTEST := TESTS_GRAPPLER=off XLA_FLAGS=--xla_backend_optimization_level=0 TF_NUM_INTRAOP_THREADS=1 \
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 # oneDNN makes a kernel for every new shape, which takes longer than what these tests run on it. Whole runs have it.
 test: install

@@ -27,6 +27,9 @@ HALF = "task.model.image_size=[96,128]"
 SLIM = "task.model.backbone.depth_multiplier=0.125"
 CLOCKS = f"{WARPS}.clocks=[1,2,4]"  # of videos that are shorter than the paper's
 PAIRS = 200  # videos of the pairs with flow
+# Videos in which little moves from one frame to the next, as in films at thirty frames a second.
+CALM = "calm"
+CALM_FLAGS = ("--pan=.05", "--jitter=.05", "--slowest=.05", "--fastest=.25", "--val_fraction=.99")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Row:
     strong: str = ""  # row of the strong detector
     frozen: bool = True  # backbone and first stage
     rate: float = 0.0  # of its own, in place of that of all rows
+    held_out: str = "videos"  # what it is measured on
 
     @property
     def flags(self) -> list[str]:
@@ -61,6 +65,11 @@ def without(of: str, by: str, gap: int, paper: str) -> Row:
     settings = [f"{WARPS}.without_evidence.gap={gap}", f"{WARPS}.without_evidence.by={by}"]
     settings += [CLOCKS] * (of == CLOCKNET)
     return evaluated(f"{of}, {by}, {gap} frames", f"{of}_{by}_{gap}", paper, of, *settings)
+
+
+def calm(title: str, name: str, paper: str, of: str, *settings: str, **more) -> Row:
+    """An evaluation of another row where little moves."""
+    return evaluated(title, f"{CALM}_{name}", paper, of, *settings, held_out=CALM, **more)
 
 
 SINGLE = Row(
@@ -217,6 +226,30 @@ TABLES = {
 }
 
 
+CALM_SINGLE = calm(
+    "R-FCN", "single_frame", "73.4", "single_frame", *SINGLE.settings, configs=SINGLE.configs
+)
+CALM_TABLES = {
+    "Gaps where little moves (Table 2; the same weights)": [
+        CALM_SINGLE,
+        calm("MemNet-4", MEMNET, "75.1 (MemNet-6)", MEMNET),
+        *[
+            calm(
+                f"{by}, {gap} frames",
+                f"{by}_{gap}",
+                dict(zip((4, 8), GAPS[MEMNET, by], strict=True)).get(gap, "-"),
+                MEMNET,
+                f"{WARPS}.without_evidence.gap={gap}",
+                f"{WARPS}.without_evidence.by={by}",
+            )
+            for by in ("features", "boxes", "anticipation")
+            for gap in (1, 2, 4, 8)
+        ],
+    ],
+}
+ALL = TABLES | CALM_TABLES
+
+
 class WarpsStudy(VideoStudy):
     """One seed: its videos, its flow network, its detector and its rows."""
 
@@ -242,6 +275,10 @@ class WarpsStudy(VideoStudy):
             settings = ["task.init_checkpoint=''", *DETECTOR.settings, SLIM]
             steps = self.args.detector_steps
             self.train_on(STILLS_FAST, DETECTOR.flags, steps, settings, "stills")
+        if row.held_out == CALM:
+            some = (f"--videos={self.args.calm_videos}", f"--frames={self.args.frames}")
+            filmed = (*self.filmed, *CALM_FLAGS, *some, f"--seed={2000 + self.seed}")
+            self.simulate(CALM, *filmed)
         rate = row.rate or self.args.rate
         settings = [f"task.init_checkpoint={self.folder}/{row.start}"]
         settings += [f"{RATE}.values=[{rate},{rate / 10},{rate / 100}]"]
@@ -257,7 +294,9 @@ class WarpsStudy(VideoStudy):
         flags = row.flags
         if row.weights:
             flags += [f"--checkpoint_dir={self.folder}/rows/{row.weights}", "--mode=eval"]
-        return self.train_on(f"rows/{row.name}", flags, self.args.steps, [*settings, *row.settings])
+        settings += row.settings
+        name = f"rows/{row.name}"
+        return self.train_on(name, flags, self.args.steps, settings, held_out=row.held_out)
 
     def flow_errors(self) -> dict:
         """The end-point errors of the flow network."""
@@ -266,10 +305,10 @@ class WarpsStudy(VideoStudy):
 
 def run_study(seed: WarpsStudy, only: set[str]) -> study.Results:
     """Runs the rows, trained ones first; returns metrics by row name."""
-    rows = study.chosen(TABLES, only)
+    rows = study.chosen(ALL, only)
     if seed.args.finished:
         return seed.finished(list(rows))
-    every = study.chosen(TABLES, set())
+    every = study.chosen(ALL, set())
     seed.prepare()
     needed = {row.strong for row in rows.values()} | {row.weights for row in rows.values()}
     needed |= {row.start.rpartition("/")[2] for row in rows.values() if "/" in row.start}
@@ -295,17 +334,25 @@ def main() -> None:
     parser.add_argument(
         "--rate", type=float, default=0.0003, help="learning rate of the rows (default: .0003)"
     )
+    parser.add_argument(
+        "--calm_videos",
+        type=int,
+        default=40,
+        help="number of videos in which little moves (default: 40)",
+    )
     parser.set_defaults(stills=1000, val_fraction=0.18, detector_steps=2500)
-    args, only = study.parse(parser, TABLES)
+    args, only = study.parse(parser, ALL)
     results, flows, text = [], [], ""
     for seed in range(args.first_seed, args.first_seed + args.seeds):
         one = WarpsStudy(args.output_dir / f"videos-{seed}", seed, args)
         results.append(run_study(one, only))
         flows.append(one.flow_errors())
         (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = on_flow(flows) + study.as_markdown(
-            TABLES, results, SINGLE, videos.measures(), "paper, on ImageNet VID"
-        )
+        text = on_flow(flows)
+        for tables, single in ((TABLES, SINGLE), (CALM_TABLES, CALM_SINGLE)):
+            text += study.as_markdown(
+                tables, results, single, videos.measures(), "paper, on ImageNet VID"
+            )
         print(text, flush=True)
     if args.write_docs:
         study.write_docs(text, "Memory Warps tables")

@@ -49,12 +49,18 @@ class VideoStudy(study.Study):
         self.run(f"examples_{name}", command, examples / "manifest.json")
 
     def train_on(
-        self, name: str, flags: list[str], steps: int, settings: list[str], source: str = "videos"
+        self,
+        name: str,
+        flags: list[str],
+        steps: int,
+        settings: list[str],
+        source: str = "videos",
+        held_out: str = "videos",
     ) -> dict:
         """Trains on videos or stills, evaluates on videos held out; returns metrics."""
         inputs = [
             f"task.train_data.input_path={self.folder}/{source}/train-*",
-            f"task.validation_data.input_path={self.folder}/videos/val-*",
+            f"task.validation_data.input_path={self.folder}/{held_out}/val-*",
         ]
         return self.train(name, flags, steps, inputs + settings)
 

@@ -15,7 +15,7 @@ from context_rcnn.models import temporal
 ROOT = pathlib.Path(__file__).parents[2]
 FOLDERS = ("memory_warps", "flying_chairs")
 FILES = sorted(path for folder in FOLDERS for path in (ROOT / "configs" / folder).glob("*.yaml"))
-ROWS = study.chosen(rows_of.TABLES, set())
+ROWS = study.chosen(rows_of.ALL, set())
 
 
 def command_of(path):

@@ -3,7 +3,7 @@ r"""The plots of docs/benchmarks.md and docs/results.md, from what is recorded t
     python -m benchmarks.figures
 
 Measures nothing: reads benchmarks/results and the tables of docs/results.md, and writes
-docs/figures/speed.svg, banks.svg and gains.svg. Run it after a benchmark or a study.
+docs/figures/speed.svg, banks.svg, gains.svg and gaps.svg. Run it after a benchmark or a study.
 """
 
 import dataclasses
@@ -195,7 +195,28 @@ def gains() -> matplotlib.figure.Figure:
     return figure
 
 
-PLOTS = {"speed": speed, "banks": banks, "gains": gains}
+def gaps() -> matplotlib.figure.Figure:
+    """mAP over frames without evidence, by what is brought on."""
+    rows = gains_of(DOCS.read_text(), "Gaps where little moves", "mAP@.5")
+    figure = matplotlib.figure.Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    for by in ("features", "boxes", "anticipation"):
+        curve = {0: rows["MemNet-4"]}
+        for row, value in rows.items():
+            if found := re.match(rf"{by}, (\d+) frames", row):
+                curve[int(found[1])] = value
+        means, spreads = zip(*curve.values(), strict=True)
+        axes.errorbar(list(curve), means, yerr=spreads, marker="o", capsize=2, label=by)
+    axes.axhline(rows["R-FCN"][0], color="grey", linewidth=0.8, label="R-FCN, every frame")
+    axes.set_xlabel("frames since the last evidence")
+    axes.set_ylabel("mAP@.5")
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+PLOTS = {"speed": speed, "banks": banks, "gains": gains, "gaps": gaps}
 
 
 def main() -> None:

@@ -93,6 +93,7 @@ def _rfcn(config: configs.FasterRcnn, regularizer: Regularizer) -> Parts:
         config.num_classes,
         class_agnostic=config.boxes.class_agnostic,
         bins=config.boxes.bins,
+        exact=config.boxes.bin_edges == "exact",
         regularizer=regularizer,
     )
     parts = _dilated(config, head, regularizer)
@@ -264,6 +265,10 @@ def _check_fit(config: configs.FasterRcnn) -> None:
         value, usual = (getattr(getattr(c, group), name) for c in (config, default))
         if kind not in kinds and value != usual:
             raise ValueError(f"model.{path} is for {', '.join(kinds)}, not {kind}; got {value!r}")
+    if config.boxes.bin_edges not in ("cells", "exact"):
+        raise ValueError(
+            f"model.boxes.bin_edges must be cells or exact, got {config.boxes.bin_edges!r}"
+        )
     if config.boxes.conv5_stride not in (1, 2):
         raise ValueError(
             f"model.boxes.conv5_stride must be 1 or 2, got {config.boxes.conv5_stride}"
@@ -278,6 +283,7 @@ _ONLY_FOR = (
     (("c4", "dc5", "rfcn", "fpn"), "backbone.groups"),
     (("dc5", "vgg16"), "boxes.dropout"),
     (("rfcn",), "boxes.bins"),
+    (("rfcn",), "boxes.bin_edges"),
     (("c4",), "boxes.conv5_stride"),
     (("embedder",), "backbone.embedder"),
 )

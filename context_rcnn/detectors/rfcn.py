@@ -21,6 +21,7 @@ class PositionSensitiveHead(BoxHead):
         num_classes: number of classes without background.
         class_agnostic: whether all classes share the offsets of a box.
         bins: places along each side of a box, k.
+        exact: whether a place ends where the box says, rather than with whole cells.
         regularizer: regularizer of the kernels.
     """
 
@@ -32,6 +33,7 @@ class PositionSensitiveHead(BoxHead):
         *,
         class_agnostic: bool,
         bins: int = BINS,
+        exact: bool = False,
         regularizer: tf_keras.regularizers.Regularizer | None = None,
         **kwargs,
     ):
@@ -46,7 +48,7 @@ class PositionSensitiveHead(BoxHead):
                 name=name,
             )
 
-        self._bins = bins
+        self._bins, self._exact = bins, exact
         self._classes = maps("classes", num_classes + 1)
         self._boxes = maps("boxes", 4 if class_agnostic else 4 * (num_classes + 1))
 
@@ -59,7 +61,7 @@ class PositionSensitiveHead(BoxHead):
         ]
         both = tf.concat(by_bin, axis=-1)
         both = tf.reshape(both, [-1, *both.shape[1:3], both.shape[3] * both.shape[4]])
-        return position_sensitive_pool(both, boxes, stride=_STRIDE, bins=bins)
+        return position_sensitive_pool(both, boxes, stride=_STRIDE, bins=bins, exact=self._exact)
 
 
 class Vote(BoxPredictor):

@@ -4,10 +4,11 @@ import tensorflow as tf
 
 BINS = 7
 """Rows and columns of a box's bins."""
+_LEAST_SHARE = 1e-6  # of a cell in a bin
 
 
 def position_sensitive_pool(
-    maps: tf.Tensor, boxes: tf.Tensor, *, stride: int, bins: int = BINS
+    maps: tf.Tensor, boxes: tf.Tensor, *, stride: int, bins: int = BINS, exact: bool = False
 ) -> tf.Tensor:
     """Means of the cells in each bin of each box; every bin has maps of its own.
 
@@ -15,14 +16,16 @@ def position_sensitive_pool(
     with the cell that its first edge lies in and ends with the cell that its last edge lies in, so
     neighbours overlap. A bin without a cell inside the map is 0.
 
-    The edges are whole numbers throughout, so that no processor rounds them to another cell. Sums
-    come from a summed-area table, four values a bin, whatever the size of the boxes.
+    The edges are whole numbers throughout, so that no processor rounds them to another cell. With
+    `exact`, nothing is rounded: a bin ends within a cell, which counts by the share that lies in the
+    bin, so that boxes within a cell of each other differ. Sums come from a summed-area table, four values a bin, whatever the size of the boxes.
 
     Args:
         maps: [batch, height, width, bins * bins * channels], bin after bin, row by row.
         boxes: [batch, boxes, 4], y1 x1 y2 x2 in pixels of the image; no gradient flows into them.
         stride: pixels of a cell.
         bins: rows and columns of bins.
+        exact: whether bins end where the box says, rather than with whole cells.
 
     Returns:
         float32 [batch, boxes, bins, bins, channels].
@@ -38,20 +41,35 @@ def position_sensitive_pool(
     table = tf.pad(table, [[0, 0], [1, 0], [1, 0], [0, 0]])
     table = tf.reshape(table, [-1, (height + 1) * (width + 1) * bins * bins, channels])
 
-    top, bottom = _edges(boxes[..., 0], boxes[..., 2], height, stride, bins)
-    left, right = _edges(boxes[..., 1], boxes[..., 3], width, stride, bins)
+    edges = _exact_edges if exact else _edges
+    top, bottom = edges(boxes[..., 0], boxes[..., 2], height, stride, bins)
+    left, right = edges(boxes[..., 1], boxes[..., 3], width, stride, bins)
     number = tf.reshape(tf.range(bins * bins), [bins, bins])
 
-    def up_to(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+    def at(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
         """Sums of the cells above and left of these edges, [batch, boxes, bins, bins, channels]."""
         cell = row[..., :, None] * (width + 1) + column[..., None, :]
         return tf.gather(table, cell * bins * bins + number, batch_dims=1)
 
+    def within(row: tf.Tensor, column: tf.Tensor) -> tf.Tensor:
+        """The same for edges within cells, between those of the cells around."""
+        r, c = (
+            tf.minimum(tf.cast(edge, tf.int32), size - 1)
+            for edge, size in ((row, height), (column, width))
+        )
+        down = (row - tf.cast(r, tf.float32))[..., :, None, None]
+        right = (column - tf.cast(c, tf.float32))[..., None, :, None]
+        above = (1 - right) * at(r, c) + right * at(r, c + 1)
+        below = (1 - right) * at(r + 1, c) + right * at(r + 1, c + 1)
+        return (1 - down) * above + down * below
+
+    up_to = within if exact else at
     sums = up_to(bottom, right) - up_to(top, right) - up_to(bottom, left) + up_to(top, left)
     area = (bottom - top)[..., :, None] * (right - left)[..., None, :]
     area = tf.cast(area, tf.float32)[..., None]
+    least = _LEAST_SHARE if exact else 1.0
     middle = tf.reshape(middle, [-1, 1, bins, bins, channels])
-    return tf.where(area > 0, sums / tf.maximum(area, 1.0) + middle, 0.0)
+    return tf.where(area > 0, sums / tf.maximum(area, least) + middle, 0.0)
 
 
 def _edges(
@@ -70,6 +88,18 @@ def _edges(
     begin, end = begin // unit, -(-end // unit)
     begin, end = (tf.clip_by_value(edge, 0, cells) for edge in (begin, end))
     return begin, tf.maximum(begin, end)
+
+
+def _exact_edges(
+    first: tf.Tensor, last: tf.Tensor, cells: int, stride: int, bins: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """First and last edge of each bin along one axis, in cells of the map, float32 [..., bins]."""
+    first, last = (tf.stop_gradient(tf.cast(c, tf.float32)) / stride for c in (first, last))
+    side = tf.maximum(last - first, 0.1)[..., None] / bins
+    number = tf.range(bins, dtype=tf.float32)
+    begin = first[..., None] + number * side
+    begin, end = (tf.clip_by_value(edge, 0.0, float(cells)) for edge in (begin, begin + side))
+    return begin, end
 
 
 def _pixel(coordinate: tf.Tensor) -> tf.Tensor:

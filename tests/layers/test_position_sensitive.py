@@ -116,3 +116,47 @@ def test_no_box_sees_another_and_xla_computes_the_same(case):
 def test_channels_that_are_not_of_bins_are_refused():
     with pytest.raises(ValueError, match="50 channels are not of 7 x 7 bins"):
         position_sensitive_pool(tf.zeros([1, 2, 2, 50]), tf.zeros([1, 1, 4]), stride=16)
+
+
+def exact_shares(first, last, size, stride, bins):
+    """How much of each cell along an axis lies in each bin, [bins, size]."""
+    side = max((last - first) / stride, 0.1) / bins
+    shares = np.zeros([bins, size])
+    for b, cell in np.ndindex(bins, size):
+        begin = first / stride + b * side
+        shares[b, cell] = max(0, min(begin + side, cell + 1) - max(begin, cell))
+    return shares
+
+
+def test_exact_bins_by_hand():
+    """Half of cell 5, and all of cell 6: (5 + 2 * 6) / 3; and a bin beyond the map."""
+    boxes = np.float32([[(16, 24, 32, 48), (16, 24, 32, 40), (32, 80, 48, 96)]])
+    found = position_sensitive_pool(CELLS, boxes, stride=16, bins=1, exact=True)
+    np.testing.assert_allclose(found[0, :, 0, 0, 0], [17 / 3, 5.5, 0], rtol=1e-5)
+
+
+def test_exact_pooling_equals_the_loop_and_so_does_its_gradient(case):
+    maps, boxes = case
+    height, width, channels = *maps.shape[1:3], maps.shape[3] // 49
+    expected = np.zeros([*boxes.shape[:2], 7, 7, channels])
+    counts = np.zeros_like(maps, np.float64)
+    for i, n in np.ndindex(*boxes.shape[:2]):
+        top, left, bottom, right = boxes[i, n].astype(np.float64)
+        rows = exact_shares(top, bottom, height, 16, 7)
+        columns = exact_shares(left, right, width, 16, 7)
+        for p, q in np.ndindex(7, 7):
+            share = rows[p][:, None] * columns[q]
+            if share.sum() > 0:
+                first = (p * 7 + q) * channels
+                part = slice(first, first + channels)
+                share = (share / share.sum())[..., None]
+                expected[i, n, p, q] = (share * maps[i, ..., part]).sum((0, 1))
+                counts[i, ..., part] += share
+    tensor = tf.constant(maps)
+    with tf.GradientTape() as tape:
+        tape.watch(tensor)
+        found = position_sensitive_pool(tensor, boxes, stride=16, exact=True)
+    large = np.abs(expected) > 0
+    assert large.any() and not large.all()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-3)
+    np.testing.assert_allclose(tape.gradient(found, tensor), counts, rtol=0, atol=5e-3)

@@ -133,8 +133,8 @@ class Boxes(hyperparams.Config):
         dropout: share of the outputs of each dense layer that training leaves out (`dc5`, `vgg16`).
         class_agnostic: whether all classes share the offsets of a box, as in R-FCN.
         bins: number of places along each side of a box that have maps of their own (`rfcn`), k.
-        bin_edges: where these places end (`rfcn`): `cells`, with whole cells of the map, as in R-FCN;
-            `exact`, where the box says, which tells boxes apart that a cell contains.
+        bin_edges: where these places end (`rfcn`): `cells`, with whole cells of the map, as in the
+            paper; `exact`, where the box says, which tells boxes apart that a cell contains.
         hard_examples: rule to choose the `samples` by their losses: `none` draws them at random;
             `pure` takes those of highest loss among all proposals; `balanced` draws `candidates`,
             and takes positives at random and the negatives of highest loss.

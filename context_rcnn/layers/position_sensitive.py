@@ -17,8 +17,9 @@ def position_sensitive_pool(
     neighbours overlap. A bin without a cell inside the map is 0.
 
     The edges are whole numbers throughout, so that no processor rounds them to another cell. With
-    `exact`, nothing is rounded: a bin ends within a cell, which counts by the share that lies in the
-    bin, so that boxes within a cell of each other differ. Sums come from a summed-area table, four values a bin, whatever the size of the boxes.
+    `exact`, nothing is rounded: a cell counts by its share that lies in the bin, so that boxes
+    within a cell of each other differ. Sums come from a summed-area table, a few values a bin,
+    whatever the size of the boxes.
 
     Args:
         maps: [batch, height, width, bins * bins * channels], bin after bin, row by row.

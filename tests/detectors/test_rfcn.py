@@ -253,3 +253,26 @@ def test_a_box_may_have_three_by_three_places():
         config = tiny_config("c4")
         config.boxes.bins = 3
         build_faster_rcnn(config)
+
+
+def test_bins_may_end_within_cells():
+    """A box a quarter of a cell further down takes a quarter of the next row."""
+    head = rfcn.PositionSensitiveHead(1, class_agnostic=True, bins=1, exact=True)
+    cells = tf.random.stateless_normal([1, 3, 3, 5], [3, 4])
+    crops = head.crop({"5": cells}, tf.constant([[[0.0, 0.0, 16.0, 16.0], [4.0, 0.0, 20.0, 16.0]]]))
+    logits, _ = rfcn.Vote(1)(crops)
+    kernel = head._classes.kernel.numpy()[0, 0]
+    first, below = cells.numpy()[0, :2, 0]
+    by_hand = np.stack([first, 0.75 * first + 0.25 * below]) @ kernel
+    np.testing.assert_allclose(logits[0], by_hand, rtol=1e-4, atol=1e-7)
+
+
+def test_edges_of_bins_are_checked():
+    config = tiny_config("rfcn")
+    config.boxes.bin_edges = "pixels"
+    with pytest.raises(ValueError, match="bin_edges must be cells or exact, got 'pixels'"):
+        build_faster_rcnn(config)
+    config = tiny_config("c4")
+    config.boxes.bin_edges = "exact"
+    with pytest.raises(ValueError, match="boxes.bin_edges is for rfcn, not c4; got 'exact'"):
+        build_faster_rcnn(config)

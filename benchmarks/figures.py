@@ -203,7 +203,7 @@ def gaps() -> matplotlib.figure.Figure:
     for by in ("features", "boxes", "anticipation"):
         curve = {0: rows["MemNet-4"]}
         for row, value in rows.items():
-            if found := re.match(rf"{by}, (\d+) frames", row):
+            if found := re.match(rf"{by}, (\d+) frames?", row):
                 curve[int(found[1])] = value
         means, spreads = zip(*curve.values(), strict=True)
         axes.errorbar(list(curve), means, yerr=spreads, marker="o", capsize=2, label=by)

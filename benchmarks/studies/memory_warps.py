@@ -235,7 +235,7 @@ CALM_TABLES = {
         calm("MemNet-4", MEMNET, "75.1 (MemNet-6)", MEMNET),
         *[
             calm(
-                f"{by}, {gap} frames",
+                f"{by}, {gap} frame{'s' * (gap > 1)}",
                 f"{by}_{gap}",
                 dict(zip((4, 8), GAPS[MEMNET, by], strict=True)).get(gap, "-"),
                 MEMNET,

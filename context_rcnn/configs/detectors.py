@@ -60,6 +60,7 @@ def rfcn_tiny() -> configs.Experiment:
     model.backbone.kind = "rfcn"
     model.neck = configs.Neck(type="stmn", channels=64, width=96, dilation=2)
     model.boxes.class_agnostic, model.boxes.bins = True, 3
+    model.boxes.bin_edges = "exact"  # an animal covers three cells
     trainer = experiment.trainer
     trainer.train_steps = trainer.validation_interval = steps
     trainer.checkpoint_interval = steps // 2

@@ -269,6 +269,13 @@ class WarpsStudy(VideoStudy):
         inputs = [f"task.{part}.input_path={pairs}" for part in ("train_data", "validation_data")]
         self.train("flow_net", flags, steps, inputs)
 
+    def train_on(
+        self, name: str, flags: list[str], steps: int, settings: list[str], *args, **more
+    ) -> dict:
+        """The same, with an R-FCN that pools as it is asked to."""
+        settings = [*settings, f"task.model.boxes.bin_edges={self.args.bin_edges}"]
+        return super().train_on(name, flags, steps, settings, *args, **more)
+
     def row(self, row: Row) -> dict:
         """Trains and evaluates a row, or evaluates another's; returns its metrics."""
         if row.start == STILLS_FAST:
@@ -333,6 +340,12 @@ def main() -> None:
     )
     parser.add_argument(
         "--rate", type=float, default=0.0003, help="learning rate of the rows (default: .0003)"
+    )
+    parser.add_argument(
+        "--bin_edges",
+        choices=("exact", "cells"),
+        default="exact",
+        help="where the bins of R-FCN end (default: exact)",
     )
     parser.add_argument(
         "--calm_videos",

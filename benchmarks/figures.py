@@ -106,8 +106,8 @@ def gains_of(text: str, heading: str, column: str) -> dict[str, tuple[float, flo
     return found
 
 
-def bars(axes, rows: Mapping[str, float], title: str, unit: float | None = 1.0) -> None:
-    """A bar for each row, the first on top, with its number."""
+def bars(axes, rows: Mapping[str, float], title: str) -> None:
+    """A bar for each row, the first on top, with its number, and a line at 1."""
     values = list(rows.values())
     drawn = axes.barh(range(len(rows)), values, color="#0b7a5e", height=0.65)
     axes.bar_label(drawn, fmt="%.3g", padding=2, fontsize=7)
@@ -117,8 +117,7 @@ def bars(axes, rows: Mapping[str, float], title: str, unit: float | None = 1.0) 
     axes.tick_params(axis="x", labelsize=7)
     axes.set_title(title, fontsize=8, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    if unit is not None:
-        axes.axvline(unit, color="grey", linewidth=0.8)
+    axes.axvline(1, color="grey", linewidth=0.8)
 
 
 def serving() -> dict[str, float]:

@@ -152,13 +152,7 @@ class StmnStudy(VideoStudy):
         super().prepare()
 
     def train_on(
-        self,
-        name: str,
-        flags: list[str],
-        steps: int,
-        settings: list[str],
-        source: str = "videos",
-        held_out: str = "videos",
+        self, name: str, flags: list[str], steps: int, settings: list[str], *args, **more
     ) -> dict:
         """The same, with images of the size that is asked for."""
         by, sides = self.args.enlarged, (192, 256)
@@ -169,7 +163,7 @@ class StmnStudy(VideoStudy):
                 f"task.model.anchors.size={96.0 * by}",
                 *settings,
             ]
-        return super().train_on(name, flags, steps, settings, source, held_out)
+        return super().train_on(name, flags, steps, settings, *args, **more)
 
     def row(self, row: Row) -> dict:
         """Trains and evaluates a row, or evaluates another's; returns its metrics."""

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 BINS = 7
 """Rows and columns of a box's bins."""
-_LEAST_SHARE = 1e-6  # of a cell in a bin
+_LEAST_AREA = 1e-3  # of a bin, in cells; sums of a map have six digits
 
 
 def position_sensitive_pool(
@@ -18,8 +18,9 @@ def position_sensitive_pool(
 
     The edges are whole numbers throughout, so that no processor rounds them to another cell. With
     `exact`, nothing is rounded: a cell counts by its share that lies in the bin, so that boxes
-    within a cell of each other differ. Sums come from a summed-area table, a few values a bin,
-    whatever the size of the boxes.
+    within a cell of each other differ; a bin of less than a thousandth of a cell tends to the mean
+    of its map, since its own would be rounding alone. Sums come from a summed-area
+    table, a few values a bin, whatever the size of the boxes.
 
     Args:
         maps: [batch, height, width, bins * bins * channels], bin after bin, row by row.
@@ -68,7 +69,7 @@ def position_sensitive_pool(
     sums = up_to(bottom, right) - up_to(top, right) - up_to(bottom, left) + up_to(top, left)
     area = (bottom - top)[..., :, None] * (right - left)[..., None, :]
     area = tf.cast(area, tf.float32)[..., None]
-    least = _LEAST_SHARE if exact else 1.0
+    least = _LEAST_AREA if exact else 1.0
     middle = tf.reshape(middle, [-1, 1, bins, bins, channels])
     return tf.where(area > 0, sums / tf.maximum(area, least) + middle, 0.0)
 

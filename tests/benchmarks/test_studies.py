@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks.studies import __main__ as every
 from benchmarks.studies import (
+    detectors,
     mega,
     memory_head,
     memory_warps,
@@ -74,6 +75,35 @@ def test_each_study_drops_the_rate_as_its_experiment_does(kind, file):
     config = schema.load_experiment(config_files=[str(ROOT / "configs/simulation" / file)])
     rates = config.trainer.optimizer_config.learning_rate.stepwise.values
     assert len(rates) == kind.drops + 1
+
+
+@pytest.mark.parametrize("row", study.chosen(detectors.TABLES, set()).values())
+def test_detectors_differ_by_kind_and_by_the_edges_of_bins(row):
+    files = [flag.partition("=")[2] for flag in row.flags]
+    model = schema.load_experiment(config_files=files, overrides=",".join(row.settings)).task.model
+    wanted = {
+        "detector": ("rfcn", "exact"),
+        "detector_cells": ("rfcn", "cells"),
+        "detector_dc5": ("dc5", "cells"),
+    }
+    assert (model.backbone.kind, model.boxes.bin_edges) == wanted[row.name]
+
+
+def test_a_calm_row_is_measured_on_videos_of_its_own(monkeypatch, tmp_path):
+    ran, trained = [], []
+    monkeypatch.setattr(study.Study, "run", lambda self, name, *_: ran.append(name))
+    monkeypatch.setattr(
+        study.Study, "train", lambda self, name, flags, steps, settings: trained.append(settings)
+    )
+    args = argparse.Namespace(calm_videos=3, frames="9", bin_edges="cells", rate=0.1, steps=5)
+    one = memory_warps.WarpsStudy(tmp_path, 7, args)
+    for name in ("memnet", "calm_features_4"):
+        one.row(study.chosen(memory_warps.ALL, {name})[name])
+    assert ran == ["simulate_calm", "examples_calm"]
+    for settings, held_out in zip(trained, ("videos", "calm"), strict=True):
+        assert f"task.validation_data.input_path={tmp_path}/{held_out}/val-*" in settings
+        assert f"task.train_data.input_path={tmp_path}/videos/train-*" in settings
+        assert settings[-1] == "task.model.boxes.bin_edges=cells"
 
 
 def test_measures_of_videos_are_percentages_or_nothing():

@@ -80,7 +80,7 @@ class MemoryWarps(hyperparams.Config):
         channels: channels of the two layers of `weights`.
         embedding: channels of the three layers of `adaptive`.
         weight_limit: largest weight of what `adascan` remembers, in frames of importance 1; 0 for
-            none, with which frame n of a video weighs a share of 1/n.
+            none, with which frame n of a video has about 1/n.
         clocks: strides of the memories, that of the first 1; [1] is MemNet, [1, 4, 8] ClockNet.
         schedule: what a memory of stride s does between its frames: `hold` updates it at every s-th
             frame, and moves it to the others without keeping that; `interleaved` has s chains side

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from context_rcnn.simulation import writers
-from context_rcnn.simulation.arguments import first_day, parameters
+from context_rcnn.simulation.arguments import first_day
 from context_rcnn.simulation.bursts import CameraTrap, Frame
 from context_rcnn.simulation.canvas import mask_box
 from context_rcnn.simulation.habits import CameraPlan, plan_network, schedule, species_names
@@ -28,7 +28,7 @@ from context_rcnn.simulation.species import lookalike
 
 MAKE, MODEL = "TrailCam", "TC-160"
 
-_CONTENTS = ("images", "camera_traps.json", "splits.json", writers.MARKER)
+_CONTENTS = ("images", "camera_traps.json", "splits.json")
 _TIME = "%Y-%m-%d %H:%M:%S"
 
 
@@ -57,13 +57,7 @@ def simulate_camera_traps(
     """
     chosen = CameraTrapSettings(**settings)
     writers.check_workers(workers)
-    root = Path(output_dir)
-    writers.prepare_folder(root, "simulate_camera_traps", _CONTENTS, overwrite)
-    marker: dict[str, Any] = {
-        "simulator": "simulate_camera_traps",
-        "parameters": parameters(chosen),
-    }
-    writers.write_json(root / writers.MARKER, marker)
+    root, marker = writers.begin(output_dir, "simulate_camera_traps", chosen, _CONTENTS, overwrite)
     plans = plan_network(chosen)
     names = species_names(chosen.species, chosen.world)
     jobs = [_CameraJob(root / "images", plan, names, chosen) for plan in plans]

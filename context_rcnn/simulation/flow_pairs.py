@@ -23,7 +23,6 @@ import numpy as np
 from PIL import Image
 
 from context_rcnn.simulation import canvas, writers
-from context_rcnn.simulation.arguments import parameters
 from context_rcnn.simulation.film import Film
 from context_rcnn.simulation.flow_files import write_vectors
 from context_rcnn.simulation.jobs import Progress, run_jobs
@@ -61,11 +60,8 @@ def simulate_flow_pairs(
     """
     chosen = FlowPairSettings(**settings)
     writers.check_workers(workers)
-    root = Path(output_dir)
-    contents = (_FOLDER, SPLIT_FILE, writers.MARKER)
-    writers.prepare_folder(root, _SIMULATOR, contents, overwrite)
-    marker = {"simulator": _SIMULATOR, "parameters": parameters(chosen)}
-    writers.write_json(root / writers.MARKER, marker)
+    contents = (_FOLDER, SPLIT_FILE)
+    root, marker = writers.begin(output_dir, _SIMULATOR, chosen, contents, overwrite)
     (root / _FOLDER).mkdir()
     jobs = [_PairsJob(root / _FOLDER, chosen, index) for index in range(chosen.videos)]
     lengths = np.concatenate([np.asarray(found) for found in run_jobs(jobs, workers, progress)])

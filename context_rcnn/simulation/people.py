@@ -27,7 +27,6 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from context_rcnn.simulation import canvas, writers
-from context_rcnn.simulation.arguments import parameters
 from context_rcnn.simulation.jobs import Progress, run_jobs
 from context_rcnn.simulation.people_figures import (
     OCCLUDER,
@@ -41,7 +40,7 @@ from context_rcnn.simulation.people_figures import (
 from context_rcnn.simulation.settings import TrackletSettings
 
 _SIMULATOR = "simulate_tracklets"
-_CONTENTS = ("bbox_train", "bbox_test", "info", "masks", "people.json", writers.MARKER)
+_CONTENTS = ("bbox_train", "bbox_test", "info", "masks", "people.json")
 _LOOKS, _CAMERA, _TRACKLET, _PLAN = 30, 31, 32, 33  # purposes of random streams
 _SHORT = (1, 3, 7)  # lengths of tracklets that are shorter than a clip
 _DISTRACTOR, _JUNK = 0, -1
@@ -72,10 +71,7 @@ def simulate_tracklets(
     """
     chosen = TrackletSettings(**settings)
     writers.check_workers(workers)
-    root = Path(output_dir)
-    writers.prepare_folder(root, _SIMULATOR, _CONTENTS, overwrite)
-    marker = {"simulator": _SIMULATOR, "parameters": parameters(chosen)}
-    writers.write_json(root / writers.MARKER, marker)
+    root, marker = writers.begin(output_dir, _SIMULATOR, chosen, _CONTENTS, overwrite)
     both = chosen.people + chosen.test_people
     looks = _draw_looks(chosen.seed, both, chosen.lookalike_fraction)
     jobs = _make_jobs(root, looks, chosen)

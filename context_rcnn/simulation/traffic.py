@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from context_rcnn.simulation import canvas, citycam, writers
-from context_rcnn.simulation.arguments import first_day, parameters
+from context_rcnn.simulation.arguments import first_day
 from context_rcnn.simulation.jobs import Progress, run_jobs
 from context_rcnn.simulation.roads import WEATHERS, Road, build_road, photograph
 from context_rcnn.simulation.settings import TrafficSettings
@@ -41,7 +41,7 @@ AREAS = ("Downtown", "Parkway")
 MIN_PIXELS, MIN_SIDE = 45, 4
 
 _SEPARATION, _BIG = "train_test_separation", "bigbus"
-_CONTENTS = (*CAMERA_IDS, _BIG, _SEPARATION, writers.MARKER)
+_CONTENTS = (*CAMERA_IDS, _BIG, _SEPARATION)
 _ROAD, _PARKED, _BUS, _CLIPS, _FLOW, _SENSOR, _SHARES, _FLEET = range(20, 28)  # random streams
 
 
@@ -70,10 +70,7 @@ def simulate_traffic(
     """
     chosen = TrafficSettings(**settings)
     writers.check_workers(workers)
-    root = Path(output_dir)
-    writers.prepare_folder(root, "simulate_traffic", _CONTENTS, overwrite)
-    marker = {"simulator": "simulate_traffic", "parameters": parameters(chosen)}
-    writers.write_json(root / writers.MARKER, marker)
+    root, marker = writers.begin(output_dir, "simulate_traffic", chosen, _CONTENTS, overwrite)
     jobs = [_CameraJob(root, index, chosen) for index in range(chosen.cameras)]
     records = run_jobs(jobs, workers, progress)
     _write_separation(root / _SEPARATION, records, chosen.test_fraction)

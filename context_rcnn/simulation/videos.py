@@ -27,7 +27,7 @@ from typing import Any
 from PIL import Image
 
 from context_rcnn.simulation import writers
-from context_rcnn.simulation.arguments import parameters, restored
+from context_rcnn.simulation.arguments import restored
 from context_rcnn.simulation.film import PAIRS, SPECIES, Film, SeenAnimal, Shot, length_of
 from context_rcnn.simulation.flow_files import write_flow
 from context_rcnn.simulation.jobs import Progress, run_jobs
@@ -49,7 +49,7 @@ SYNSETS = {
 VISIBILITY, FLOW = "Visibility", "Flow"
 
 _SIMULATOR = "simulate_videos"
-_CONTENTS = ("Data", "Annotations", VISIBILITY, FLOW, writers.MARKER)
+_CONTENTS = ("Data", "Annotations", VISIBILITY, FLOW)
 _OCCLUDED = 0.3  # share of an animal from which it is called occluded
 _SPEEDS = {"static": 0.1, "slow": 0.5, "medium": 1.0, "fast": math.inf}  # up to so many cells
 
@@ -78,12 +78,11 @@ def simulate_videos(
     """
     chosen = VideoSettings(**settings)
     writers.check_workers(workers)
-    root = Path(output_dir)
-    writers.prepare_folder(root, _SIMULATOR, _CONTENTS, overwrite)
     names = SPECIES[: chosen.species]
     pairs = [[SYNSETS[a], SYNSETS[b]] for a, b in PAIRS if {a, b} <= set(names)]
-    marker = {"simulator": _SIMULATOR, "parameters": parameters(chosen), "lookalikes": pairs}
-    writers.write_json(root / writers.MARKER, marker)
+    root, marker = writers.begin(
+        output_dir, _SIMULATOR, chosen, _CONTENTS, overwrite, lookalikes=pairs
+    )
     jobs = [_VideoJob(root, chosen, index) for index in range(chosen.videos)]
     counts: Counter = sum(run_jobs(jobs, workers, progress), Counter())
     summary = _summary(counts, jobs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from context_rcnn.simulation.arguments import check
+from context_rcnn.simulation.arguments import check, parameters
 
 MARKER = "simulation.json"  # marks a folder as one of ours
 JPEG_QUALITY = 90
@@ -22,7 +23,26 @@ _EXIF_MAKE, _EXIF_MODEL, _EXIF_DATETIME = 0x010F, 0x0110, 0x0132
 _EXIF_IFD, _EXIF_DATETIME_ORIGINAL = 0x8769, 0x9003
 
 
-def prepare_folder(folder: Path, simulator: str, contents: Iterable[str], overwrite: bool) -> None:
+def begin(
+    output_dir: str | os.PathLike[str],
+    simulator: str,
+    settings: Any,
+    contents: Iterable[str],
+    overwrite: bool,
+    **also: Any,
+) -> tuple[Path, dict[str, Any]]:
+    """Makes a folder ready to be written, and marks it; returns it, and what the marker says.
+
+    The marker holds the settings that the folder is written with, and what `also` adds.
+    """
+    root = Path(output_dir)
+    _prepare(root, simulator, (*contents, MARKER), overwrite)
+    marker = {"simulator": simulator, "parameters": parameters(settings), **also}
+    write_json(root / MARKER, marker)
+    return root, marker
+
+
+def _prepare(folder: Path, simulator: str, contents: Iterable[str], overwrite: bool) -> None:
     """Makes `folder` ready to be written.
 
     An earlier simulation in it is replaced: its `contents` (names in the folder) are deleted, and

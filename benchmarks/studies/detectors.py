@@ -10,7 +10,7 @@ Writes <output_dir>/detectors.json and, with --write_docs, puts the table into d
 """
 
 import dataclasses
-import json
+import pathlib
 
 from benchmarks.studies import memory_warps, study, videos
 from benchmarks.studies.memory_warps import DETECTOR
@@ -65,9 +65,17 @@ class DetectorsStudy(VideoStudy):
         settings = ["task.init_checkpoint=''", *row.settings]
         return self.train_on(row.name, row.flags, self.args.detector_steps, settings, "stills")
 
-    def finished(self, names) -> study.Results:
-        files = {name: self.metrics(name, self.args.detector_steps) for name in names}
-        return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
+    def file_of(self, row: str) -> pathlib.Path:
+        return self.metrics(row, self.args.detector_steps)
+
+
+def run_study(seed: DetectorsStudy, only: set[str]) -> study.Results:
+    """Trains the detectors; returns metrics by row name."""
+    rows = study.chosen(TABLES, only)
+    if seed.args.finished:
+        return seed.finished(list(rows))
+    seed.prepare()
+    return {name: seed.row(row) for name, row in rows.items()}
 
 
 def main() -> None:
@@ -75,20 +83,13 @@ def main() -> None:
     videos.add_video_flags(parser, videos=240, frames=40)
     parser.set_defaults(stills=1000, val_fraction=0.18, detector_steps=2500)
     args, only = study.parse(parser, TABLES)
-    rows = study.chosen(TABLES, only)
-    results, text = [], ""
-    for seed in range(args.first_seed, args.first_seed + args.seeds):
-        one = DetectorsStudy(args.output_dir / f"videos-{seed}", seed, args)
-        if args.finished:
-            results.append(one.finished(list(rows)))
-        else:
-            one.prepare()
-            results.append({row.name: one.row(row) for row in rows.values()})
-        (args.output_dir / "detectors.json").write_text(json.dumps(results, indent=1))
-        text = study.as_markdown(TABLES, results, RFCN, MEASURES)
-        print(text, flush=True)
-    if args.write_docs:
-        study.write_docs(text, "Detectors table")
+    videos.run_seeds(
+        args,
+        "detectors",
+        lambda folder, seed: run_study(DetectorsStudy(folder, seed, args), only),
+        lambda results: study.as_markdown(TABLES, results, RFCN, MEASURES),
+        "Detectors table",
+    )
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ r"""The rows of MEGA's tables on simulated videos, over seeds.
 Each seed has its own videos, weights and order. A single-frame detector is trained first, on stills
 of other places, and stores what it sees in the videos (`context-rcnn features`). Every row then
 learns on that with the same keyframes, steps and rate, the single-frame row too, and is evaluated
-on videos that none has seen. What is finished is not run again. Writes <output_dir>/tables.json
+on videos that none has seen. What is finished is not run again. Writes <output_dir>/mega.json
 and, with --write_docs, puts the tables into docs/results.md.
 """
 
 import dataclasses
-import json
 
 from benchmarks.studies import study, videos
 from benchmarks.studies.study import ROOT, cli
@@ -173,16 +172,14 @@ def main() -> None:
     )
     parser.set_defaults(stills=1000, val_fraction=0.18, detector_steps=4000, steps=4000)
     args, only = study.parse(parser, TABLES)
-    results, text = [], ""
-    for seed in range(args.first_seed, args.first_seed + args.seeds):
-        results.append(run_study(MegaStudy(args.output_dir / f"videos-{seed}", seed, args), only))
-        (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = study.as_markdown(
-            TABLES, results, SINGLE, videos.measures(), "paper, on ImageNet VID"
-        )
-        print(text, flush=True)
-    if args.write_docs:
-        study.write_docs(text, "video tables")
+    paper = "paper, on ImageNet VID"
+    videos.run_seeds(
+        args,
+        "mega",
+        lambda folder, seed: run_study(MegaStudy(folder, seed, args), only),
+        lambda results: study.as_markdown(TABLES, results, SINGLE, videos.measures(), paper),
+        "video tables",
+    )
 
 
 if __name__ == "__main__":

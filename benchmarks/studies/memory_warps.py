@@ -9,12 +9,13 @@ row then goes on from them on videos, on as many keyframes, the still-image row 
 evaluated on videos that none has seen. The backbone and the first stage keep what stills taught
 them, but for the two-speed rows, whose fast detector learns to read the features of another. Gaps,
 cycles, halves and schedules are evaluations of rows that were trained before. What is finished is
-not run again. Writes <output_dir>/tables.json and, with --write_docs, puts the tables into
+not run again. Writes <output_dir>/memory_warps.json and, with --write_docs, puts the tables into
 docs/results.md, with the end-point error of the flow network before.
 """
 
 import dataclasses
 import json
+from collections.abc import Sequence
 
 from benchmarks.studies import study, videos
 from benchmarks.studies.study import RATE, ROOT, cli
@@ -22,6 +23,7 @@ from benchmarks.studies.videos import VideoStudy
 
 WARPS, FGFA = "task.temporal.memory_warps", "task.temporal.fgfa"
 MEMNET, CLOCKNET, FAST = "memnet", "clocknet", "rfcn_18"
+FLOW_NET = "flow_net"
 STILLS_FAST = "detector_fast"  # the fast detector, from stills alone
 HALF = "task.model.image_size=[96,128]"
 SLIM = "task.model.backbone.depth_multiplier=0.125"
@@ -267,7 +269,7 @@ class WarpsStudy(VideoStudy):
         self.run("pairs", cli(*simulate), pairs / "simulation.json")
         flags = [f"--pipeline_config_path={ROOT}/configs/simulation/flow_net.yaml"]
         inputs = [f"task.{part}.input_path={pairs}" for part in ("train_data", "validation_data")]
-        self.train("flow_net", flags, steps, inputs)
+        self.train(FLOW_NET, flags, steps, inputs)
 
     def train_on(
         self, name: str, flags: list[str], steps: int, settings: list[str], *args, **more
@@ -291,8 +293,8 @@ class WarpsStudy(VideoStudy):
         settings += [f"{RATE}.values=[{rate},{rate / 10},{rate / 100}]"]
         settings += [videos.FROZEN] * row.frozen
         if row.base != "two_speed":
-            settings.append(f"{WARPS}.flow.init_checkpoint={self.folder}/flow_net")
-            settings.append(f"{FGFA}.flow.init_checkpoint={self.folder}/flow_net")
+            settings.append(f"{WARPS}.flow.init_checkpoint={self.folder}/{FLOW_NET}")
+            settings.append(f"{FGFA}.flow.init_checkpoint={self.folder}/{FLOW_NET}")
             settings += [f"{temporal}.flow.rate=1" for temporal in (WARPS, FGFA)]
         if "flow_untrained" in row.configs:
             settings.append(f"{WARPS}.flow.init_checkpoint=''")
@@ -307,14 +309,14 @@ class WarpsStudy(VideoStudy):
 
     def flow_errors(self) -> dict:
         """The end-point errors of the flow network."""
-        return json.loads(self.metrics("flow_net", self.args.flow_steps).read_text())
+        return json.loads(self.metrics(FLOW_NET, self.args.flow_steps).read_text())
 
 
 def run_study(seed: WarpsStudy, only: set[str]) -> study.Results:
     """Runs the rows, trained ones first; returns metrics by row name."""
     rows = study.chosen(ALL, only)
     if seed.args.finished:
-        return seed.finished(list(rows))
+        return {**seed.finished(list(rows)), FLOW_NET: seed.flow_errors()}
     every = study.chosen(ALL, set())
     seed.prepare()
     needed = {row.strong for row in rows.values()} | {row.weights for row in rows.values()}
@@ -323,7 +325,7 @@ def run_study(seed: WarpsStudy, only: set[str]) -> study.Results:
     for name in order:
         seed.row(every[name])
     ordered = sorted(rows.values(), key=lambda row: (bool(row.weights), bool(row.strong)))
-    return {row.name: seed.row(row) for row in ordered}
+    return {row.name: seed.row(row) for row in ordered} | {FLOW_NET: seed.flow_errors()}
 
 
 def main() -> None:
@@ -355,20 +357,23 @@ def main() -> None:
     )
     parser.set_defaults(stills=1000, val_fraction=0.18, detector_steps=2500)
     args, only = study.parse(parser, ALL)
-    results, flows, text = [], [], ""
-    for seed in range(args.first_seed, args.first_seed + args.seeds):
-        one = WarpsStudy(args.output_dir / f"videos-{seed}", seed, args)
-        results.append(run_study(one, only))
-        flows.append(one.flow_errors())
-        (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = on_flow(flows)
-        for tables, single in ((TABLES, SINGLE), (CALM_TABLES, CALM_SINGLE)):
-            text += study.as_markdown(
-                tables, results, single, videos.measures(), "paper, on ImageNet VID"
-            )
-        print(text, flush=True)
-    if args.write_docs:
-        study.write_docs(text, "Memory Warps tables")
+    videos.run_seeds(
+        args,
+        "memory_warps",
+        lambda folder, seed: run_study(WarpsStudy(folder, seed, args), only),
+        as_text,
+        "Memory Warps tables",
+    )
+
+
+def as_text(results: Sequence[study.Results]) -> str:
+    """The tables of some seeds, and how well their flow networks do."""
+    text = on_flow([result[FLOW_NET] for result in results])
+    for tables, single in ((TABLES, SINGLE), (CALM_TABLES, CALM_SINGLE)):
+        text += study.as_markdown(
+            tables, results, single, videos.measures(), "paper, on ImageNet VID"
+        )
+    return text
 
 
 def on_flow(flows: list[dict]) -> str:

@@ -14,11 +14,10 @@ to eight frames. Cameras and animals move by less than a cell from frame to fram
 cells is too coarse for the memory to follow more (`benchmarks.alignment`). `--enlarged=2` gives
 maps of 24x32 cells, as fine as the paper's, for four times the work. Windows, ensembles and
 linkings are evaluations of rows that were trained before. What is finished is not run again. Writes
-<output_dir>/tables.json and, with --write_docs, puts the tables into docs/results.md.
+<output_dir>/stmn.json and, with --write_docs, puts the tables into docs/results.md.
 """
 
 import dataclasses
-import json
 
 from benchmarks.studies import study, videos
 from benchmarks.studies.study import RATE, ROOT
@@ -220,17 +219,14 @@ def main() -> None:
     )
     parser.set_defaults(steps=700, stills=1000, val_fraction=0.2, detector_steps=4000)
     args, only = study.parse(parser, TABLES)
-    results, text = [], ""
-    for seed in range(args.first_seed, args.first_seed + args.seeds):
-        one = StmnStudy(args.output_dir / f"videos-{seed}", seed, args)
-        results.append(run_study(one, only))
-        (args.output_dir / "tables.json").write_text(json.dumps(results, indent=1))
-        text = study.as_markdown(
-            TABLES, results, SINGLE, videos.measures(), "paper, on ImageNet VID"
-        )
-        print(text, flush=True)
-    if args.write_docs:
-        study.write_docs(text, "STMN tables")
+    paper = "paper, on ImageNet VID"
+    videos.run_seeds(
+        args,
+        "stmn",
+        lambda folder, seed: run_study(StmnStudy(folder, seed, args), only),
+        lambda results: study.as_markdown(TABLES, results, SINGLE, videos.measures(), paper),
+        "STMN tables",
+    )
 
 
 if __name__ == "__main__":

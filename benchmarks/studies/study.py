@@ -31,6 +31,17 @@ class Row(Protocol):
     def paper(self) -> str: ...
 
 
+# Metrics that tables are made of.
+KEPT = (
+    "mAP@.5",
+    "mAP@.75",
+    "by_speed",
+    "by_evidence",
+    "end_point_error_cells",
+    "zero_flow_error_cells",
+)
+_OF_THIS_RUN = ("output_dir", "seeds", "first_seed", "finished", "only", "write_docs")
+
 Tables = Mapping[str, Sequence[Any]]  # rows by the title of their table
 Results = Mapping[str, dict]  # metrics by the name of the row
 
@@ -61,6 +72,10 @@ class Study:
         """The file of a run's last evaluation."""
         return self.folder / name / "evaluation" / f"step-{steps}" / "metrics.json"
 
+    def file_of(self, row: str) -> pathlib.Path:
+        """The file with the metrics of a row."""
+        return self.metrics(f"rows/{row}", self.args.steps)
+
     def train(self, name: str, flags: list[str], steps: int, settings: list[str]) -> dict:
         """Trains and evaluates a run once; returns its metrics."""
         command = train_command(
@@ -71,7 +86,7 @@ class Study:
 
     def finished(self, names: Sequence[str]) -> Results:
         """Metrics of the rows that were run."""
-        files = {name: self.metrics(f"rows/{name}", self.args.steps) for name in names}
+        files = {name: self.file_of(name) for name in names}
         return {name: json.loads(file.read_text()) for name, file in files.items() if file.exists()}
 
 
@@ -223,6 +238,38 @@ def spread(values: list[float], sign: str = "") -> str:
         return "-"
     mean = statistics.mean(values)
     return f"{mean:{sign}.1f}" + (f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else "")
+
+
+def keep(
+    name: str,
+    args: argparse.Namespace,
+    results: Mapping[int, Results],
+    folder: pathlib.Path = record.RESULTS,
+) -> list[Results]:
+    """Adds metrics of seeds to those in benchmarks/results; returns all of them.
+
+    So seeds and rows may be run on several machines, one after the other. Only what was measured
+    with the same settings stays; what has others is replaced.
+
+    Args:
+        name: file without .json.
+        args: the settings of the study.
+        results: metrics by row, of each seed.
+        folder: where the file is.
+    """
+    file = folder / f"{name}.json"
+    settings = {
+        flag: value for flag, value in sorted(vars(args).items()) if flag not in _OF_THIS_RUN
+    }
+    before = json.loads(file.read_text()) if file.exists() else {}
+    seeds = before.get("seeds", {}) if before.get("settings") == settings else {}
+    for seed, rows in results.items():
+        few = {row: {key: metrics[key] for key in KEPT if key in metrics}
+               for row, metrics in rows.items()}  # fmt: skip
+        seeds[str(seed)] = seeds.get(str(seed), {}) | few
+    seeds = {seed: seeds[seed] for seed in sorted(seeds, key=int)}
+    file.write_text(json.dumps({"settings": settings, "seeds": seeds}, indent=1) + "\n")
+    return list(seeds.values())
 
 
 def write_docs(text: str, name: str, file: pathlib.Path = DOCS) -> None:

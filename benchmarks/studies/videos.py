@@ -1,8 +1,10 @@
-"""What studies on simulated videos have in common: videos, a first detector, measures."""
+"""What studies on simulated videos have in common: videos, a first detector, measures, seeds."""
 
 import argparse
+import json
+import pathlib
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from benchmarks.studies import study
@@ -92,6 +94,34 @@ def add_video_flags(parser: argparse.ArgumentParser, videos: int, frames: int) -
     parser.add_argument(
         "--frames", default=str(frames), help=f"frames of a video, or a range (default: {frames})"
     )
+
+
+def run_seeds(
+    args: argparse.Namespace,
+    name: str,
+    run: Callable[[pathlib.Path, int], study.Results],
+    text_of: Callable[[Sequence[study.Results]], str],
+    mark: str,
+) -> None:
+    """Runs each seed in a folder of its own, and shows the tables after each.
+
+    With `--write_docs` they go to docs/results.md, together with those that `study.keep` kept.
+
+    Args:
+        args: what `study.parse` found.
+        name: the study, and the file with its tables in the folder of all seeds.
+        run: runs a seed, given its folder; returns metrics by the name of the row.
+        text_of: the tables of some seeds.
+        mark: where they go in docs/results.md.
+    """
+    results = {}
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
+        results[seed] = run(args.output_dir / f"videos-{seed}", seed)
+        found = json.dumps(list(results.values()), indent=1)
+        (args.output_dir / f"{name}.json").write_text(found)
+        print(text_of(list(results.values())), flush=True)
+    if args.write_docs:
+        study.write_docs(text_of(study.keep(name, args, results)), mark)
 
 
 def measures() -> dict[str, Callable[[dict], float | None]]:

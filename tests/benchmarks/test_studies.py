@@ -256,3 +256,26 @@ def test_rows_that_change_maps_are_not_learned_on_features():
     learned = {row.config for rows in table1.LEARNED.values() for row in rows}
     assert {"st_attention", "sf_attention", "st_lt_attention", "horizon_minute"} <= learned
     assert not {"s3d", "st_spatial", "majority_vote"} & learned
+
+
+def settings_of(*flags: str) -> argparse.Namespace:
+    return study.parser_of("A study.", "tables").parse_args(list(flags))
+
+
+def test_what_is_kept_grows_by_seeds_and_rows(tmp_path):
+    """Also where they are run on other machines, in other folders."""
+    first = {0: {"still": {"mAP@.5": 0.4, "per_class": {}}}}
+    assert study.keep("one", settings_of(), first, tmp_path) == [{"still": {"mAP@.5": 0.4}}]
+    more = {1: {"still": {"mAP@.5": 0.6}}, 0: {"memory": {"mAP@.5": 0.5}}}
+    elsewhere = settings_of("--output_dir=elsewhere", "--first_seed=1", "--only=memory")
+    assert study.keep("one", elsewhere, more, tmp_path) == [
+        {"still": {"mAP@.5": 0.4}, "memory": {"mAP@.5": 0.5}},
+        {"still": {"mAP@.5": 0.6}},
+    ]
+
+
+def test_what_was_measured_with_other_settings_is_replaced(tmp_path):
+    study.keep("one", settings_of("--steps=5"), {0: {"still": {"mAP@.5": 0.4}}}, tmp_path)
+    found = {1: {"still": {"mAP@.5": 0.3}}}
+    assert study.keep("one", settings_of("--steps=6"), found, tmp_path) == [found[1]]
+    assert "0.4" not in (tmp_path / "one.json").read_text()

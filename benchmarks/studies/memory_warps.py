@@ -24,9 +24,12 @@ from benchmarks.studies.videos import VideoStudy
 WARPS, FGFA = "task.temporal.memory_warps", "task.temporal.fgfa"
 MEMNET, CLOCKNET, FAST = "memnet", "clocknet", "rfcn_18"
 FLOW_NET = "flow_net"
-STILLS_FAST = "detector_fast"  # the fast detector, from stills alone
 HALF = "task.model.image_size=[96,128]"
 SLIM = "task.model.backbone.depth_multiplier=0.125"
+# Detectors from stills alone, besides that of most rows: a fast one, and one with two maps.
+STILLS_FAST, STILLS_45 = "detector_fast", "detector_conv45"
+STILLS = {STILLS_FAST: (SLIM,), STILLS_45: ("task.model.neck.type=rfcn",)}
+TEN = "task.model.backbone.model_id=10"  # in place of the ResNet-50 of the files
 CLOCKS = f"{WARPS}.clocks=[1,2,4]"  # of videos that are shorter than the paper's
 PAIRS = 200  # videos of the pairs with flow
 # Videos in which little moves from one frame to the next, as in films at thirty frames a second.
@@ -214,6 +217,12 @@ TABLES = {
             configs=("adascan",),
         ),
     ],
+    "Where the memory is (supplement, half size and ResNet-50 in the paper)": [
+        dataclasses.replace(FULL, title="conv5", paper="66.4"),
+        Row("conv4 and conv5", "level_conv45", "66.2", ("level_conv45",), (TEN,), start=STILLS_45),
+        Row("conv4", "level_conv4", "66", ("level_conv4",), (TEN,)),
+        Row("conv3", "level_conv3", "66", ("level_conv3",), (TEN,)),
+    ],
     "What training depends on": [
         FULL,
         Row("no frame dropped", "no_drop", "a few points less", ("no_drop",)),
@@ -280,10 +289,10 @@ class WarpsStudy(VideoStudy):
 
     def row(self, row: Row) -> dict:
         """Trains and evaluates a row, or evaluates another's; returns its metrics."""
-        if row.start == STILLS_FAST:
-            settings = ["task.init_checkpoint=''", *DETECTOR.settings, SLIM]
+        if row.start in STILLS:
+            settings = ["task.init_checkpoint=''", *DETECTOR.settings, *STILLS[row.start]]
             steps = self.args.detector_steps
-            self.train_on(STILLS_FAST, DETECTOR.flags, steps, settings, "stills")
+            self.train_on(row.start, DETECTOR.flags, steps, settings, "stills")
         if row.held_out == CALM:
             some = (f"--videos={self.args.calm_videos}", f"--frames={self.args.frames}")
             filmed = (*self.filmed, *CALM_FLAGS, *some, f"--seed={2000 + self.seed}")

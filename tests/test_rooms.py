@@ -8,7 +8,10 @@ import pytest
 
 import context_rcnn
 
-LISTING = ("memory_bank", "runners.engine", "runners.folder", "runners.reid", "runners.videos")
+LISTING = (
+    *("configs", "export", "memory_bank", "report", "tasks"),
+    *("runners.engine", "runners.folder", "runners.reid", "runners.videos"),
+)
 
 
 @pytest.mark.parametrize("room", LISTING)

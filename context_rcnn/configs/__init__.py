@@ -1,16 +1,18 @@
 """All settings, as dataclasses of tf-models-official; nothing here runs anything.
 
-    model        the still-image detector
-    temporal/    what a detector remembers: one file a memory, with its experiments
-    data         what it learns from: examples, clips, the memory bank
-    evaluation   how it is measured, and what is done to detections before
-    detection    the detection task, the trainer, whole experiments
-    detectors    experiments of the still-image detectors that papers on videos start from
-    reid         the re-identification task, with its experiments
-    experiments  whole settings by name
-    schema       reads YAML, overrides and, by `pipeline_config`, the Object Detection API's files
-    flags        the flags that name an experiment
-    text_format  reads protocol buffers as text, for label maps too
+    model            the still-image detector
+    temporal/        what a detector remembers: one file a memory, with its experiments
+    data             what it learns from: examples, clips, the memory bank
+    evaluation       how it is measured, and what is done to detections before
+    detection        the detection task, the trainer, whole experiments
+    detectors        experiments of the still-image detectors that papers on videos start from
+    reid             the re-identification task, with its experiments
+    flow             the flow task, with its experiments
+    experiments      whole settings by name
+    schema           reads YAML, overrides and other files of settings
+    pipeline_config  reads the Object Detection API's files
+    flags            the flags that name an experiment
+    text_format      reads protocol buffers as text, for label maps too
 
 `from context_rcnn import configs` gives the classes of settings by name. They are imported when
 they are asked for: `text_format` belongs to the core, which has no tf-models-official.

@@ -23,6 +23,18 @@ def test_a_room_lists_its_files_and_no_others(room):
     assert sorted(listed) == sorted(files - {"__init__"})
 
 
+def test_the_pass_of_a_detector_is_written_once():
+    """Its parts are called in `detectors` alone; others call its methods, such as `look`."""
+    package = pathlib.Path(context_rcnn.__file__).parent
+    calls = re.compile(r"\.(decoder|neck|neck\.before|rpn_head|box_head|box_head\.crop)\(")
+    calling = {
+        path.relative_to(package).parts[0]
+        for path in package.rglob("*.py")
+        if calls.search(path.read_text("utf-8"))
+    }
+    assert calling == {"detectors"}
+
+
 def test_only_what_the_rooms_name_imports_tensorflow():
     """As `memory_bank` says; those who read a bank start fast."""
     folder = pathlib.Path(context_rcnn.__file__).parent / "memory_bank"

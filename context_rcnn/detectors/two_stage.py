@@ -72,7 +72,9 @@ class TwoStageDetector(tf_keras.Model):
 
     The pass has two halves. `look` is what is seen of images: maps, port 1, proposals. `answer` is
     what is said of the proposals: box features, port 2, predictions, suppression. Whoever needs
-    less calls a part: `features` (up to port 2) and `conclude` (what comes after it).
+    less calls a part: of the first half `maps_of` (up to port 1) and `seen_in` (what comes after
+    it), of the second `features` (up to port 2), `conclude` (what comes after it) and `candidates`
+    (all but suppression).
 
     The ports are layers, by default the identity:
 
@@ -210,13 +212,28 @@ class TwoStageDetector(tf_keras.Model):
                 "a detector whose model.proposals.source is given needs proposals with its images, "
                 "and no other takes them"
             )
+        maps = self.maps_of(images, training)
+        recall = port or self.map_memory
+        maps = recall(maps, images=images, shapes=shapes, memory=memory, training=training)
+        return self.seen_in(maps, shapes, training, given)
+
+    def maps_of(self, images: tf.Tensor, training: bool | None = None) -> Tensors:
+        """The beginning of `look`: maps by level, as port 1 gets them."""
         maps = self.backbone(normalize_images(images), training=training)
         if self.decoder:
             maps = self.decoder(maps, training=training)
         if self.neck:
             maps = self.neck.before(maps, training=training)
-        recall = port or self.map_memory
-        maps = recall(maps, images=images, shapes=shapes, memory=memory, training=training)
+        return maps
+
+    def seen_in(
+        self,
+        maps: Tensors,
+        shapes: tf.Tensor,
+        training: bool | None = None,
+        given: Proposals | None = None,
+    ) -> Seen:
+        """The end of `look`: what there is in maps that come out of port 1."""
         if self.neck:
             maps = self.neck(maps, training=training)
         if given is not None:
@@ -292,6 +309,13 @@ class TwoStageDetector(tf_keras.Model):
         """Predictions and suppression, of features that are through with port 2."""
         logits, offsets = self.box_predictor(features)
         return Answer(proposals, logits, offsets, self.detect(logits, offsets, proposals, shapes))
+
+    def candidates(
+        self, seen: Seen, memory: Memory = None, training: bool | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The second half up to suppression; returns what `scored` does."""
+        logits, offsets = self.box_predictor(self.features(seen, memory, training))
+        return self.scored(logits, offsets, seen.proposals, seen.shapes)
 
     def propose(
         self, maps: Tensors, shapes: tf.Tensor, training: bool | None

@@ -13,8 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from context_rcnn.export.functions import Tensors, function_of, normalised
-from context_rcnn.models.streaming import Detections, Frame, State, Stream
-from context_rcnn.models.two_speed import Help
+from context_rcnn.models.streaming import Detections, Frame, Help, State, Stream
 
 # From encoded images to images in the network's size, and the shapes of what is not padding.
 Prepare = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]

@@ -41,6 +41,14 @@ class Frame(NamedTuple):
     evidence: tf.Tensor | None = None  # bool [rows], False where it may be seen to move, no more
 
 
+class Help(NamedTuple):
+    """What a strong detector has of an earlier frame of each row, for a fast one beside it."""
+
+    maps: tf.Tensor  # float32 [rows, height, width, channels], its memory
+    image: tf.Tensor  # float32 [rows, ...], the half image of that frame
+    there: tf.Tensor  # bool [rows], whether there is anything
+
+
 # From a frame to what the frozen extractor finds in it.
 Extract = Callable[[Frame], Mapping[str, tf.Tensor]]
 # One step of rows that all move on, see `RowStream.advance`.

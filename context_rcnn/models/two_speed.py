@@ -13,7 +13,6 @@ two run side by side, and the delay is what it is: `runners.videos.two_speed`.
 
 import os
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import tensorflow as tf
 import tf_keras
@@ -24,7 +23,6 @@ from context_rcnn.configs.temporal.two_speed import TwoSpeed as Settings
 from context_rcnn.data.frames import FrameSampler
 from context_rcnn.data.videos import Run
 from context_rcnn.detectors import checkpoints
-from context_rcnn.detectors.backbones import normalize_images
 from context_rcnn.detectors.faster_rcnn import build_faster_rcnn
 from context_rcnn.detectors.two_stage import (
     Memory,
@@ -43,6 +41,7 @@ from context_rcnn.models.streaming import (
     Detections,
     Extract,
     Frame,
+    Help,
     RowStream,
     State,
     push,
@@ -52,14 +51,6 @@ from context_rcnn.models.streaming import (
 FIELD = "task.temporal.two_speed"
 BY = ("features", "boxes")
 STRONG = "strong_"
-
-
-class Help(NamedTuple):
-    """What the strong detector has of a frame of each row."""
-
-    maps: tf.Tensor  # float32 [rows, height, width, channels], its memory
-    image: tf.Tensor  # float32 [rows, ...], the half image of that frame
-    there: tf.Tensor  # bool [rows], whether there is anything
 
 
 class TwoSpeedPort(tf_keras.layers.Layer):
@@ -125,9 +116,7 @@ class TwoSpeedPort(tf_keras.layers.Layer):
         """
         strong, frames = self.strong, images.shape[1] - 1
         flat = tf.reshape(images[:, :-1], [-1, *images.shape[2:]])
-        maps = strong.backbone(normalize_images(flat), training=False)
-        if strong.neck is not None:
-            maps = strong.neck.before(maps, training=False)
+        maps = strong.maps_of(flat, training=False)
         memory = {"clip_valid": there[:, :-1]} if frames > 1 else None
         maps = strong.map_memory(maps, images=flat, memory=memory, training=False)
         joined = tf.stop_gradient(strong.map_memory.join(maps))

@@ -11,8 +11,7 @@ from context_rcnn.layers.flow_net import half
 from context_rcnn.models import temporal as temporal_models
 from context_rcnn.models.memory_warps.boxes import move_boxes
 from context_rcnn.models.memory_warps.stream import MemoryStream
-from context_rcnn.models.streaming import Frame
-from context_rcnn.models.two_speed import Help
+from context_rcnn.models.streaming import Frame, Help
 from tests.models.conftest import HEIGHT, WIDTH, tiny_detector
 from tests.tolerance import assert_close, assert_detections_close
 

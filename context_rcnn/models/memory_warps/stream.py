@@ -50,10 +50,7 @@ class MemoryView:
 
     def see(self, maps: Tensors, shapes: tf.Tensor) -> Seen:
         """What the detector sees of maps that a memory holds."""
-        if self.detector.neck is not None:
-            maps = self.detector.neck(maps, training=False)
-        proposals, rpn = self.detector.propose(maps, shapes, False)
-        return Seen(maps, shapes, proposals, rpn)
+        return self.detector.seen_in(maps, shapes, training=False)
 
     def detect(self, seen: Seen, there: tf.Tensor) -> Detections:
         """Detections, none in rows in which nothing was seen yet."""
@@ -66,9 +63,7 @@ class MemoryView:
 
     def scored(self, seen: Seen) -> Scored:
         """Boxes and scores before suppression."""
-        features = self.detector.features(seen, training=False)
-        logits, offsets = self.detector.box_predictor(features)
-        return self.detector.scored(logits, offsets, seen.proposals, seen.shapes)
+        return self.detector.candidates(seen, training=False)
 
 
 class MemoryStream(RowStream, MemoryView):

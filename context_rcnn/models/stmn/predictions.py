@@ -22,8 +22,7 @@ def scored_boxes(
     """
     found = []
     for i in range(rounds):
-        logits, offsets = detector.box_predictor(detector.features(seen, training=False))
-        boxes, scores = detector.scored(logits, offsets, seen.proposals, seen.shapes)
+        boxes, scores = detector.candidates(seen, training=False)
         found.append((boxes, scores))
         if i < rounds - 1:
             best = tf.argmax(scores, axis=-1, output_type=tf.int32)

@@ -233,12 +233,12 @@ class WindowStream(StmnStream):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Boxes and scores of frames with these memories, before suppression."""
         maps, boxes = {LEVEL: memory}, frames["boxes"]
-        if self._detector.neck is not None:
-            maps = self._detector.neck(maps, training=False)
-        proposals = Proposals(boxes, tf.ones_like(boxes[..., 0]), frames["valid"])
-        if FIRST_STAGE in maps and self._detector.rpn_head is not None:  # it sees the memory, too
-            proposals, _ = self._detector.propose(maps, frames["shapes"], False)
-        seen = Seen(maps, frames["shapes"], proposals, {})
+        found = Proposals(boxes, tf.ones_like(boxes[..., 0]), frames["valid"])
+        seen = self._detector.seen_in(maps, frames["shapes"], training=False, given=found)
+        if FIRST_STAGE in seen.maps and self._detector.rpn_head is not None:
+            # The first stage sees the memory, too.
+            proposals, _ = self._detector.propose(seen.maps, seen.shapes, False)
+            seen = seen._replace(proposals=proposals)
         return scored_boxes(self._detector, seen, self._rounds)
 
     def _pool(

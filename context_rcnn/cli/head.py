@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from context_rcnn import extras
 from context_rcnn.data.readers import LAYOUTS, Layout
@@ -46,13 +47,18 @@ def _add_embedder(verbs: argparse._SubParsersAction) -> None:
         "SavedModel that takes crops and returns vectors. Any other SavedModel of that kind will "
         "do as well.",
     )
-    embedder.add_argument("--network", required=True, help="name, such as EfficientNetV2B0")
+    embedder.add_argument(
+        "--network", required=True, help="name of the network, such as EfficientNetV2B0"
+    )
     embedder.add_argument(
         "--weights",
         default="imagenet",
-        help="imagenet (which are downloaded), none, or a file of weights (default: imagenet)",
+        help="weights of the network: imagenet, which are downloaded, none, or a file (default: "
+        "imagenet)",
     )
-    embedder.add_argument("--size", type=int, default=224, help="side of the crops (default: 224)")
+    embedder.add_argument(
+        "--size", type=int, default=224, help="side of the crops in pixels (default: 224)"
+    )
     embedder.add_argument("--output_dir", required=True, help="folder to write")
     embedder.set_defaults(run=_embedder)
 
@@ -89,7 +95,7 @@ def _add_head(verbs: argparse._SubParsersAction) -> None:
     labels.add_argument(
         "--species_folders",
         action="store_true",
-        help="the folders in the folder are species, and those in them cameras",
+        help="take the folder's subfolders as species, and the folders in those as cameras",
     )
     head.add_argument("--label_column", help="column of --timelapse_csv with the species")
     head.add_argument(
@@ -97,10 +103,16 @@ def _add_head(verbs: argparse._SubParsersAction) -> None:
         action="store_true",
         help="take images without any label as empty, because somebody looked at all of them",
     )
-    head.add_argument("--camera_regex", metavar="REGEX", help="names the camera of a path")
+    head.add_argument(
+        "--camera_regex", metavar="REGEX", help="pattern that finds the camera in a path"
+    )
     head.add_argument("--camera_csv", metavar="FILE", help="table that names the cameras")
     flags.add_clock_flags(head)
-    head.add_argument("--splits_file", metavar="FILE", help="cameras to learn from and to measure")
+    head.add_argument(
+        "--splits_file",
+        metavar="FILE",
+        help="file with the cameras to learn from, and those to measure on",
+    )
     head.add_argument(
         "--min_score",
         type=float,
@@ -109,10 +121,14 @@ def _add_head(verbs: argparse._SubParsersAction) -> None:
         "(default: 0.2)",
     )
     flags.add_embedder_flags(head)
-    head.add_argument("--steps", type=int, default=1000, help="training steps (default: 1000)")
+    head.add_argument(
+        "--steps", type=int, default=1000, help="number of training steps (default: 1000)"
+    )
     head.add_argument("--seed", type=int, default=0, help="seed of the training (default: 0)")
     head.add_argument(
-        "--compare", action="store_true", help="also learn the same head without a memory"
+        "--compare",
+        action="store_true",
+        help="also learn the same head without a memory, to compare the two",
     )
     head.set_defaults(run=lambda args, rest: run_steps(args))
 
@@ -196,7 +212,7 @@ def steps(args: argparse.Namespace) -> list[tuple[str, list[str]]]:
 def settings(args: argparse.Namespace, name: str) -> dict:
     """Settings of a run, besides those of the experiment."""
     store, with_memory = f"{args.output_dir}/store", name == "with_memory"
-    task = {
+    task: dict[str, Any] = {
         "model": {
             "image_size": list(args.image_size),
             "backbone": {"embedder": args.embedder},
@@ -208,7 +224,6 @@ def settings(args: argparse.Namespace, name: str) -> dict:
         "train_data": {"input_path": f"{store}/labels/train-*", "seed": args.seed},
         "validation_data": {"input_path": f"{store}/labels/val-*"},
         "memory": {"bank": f"{args.output_dir}/bank" if with_memory else ""},
-        "temporal": {"type": "context_rcnn" if with_memory else "none"},
     }
     every = max(1, args.steps // 4)
     trainer = {
@@ -224,6 +239,8 @@ def settings(args: argparse.Namespace, name: str) -> dict:
             }
         },
     }
+    if not with_memory:
+        task["temporal"] = {"type": "none"}
     return {"task": task, "trainer": trainer}
 
 

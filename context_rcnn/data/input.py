@@ -35,6 +35,11 @@ from context_rcnn.data.records import LabelState
 # Only images whose every object has a box, or that are known to be empty, say what is background.
 TEACHING_STATES = (LabelState.EMPTY, LabelState.BOXES)
 SUFFIX = ".tfrecord"  # of the files that `context-rcnn examples` writes
+# What a batch has of each frame; all else is of clips.
+OF_FRAMES = frozenset(
+    ("image", "image_shape", "key", "valid", "boxes", "classes", "box_valid")
+    + ("proposals", "proposal_scores", "proposal_valid")
+)
 EVALUATION_LOT = 0  # what is drawn to be evaluated is always the same
 
 
@@ -415,10 +420,10 @@ def _batched(
 def _frame_after_frame(batch: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """[clips, frames, ...] to [clips * frames, ...], of all that frames have."""
     clips, frames = batch["clip_valid"].shape
-    of_frames = [name for name in batch if not name.startswith(("clip_", "context_"))]
     flat = {
         name: tf.reshape(batch[name], [clips * frames if clips else -1, *batch[name].shape[2:]])
-        for name in of_frames
+        for name in batch
+        if name in OF_FRAMES
     }
     return dict(batch) | flat
 

@@ -32,6 +32,7 @@ class OrderedClips:
         stills: Treatment of videos of one frame: `none` leaves them out, `single` makes a sequence
             of one frame, `copies` repeats the frame.
         seed: Seed of the draws.
+        field: The settings that these values come from, for messages.
     """
 
     frames: int = 7
@@ -40,19 +41,21 @@ class OrderedClips:
     sampling: str = "uniform"
     stills: str = "single"
     seed: int = 0
+    field: str = "task.clip"
 
     keyframe = 0
     redraws = True
 
     def __post_init__(self):
-        field = "task.temporal.stmn.training"
         for name in ("frames", "stride", "sequences"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{field}.{name} must be at least 1, got {getattr(self, name)}")
+                raise ValueError(
+                    f"{self.field}.{name} must be at least 1, got {getattr(self, name)}"
+                )
         for name, choices in (("sampling", SAMPLINGS), ("stills", STILLS)):
             if getattr(self, name) not in choices:
                 raise ValueError(
-                    f"{field}.{name} must be one of {', '.join(choices)}, got "
+                    f"{self.field}.{name} must be one of {', '.join(choices)}, got "
                     f"{getattr(self, name)!r}"
                 )
 

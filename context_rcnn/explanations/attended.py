@@ -30,7 +30,7 @@ from context_rcnn.tasks.inputs import make_join
 
 
 class Explainer:
-    """A trained Context R-CNN that also returns what it looks at.
+    """A trained detector with a memory bank that also returns which entries it looks at.
 
     Args:
         model_dir: folder of its run.

@@ -2,8 +2,8 @@
 
 `context-rcnn cost` counts the multiply-adds of convolutions and matrix products in the graph of one
 evaluation step, for each image or frame that it answers, so whatever the settings say is counted:
-frames, boxes, layers, image size. Where a memory sees more than that (MEGA also looks at a frame
-from anywhere), it is part of it. Pooling, sorting and suppression have no such products.
+frames, boxes, layers, image size. Where a memory sees more than that, such as a frame from
+elsewhere in the video, it is part of it. Pooling, sorting and suppression have no such products.
 """
 
 import math

@@ -98,7 +98,7 @@ def test_the_steps_are_commands_that_the_parser_knows(stranger):
     ]
     assert looking == ["features"], "the network looks once"
     with_memory, without = (head.settings(args, name)["task"] for name in head.runs(args))
-    assert with_memory["memory"]["bank"] and with_memory["temporal"]["type"] == "context_rcnn"
+    assert with_memory["memory"]["bank"] and "temporal" not in with_memory  # the experiment has it
     assert not without["memory"]["bank"] and without["temporal"]["type"] == "none"
     assert with_memory["model"] == without["model"]
     assert with_memory["model"]["proposals"]["count"] == 3

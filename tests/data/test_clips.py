@@ -93,7 +93,7 @@ def rows(batch):
 
 def test_frames_of_a_clip_are_mirrored_together_and_with_their_memory(file):
     def join(example, flip):
-        return {"context_flipped": tf.convert_to_tensor(flip), "context_of": example["image_id"]}
+        return {"flipped": tf.convert_to_tensor(flip), "of": example["image_id"]}
 
     clip = ClipOptions(4)
     dataset = input_lib.training_batches(
@@ -110,11 +110,11 @@ def test_frames_of_a_clip_are_mirrored_together_and_with_their_memory(file):
         numbers, mirrored = (value.reshape(3, 4) for value in rows(batch))
         assert batch["image"].shape == (12, *SIZE, 3) and batch["clip_valid"].shape == (3, 4)
         for i in range(3):
-            assert set(mirrored[i]) == {batch["context_flipped"][i]}
+            assert set(mirrored[i]) == {batch["flipped"][i]}
             key = int(numbers[i, clip.keyframe])
             expected, there = reference(4, 1)[key]
             assert list(numbers[i]) == expected
-            assert batch["context_of"][i] == f"i{key}".encode()
+            assert batch["of"][i] == f"i{key}".encode()
             # A frame without a label is there to be seen, and does not teach.
             teaches = [ok and j not in (1, 11) for j, ok in zip(expected, there, strict=True)]
             assert list(batch["valid"].reshape(3, 4)[i]) == teaches

@@ -163,9 +163,12 @@ def test_as_released_tracks_are_needed(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"frames": 0}, "task.temporal.stmn.training.frames must be at least 1, got 0"),
-        ({"sampling": "some"}, "training.sampling must be one of uniform, released, got 'some'"),
-        ({"stills": "all"}, "training.stills must be one of none, single, copies, got 'all'"),
+        ({"frames": 0}, "task.clip.frames must be at least 1, got 0"),
+        ({"sampling": "some"}, "clip.sampling must be one of uniform, released, got 'some'"),
+        (
+            {"stills": "all", "field": "task.here"},
+            "task.here.stills must be one of none, single, copies, got 'all'",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_named(options, message):

@@ -189,6 +189,12 @@ def test_streams_refuse_what_makes_no_sense(stmn, more, message):
         build_stmn_stream(stmn[1], settings(**more).get())
 
 
+def test_settings_of_sequences_are_named_in_full():
+    memory = temporal_models.make(settings(training={"frames": 0}))
+    with pytest.raises(ValueError, match="task.temporal.stmn.training.frames must be at least 1"):
+        memory.training_frames(configs.Clip(), seed=0)
+
+
 # Sequences.
 
 

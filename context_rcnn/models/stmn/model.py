@@ -33,6 +33,7 @@ class StmnModel(TemporalModel):
             sampling=training.sampling,
             stills=training.stills,
             seed=seed,
+            field="task.temporal.stmn.training",
         )
 
     def evaluation_window(self, clip: configs.Clip) -> None:

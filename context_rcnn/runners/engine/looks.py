@@ -1,9 +1,9 @@
 """Every frame of a video is looked at once, by models that get every frame twice.
 
-MEGA gets the frames of a video in their order, and besides from anywhere in the video, in another
-order. Most of its work is to look at them, which does not depend on what came before. `LookingOnce`
-keeps what was found in a frame until the frame comes again. It has what a runner wants of a model,
-and its detections are those of the model inside.
+Some models get the frames of a video twice: in their order, and from anywhere in the video. Most of
+their work is to look at frames, which does not depend on what came before. `LookingOnce` keeps what
+was found in a frame until the frame comes again. It has what a runner wants of a model, and its
+detections are those of the model inside.
 """
 
 import dataclasses

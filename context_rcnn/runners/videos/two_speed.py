@@ -139,8 +139,8 @@ class TwoSpeedRunner:
         stream = model.description["stream"]
         if not (stream and stream.get("two_speeds")):
             raise ValueError(
-                "this model has no fast and strong detector: --two_speed is for models of "
-                "task.temporal.type two_speed"
+                "this model has no fast and strong detector: --two_speed is for models that "
+                "were exported with both"
             )
         if delay is not None and delay < 1:
             raise ValueError(f"delay must be at least 1, got {delay}")

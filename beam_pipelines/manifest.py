@@ -84,7 +84,7 @@ def format_manifest(manifest: dict[str, Any], output_dir: str) -> str:
         val = f",task.validation_data.input_path='{output_dir}/val-*'" if splits.get(VAL) else ""
         sections.append(
             "next: train a detector with\n"
-            "  python -m context_rcnn.model_main_tf2 --experiment=faster_rcnn_c4 \\\n"
+            "  context-rcnn train --experiment=faster_rcnn_c4 \\\n"
             "    --model_dir=runs/first --params_override="
             f"task.train_data.input_path='{output_dir}/train-*'{val}"
         )

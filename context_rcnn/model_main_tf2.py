@@ -47,7 +47,9 @@ flags.DEFINE_integer(
     "Seconds that continuous evaluation waits for the next checkpoint before it ends.",
 )
 flags.DEFINE_bool("eval_on_train_data", False, "Evaluate on the training data.")
-flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "n, to evaluate every n-th image only.")
+flags.DEFINE_integer(
+    "sample_1_of_n_eval_examples", None, "Number n: every n-th image is evaluated."
+)
 flags.DEFINE_bool("use_tpu", False, "Train on a TPU.")
 flags.DEFINE_string("tpu_name", None, "Name or address of the TPU; empty for the local TPU.")
 flags.DEFINE_integer(

@@ -135,7 +135,8 @@ def _add_detection_api(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--horizon",
         choices=["minute", "hour", "day", "week", "month", "any"],
         default="month",
-        help="time covered by a copy: the calendar month, ... of the image (default: month)",
+        help="time that a copy covers: the calendar minute, hour, day, week or month of the image, "
+        "or any time (default: month)",
     )
     _add_encoding(export)
 

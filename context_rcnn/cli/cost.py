@@ -27,7 +27,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         type=int,
         default=0,
         metavar="ROUNDS",
-        help="also run both so many times in turns on this machine, and show the median times",
+        help="number of timed runs of each of the two on this machine; their medians are shown too "
+        "(default: none)",
     )
     cost.add_argument("--json", metavar="FILE", help="also write all numbers as JSON")
     cost.set_defaults(run=lambda args, rest: _cost(args, cost))

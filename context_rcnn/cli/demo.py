@@ -164,7 +164,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the demo. Returns the exit status of the first step that fails, or 0."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="context-rcnn demo", description=__doc__.splitlines()[0])
     parser.add_argument("--output_dir", default="demo", help="folder to write (default: demo)")
     parser.add_argument("--cameras", type=int, default=240, help="number of cameras (default: 240)")
     parser.add_argument("--days", type=int, default=30, help="length of the study (default: 30)")
@@ -181,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--train_steps",
         type=int,
         default=350,
-        help="training steps of the single-frame detector (default: 350)",
+        help="number of training steps of the single-frame detector (default: 350)",
     )
     parser.add_argument(
         "--context_config",
@@ -193,13 +193,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--context_steps",
         type=int,
         default=420,
-        help="training steps with and without the memory (default: 420)",
+        help="number of training steps with the memory, and without it (default: 420)",
     )
     parser.add_argument(
         "--sample_1_of_n",
         type=int,
         default=2,
-        help="n, to evaluate on every n-th image only (default: 2)",
+        help="number n: every n-th image is evaluated (default: 2)",
     )
     args = parser.parse_args(argv)
     extras.require("train", "beam")

@@ -79,16 +79,22 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
     )
     detect.add_argument("--report", metavar="DIR", help="folder for a page to judge the results by")
     detect.add_argument(
-        "--batch_size", type=int, default=4, help="images in each call of the model (default: 4)"
+        "--batch_size",
+        type=int,
+        default=4,
+        help="number of images per call of the model (default: 4)",
     )
     detect.add_argument(
-        "--workers", type=int, default=0, help="threads that read images (default: all processors)"
+        "--workers",
+        type=int,
+        default=0,
+        help="number of threads that read images (default: one for each processor)",
     )
     detect.add_argument(
         "--videos",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="detect also in videos among the photographs, frame by frame",
+        help="also detect in the videos among the photographs, frame by frame (default: yes)",
     )
     detect.add_argument(
         "--fps",
@@ -113,9 +119,9 @@ def _add_detect(verbs: argparse._SubParsersAction) -> None:
         "--rde",
         choices=["off", "report", "auto", "review"],
         default="off",
-        help="treatment of these boxes: report writes a table of suspicious places, "
-        "OUTPUT.repeats.csv; auto also makes confidences there negative; review does so only where "
-        "you keep the picture in OUTPUT.review (default: off)",
+        help="treatment of boxes that come back in the same place: report writes a table of such "
+        "places, OUTPUT.repeats.csv; auto also makes the confidences there negative; review does "
+        "so only where you keep the picture in OUTPUT.review (default: off)",
     )
     rde.add_argument(
         "--rde_images",
@@ -248,7 +254,7 @@ def _add_watch(verbs: argparse._SubParsersAction) -> None:
     video.add_argument(
         "--video", metavar="FILE", help="video, animated GIF, or TIFF with several pages"
     )
-    video.add_argument("--camera", help="name of the camera that took it")
+    video.add_argument("--camera", help="name of the camera that took the video")
     video.add_argument(
         "--fps", type=float, default=1.0, help="number of frames per second (default: 1)"
     )
@@ -258,9 +264,9 @@ def _add_watch(verbs: argparse._SubParsersAction) -> None:
     video.add_argument(
         "--two_speed",
         metavar="SOURCE",
-        help="in place of a folder: video file, number of a camera or address of a stream, for a "
-        "two-speed model, which answers every frame while its strong detector works behind it; "
-        "--state may be left out",
+        help="video file, number of a camera or address of a stream, in place of a folder, for a "
+        "two-speed model: it answers every frame while its strong detector works in the "
+        "background; --state may be left out",
     )
     flags.add_camera_flags(watch)
     flags.add_clock_flags(watch)

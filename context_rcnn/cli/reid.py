@@ -124,7 +124,7 @@ def _add_search(actions: argparse._SubParsersAction) -> None:
     which.add_argument(
         "--unknown",
         action="store_true",
-        help="ask for the tracklets that nobody has named, among those with a name",
+        help="search for each tracklet without a name among those that have one",
     )
     parser.add_argument(
         "--top", type=int, default=5, help="number of answers per query (default: 5)"

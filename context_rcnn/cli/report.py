@@ -134,7 +134,7 @@ def _add_compare(verbs: argparse._SubParsersAction) -> None:
         "at the threshold at which as many images have a detection as in the first.",
     )
     compare.add_argument("first", help="results: a state, a journal, or MegaDetector's format")
-    compare.add_argument("second", help="the other results, likewise")
+    compare.add_argument("second", help="results to compare with, in any of the same forms")
     compare.add_argument(
         "--threshold",
         type=float,
@@ -146,7 +146,8 @@ def _add_compare(verbs: argparse._SubParsersAction) -> None:
         "--second_threshold",
         type=float,
         metavar="P",
-        help="the same in the second results (default: the equivalent one)",
+        help="lowest score of a detection that counts in the second results (default: the "
+        "equivalent one)",
     )
     compare.add_argument("--csv", metavar="FILE", help="CSV table of the images that differ")
     compare.set_defaults(run=_compare)

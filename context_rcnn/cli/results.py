@@ -68,8 +68,8 @@ def add_verb(verbs: argparse._SubParsersAction) -> None:
         "--rde",
         choices=["off", "auto"],
         default="off",
-        help="auto gives boxes that come back in the same place of a camera a negative confidence "
-        "(default: off)",
+        help="treatment of boxes that come back in the same place of a camera: auto makes their "
+        "confidences negative (default: off)",
     )
     other.add_argument(
         "--rde_images",
@@ -305,7 +305,8 @@ def add_image_formats(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=[5, 4],
         default=5,
-        help="version of that format; in 4 the image as a whole has a prediction (default: 5)",
+        help="version of SpeciesNet's format; version 4 has a prediction for the whole image "
+        "(default: 5)",
     )
     formats.add_argument(
         "--camtrap_dp", metavar="DIR", help="folder for a Camera Trap Data Package"

@@ -24,10 +24,16 @@ def _add_train(verbs: argparse._SubParsersAction) -> None:
 
 
 def _train(args: argparse.Namespace, rest: list[str]) -> int:
-    from absl import app
+    from absl import app, flags
 
     from context_rcnn import model_main_tf2
 
+    if {"-h", "--help"} & {*rest}:  # absl would explain the program, not this verb
+        about = model_main_tf2.__doc__ or ""
+        print(about.replace("python -m context_rcnn.model_main_tf2", "context-rcnn train"))
+        listed = flags.FLAGS.module_help(model_main_tf2)
+        print(listed.replace(f"{model_main_tf2.__name__}:", "flags:"))
+        return 0
     app.run(model_main_tf2.main, ["context-rcnn train", *rest])
     return 0
 
@@ -41,7 +47,10 @@ def _add_convert(verbs: argparse._SubParsersAction) -> None:
         "that computes the same. You can export it, make an extractor of it, or train it further.",
     )
     convert.add_argument(
-        "--checkpoint", required=True, metavar="PREFIX", help="checkpoint, .../model.ckpt"
+        "--checkpoint",
+        required=True,
+        metavar="PREFIX",
+        help="checkpoint to convert, such as .../model.ckpt",
     )
     convert.add_argument(
         "--pipeline_config", required=True, metavar="FILE", help="pipeline.config of the model"
@@ -118,13 +127,14 @@ def _extractor(args: argparse.Namespace, rest: list[str]) -> int:
 def _add_explain(verbs: argparse._SubParsersAction) -> None:
     explain = verbs.add_parser(
         "explain",
-        help="show what a Context R-CNN or MEGA attends to, or what the maps of an STMN hold",
-        description="Runs a trained Context R-CNN on labelled keyframes. Writes one JSON line per "
-        "keyframe: its detections, and the memory entries that each attends to, with image, time "
-        "difference, box and weight. Of MEGA, writes the same for four keyframes of each of "
-        "--count videos, with the boxes of other frames that each detection draws on. Of a model "
-        "with a memory of maps (stmn), writes one line per frame of --count videos: how much the "
-        "memory holds of each place, and how long a trail each object leaves.",
+        help="show what detections attend to, or what a memory of maps holds",
+        description="Runs a trained model on labelled keyframes, and writes one JSON line per "
+        "keyframe: its detections, and the entries of the memory bank that each attends to, with "
+        "image, time difference, box and weight. Of a model that relates the boxes of frames, it "
+        "writes the same for four keyframes of each of --count videos, with the boxes of other "
+        "frames that each detection draws on. Of a model with a memory of maps, it writes one line "
+        "per frame of --count videos: how much the memory holds of each place, and how long a "
+        "trail each object leaves.",
     )
     explain.add_argument("--model_dir", required=True, help="folder of the training run")
     explain.add_argument("--output", required=True, help="file to write, JSON lines")
@@ -139,8 +149,8 @@ def _add_explain(verbs: argparse._SubParsersAction) -> None:
     which.add_argument(
         "--count",
         type=int,
-        help="number of keyframes, chosen evenly from those with objects; of mega and stmn, number "
-        "of videos (default: all, of stmn 8)",
+        help="number of keyframes, chosen evenly from those with objects; of a model of videos, "
+        "number of videos (default: all; 8 videos of a memory of maps)",
     )
     explain.add_argument(
         "--top", type=int, default=10, help="number of entries per detection (default: 10)"

@@ -19,7 +19,7 @@ examples:
     context-rcnn videos clips --model models/leopards --fps 2 --batch_size 4 --csv clips.csv
 
   Folders of frames, as in ImageNet VID:
-    context-rcnn videos ILSVRC2015/Data/VID/val --model models/mega -o val.json --coco val_coco.json
+    context-rcnn videos ILSVRC2015/Data/VID/val --model models/vid -o val.json --coco val_coco.json
 
 Run the same command again: it continues where it stopped, and includes new videos. docs/detect.md
 has the details; `context-rcnn export` turns a training run into a model.
@@ -182,7 +182,7 @@ def _add_link(verbs: argparse._SubParsersAction) -> None:
         "--rule",
         choices=list(_FLAGS_OF),
         default="seq_nms",
-        help="what is done with the joined detections (default: seq_nms)",
+        help="way to link or suppress the joined detections (default: seq_nms)",
     )
     link.add_argument(
         "--link_iou", type=float, help="IoU above which boxes are linked, by seq_nms (default: 0.5)"
@@ -208,7 +208,7 @@ def _add_link(verbs: argparse._SubParsersAction) -> None:
     link.add_argument(
         "--pre_nms_iou",
         type=float,
-        help="IoU with a better box of any class above which a box is dropped before, by viterbi; "
+        help="IoU with a better box of any class above which viterbi drops a box before it links; "
         "give 1 for detectors whose boxes differ between classes (default: 0.9)",
     )
     link.add_argument(

@@ -16,13 +16,13 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         kind = "FILE" if layout.root else "DIR"
         source.add_argument(f"--{layout.flag}", metavar=kind, help=layout.what)
     for root in dict.fromkeys(layout.root for layout in LAYOUTS if layout.root):
-        of = " or ".join(f"--{layout.flag}" for layout in LAYOUTS if layout.root == root)
-        start = f"folder the file names of {of} start from"
+        of = ", ".join(f"--{layout.flag}" for layout in LAYOUTS if layout.root == root)
+        start = f"folder that the file names of {of} start from"
         source.add_argument(f"--{root}", metavar="DIR", help=start)
 
     labels = parser.add_argument_group("labels")
     labels.add_argument(
-        "--label_map", metavar="FILE", help="label map (.pbtxt); default: from the annotations"
+        "--label_map", metavar="FILE", help="label map, .pbtxt (default: made of the annotations)"
     )
     labels.add_argument(
         "--label_column",
@@ -39,7 +39,7 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
     labels.add_argument(
         "--megadetector_json",
         metavar="FILE",
-        help="MegaDetector results; give boxes to images labelled with one class",
+        help="MegaDetector results, whose boxes are given to images labelled with one class",
     )
     labels.add_argument(
         "--min_megadetector_score",
@@ -79,13 +79,13 @@ def add_archive_flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="P",
         default=default["val_fraction"],
-        help="without --splits_file: share of cameras for validation (default: %(default)s)",
+        help="share of cameras for validation, without --splits_file (default: %(default)s)",
     )
     splits.add_argument(
         "--seed",
         type=int,
         default=default["seed"],
-        help="seed of that choice (default: %(default)s)",
+        help="seed of the choice of cameras for validation (default: %(default)s)",
     )
 
     add_camera_flags(parser)
@@ -99,17 +99,19 @@ def add_camera_flags(parser: argparse.ArgumentParser) -> None:
     cameras.add_argument(
         "--camera_regex",
         metavar="REGEX",
-        help=r"names the camera of a path, such as '^(?P<camera>site_\d+)/'",
+        help=r"pattern that finds the camera in a path, such as '^(?P<camera>site_\d+)/'",
     )
     cameras.add_argument(
-        "--camera_csv", metavar="FILE", help="table with columns 'file' or 'folder', and 'camera'"
+        "--camera_csv",
+        metavar="FILE",
+        help="table that names the cameras: columns 'file' or 'folder', and 'camera'",
     )
     cameras.add_argument(
         "--sequence_gap",
         type=int,
         metavar="SECONDS",
         default=_defaults(ArchiveOptions)["sequence_gap"],
-        help="longest pause within a sequence (default: %(default)s)",
+        help="longest pause within a sequence, in seconds (default: %(default)s)",
     )
 
 
@@ -127,8 +129,8 @@ def add_clock_flags(parser: argparse.ArgumentParser) -> None:
     clocks.add_argument(
         "--clock_csv",
         metavar="FILE",
-        help="table with columns 'camera', 'shift', or 'camera', 'shown' and 'actual': two dates "
-        "of a moment; 'from' and 'to' may limit a row to some dates",
+        help="table of corrections: columns 'camera' and 'shift', or 'camera', 'shown' and "
+        "'actual', two dates of one moment; 'from' and 'to' may limit a row to some dates",
     )
 
 
@@ -136,19 +138,22 @@ def add_image_flags(parser: argparse.ArgumentParser) -> None:
     """Flags of `ImageOptions`."""
     images = parser.add_argument_group("images")
     images.add_argument(
-        "--max_side", type=int, metavar="PIXELS", help="reduce images with a longer side"
+        "--max_side",
+        type=int,
+        metavar="PIXELS",
+        help="longest side of an image; larger images are made smaller (default: no limit)",
     )
     images.add_argument(
         "--max_megapixels",
         type=float,
         metavar="MP",
         default=_defaults(ImageOptions)["max_megapixels"],
-        help="refuse larger images before decoding (default: %(default)s)",
+        help="size from which an image is refused, before it is decoded (default: %(default)s)",
     )
     images.add_argument(
         "--keep_truncated",
         action="store_true",
-        help="keep what is there of JPEGs that end early; default: a failure",
+        help="use the part that is there of a JPEG that ends early (default: it is a failure)",
     )
 
 

@@ -93,7 +93,7 @@ def evaluation_folder(path: str, flag: str) -> str:
     if not steps:
         raise ValueError(
             f"{flag}={path}: neither {FILES[0]} nor evaluation/step-N/{FILES[0]} is there; a "
-            "run writes them when it evaluates (python -m context_rcnn.model_main_tf2 --mode=eval)"
+            "run writes them when it evaluates (context-rcnn train --mode=eval)"
         )
     return steps[max(steps)]
 

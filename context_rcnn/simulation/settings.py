@@ -43,8 +43,8 @@ class CameraTrapSettings:
     species: int = setting(8, "number of species, the most common of the world first")
     world: str = setting(
         "home",
-        "animals that live there: `home`, or `elsewhere`, which has other species than `home`, to "
-        "train an extractor on that has seen many animals but none of these",
+        "set of species: `home`, or `elsewhere`, which shares none with `home`; an extractor "
+        "trained on `elsewhere` has seen many animals, but none of those at home",
     )
     max_burst: int = setting(
         MAX_BURST, "length of the longest burst, in frames; with 1, each frame is another visit"
@@ -312,15 +312,15 @@ class TrackletSettings:
         "clothes of their own, so that only what hides them makes them hard to find",
     )
     occluded_fraction: float = setting(
-        0.7, "share of tracklets in which something stands before the person"
+        0.7, "share of tracklets in which an occluder stands before the person"
     )
     crossing_fraction: float = setting(
         0.5,
-        "share of these in which that is another person, one who is asked for too; elsewhere it is "
-        "a pillar or a bush",
+        "share of occluders that are another person, who is searched for too; the others are "
+        "pillars and bushes",
     )
     mostly_hidden_fraction: float = setting(
-        0.25, "share of these in which it stands there for more than half of the frames"
+        0.25, "share of occluders that hide the person in more than half of the frames"
     )
 
     def __post_init__(self) -> None:

@@ -34,10 +34,18 @@ def test_without_arguments_it_teaches(capsys):
         assert verb in out
 
 
-@pytest.mark.parametrize("verb", ["simulate", "validate", "doctor"])
+@pytest.mark.parametrize("verb", ["simulate", "validate", "demo", "doctor"])
 def test_every_verb_has_help(capsys, verb):
     status, out, _ = run(capsys, verb, "--help")
     assert status == 0 and "usage: context-rcnn" in out
+
+
+def test_help_of_training_explains_its_flags(capsys):
+    """They are absl's, which would explain the program that runs it."""
+    status, out, _ = run(capsys, "train", "--help")
+    assert status == 0 and "context-rcnn train --mode=eval" in out
+    for flag in ("--model_dir: Folder of the run", "--params_override: Settings", "--tpu_name"):
+        assert flag in out
 
 
 def test_simulate_then_validate(capsys, tmp_path):

@@ -116,7 +116,7 @@ def require(*names: str) -> None:
 
 
 def explained(main: Callable[..., None]) -> Callable[..., None]:
-    """A program that is no verb of `context-rcnn`, which ends with the sentence, as verbs do."""
+    """Makes a program end with this sentence, as the verbs of `context-rcnn` do."""
 
     @functools.wraps(main)
     def run(*args):

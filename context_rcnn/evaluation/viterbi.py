@@ -198,7 +198,7 @@ def _suppressed_and_voted(
 
 
 def _link_bonus(ours: np.ndarray, theirs: np.ndarray, tracks: np.ndarray) -> np.ndarray:
-    """1 where a box of a frame and one of the next overlap a box of the first, [ours, theirs]."""
+    """Bonus of each link [ours, theirs]: 1 where both boxes overlap the same box of `tracks`."""
     if not len(tracks):
         return np.zeros((len(ours), len(theirs)))
     first, second = (iou(part, tracks) >= _TRACK_IOU for part in (ours, theirs))

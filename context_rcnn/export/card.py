@@ -75,10 +75,10 @@ def make_card(
 
 
 def read_told(path: str) -> dict[str, str | None]:
-    """What a person says of a model, from a YAML or JSON file; without a path nothing is known.
+    """Reads what a person says of a model from a YAML or JSON file; without a path, all is None.
 
     Raises:
-        ValueError: With file and field, if there is anything but texts under the names of `TOLD`.
+        ValueError: With file and field, if the file has anything but texts by the names of `TOLD`.
     """
     if not path:
         return dict.fromkeys(TOLD)

@@ -199,7 +199,7 @@ def _describe(
     extractor: dict[str, Any] | None,
     stream: Stream | None,
 ) -> dict[str, Any]:
-    """model.json."""
+    """The content of model.json."""
     config, task, model = trained.config, trained.task, trained.model
     makes_detections = {
         "classes": {str(number): name for number, name in sorted(task.class_names.items())},

@@ -42,7 +42,7 @@ def decode_example(data: memoryview) -> dict[str, list[memoryview] | list[int]]:
     """Fields of a serialized tf.Example; byte values are views into `data`.
 
     Raises:
-        ValueError: For bytes that are no tf.Example of byte and integer lists.
+        ValueError: If the bytes are not a tf.Example of byte and integer lists.
     """
     fields = {}
     for features in _members(data, 1):

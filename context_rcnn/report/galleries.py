@@ -58,7 +58,8 @@ def group(cases: Sequence[Case]) -> list[tuple[Case, int]]:
     """One case for each class and place in the frame, and how many more there are like it.
 
     A camera that never moves is wrong about the same thing again and again, and an animal stays for
-    a burst; the order is kept. Alike are cases of one class whose first boxes overlap with IoU .5.
+    a burst. Two cases are alike if they are of one class and their first boxes overlap with IoU .5.
+    The order is kept.
     """
     leaders: dict[str, list[int]] = {}
     places: dict[str, np.ndarray] = {}

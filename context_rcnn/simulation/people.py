@@ -189,8 +189,8 @@ class _PersonJob:
 def _make_jobs(root: Path, looks: Sequence[Look], settings: TrackletSettings) -> list[_PersonJob]:
     """One job for each person, one for all distractors, one for all junk.
 
-    Whoever crosses before a person is one of the others of the same part: somebody who could be
-    taken for the one that is asked for.
+    The person who crosses before another one is of the same part, so that the two can be taken for
+    each other.
     """
     parts = {"train": looks[: settings.people], "test": looks[settings.people :]}
     jobs = []

@@ -56,7 +56,7 @@ class Model(Protocol):
     def explain_with_projected(
         self, encoded: Sequence[bytes], keys: np.ndarray, values: np.ndarray, valid: np.ndarray
     ) -> Outputs:
-        """The same, with `attention_index` into the m and `attention_weight` [n, k, entries]."""
+        """The same, with `attention_index` into the m, and `attention_weight`; [n, k, entries]."""
 
 
 def header_of(

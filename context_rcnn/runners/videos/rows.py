@@ -139,7 +139,7 @@ class _Row:
 def _with_others(
     frames: Iterator[Prepared], others: Iterator[bytes]
 ) -> Iterator[tuple[Prepared, bytes]]:
-    """Frames, and with each that can be used one from anywhere."""
+    """Frames, each with one from anywhere in the video; frames that cannot be used get none."""
     for prepared in frames:
         yield prepared, b"" if prepared.problem else next(others, b"")
 

@@ -5,6 +5,7 @@ What it is compared with is put together here from the trained model's own parts
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -238,6 +239,13 @@ def test_the_folder_has_the_experiment_the_labels_and_the_weights(export, run):
     stored = [weights.get_tensor(name) for name in weights.get_variable_to_shape_map()]
     some = run.model.trainable_variables[0].numpy()
     assert any(np.array_equal(some, value) for value in stored)
+
+
+def test_the_page_has_every_field_of_the_description(export):
+    page = (pathlib.Path(__file__).parents[2] / "docs/serving.md").read_text(encoding="utf-8")
+    table = page.partition("| `model.json` | |")[2].partition("\n\n")[0]
+    fields = [name for row in table.splitlines()[2:] for name in row.split("|")[1].split(",")]
+    assert {name.strip(" `") for name in fields} == set(export.description)
 
 
 def test_the_signature_says_what_stands_for_no_memory(export, frozen):

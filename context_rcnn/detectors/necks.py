@@ -134,4 +134,9 @@ def swap_out(neck: Neck | None) -> None:
             "a memory of maps is to take the place of a convolution, but this detector has none: "
             "choose model.neck.type stmn or model.backbone.kind vgg16"
         )
+    if neck.rest is not None:
+        raise ValueError(
+            "a memory of maps that takes the place of a convolution of the neck lies behind conv5: "
+            "leave model.backbone.port_behind at conv5"
+        )
     neck.swapped = None

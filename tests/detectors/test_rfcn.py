@@ -196,6 +196,10 @@ def test_what_does_not_fit_is_refused_with_the_reason():
         build_faster_rcnn(tiny_rfcn(), box_memory=memory)
     with pytest.raises(ValueError, match="choose model.neck.type stmn or"):
         build_faster_rcnn(tiny_rfcn("rfcn"), map_memory=memory, swaps_convolution=True)
+    with pytest.raises(ValueError, match="leave model.backbone.port_behind at conv5"):
+        build_faster_rcnn(
+            tiny_rfcn("stmn", port_behind="conv4"), map_memory=memory, swaps_convolution=True
+        )
     with pytest.raises(ValueError, match="model.neck.type is for dc5, rfcn, not c4; got 'stmn'"):
         build_faster_rcnn(tiny_rfcn("stmn", kind="c4"))
     with pytest.raises(ValueError, match="port_behind is for dc5, rfcn, not fpn"):

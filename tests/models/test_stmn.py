@@ -251,6 +251,18 @@ def test_directions_see_their_own_side_of_time_only(port, features):
     assert np.abs(before[:, 2, ..., :CHANNELS] - found[:, 2, ..., :CHANNELS]).max() > 1e-3
 
 
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_a_frame_that_is_missing_is_as_if_cut_out(port, features, place):
+    """In both directions, at the ends too; what stands in its place does not count."""
+    there = np.ones((2, 5), bool)
+    there[:, place] = False
+    noisy = features.copy()
+    noisy[:, place] = 50.0
+    rest = [t for t in range(5) if t != place]
+    found = port.remember(noisy, tf.constant(there)).numpy()[:, rest]
+    assert_close(found, port.remember(features[:, rest], tf.ones([2, 4], tf.bool)), 1e-5)
+
+
 def test_one_frame_costs_half_and_is_the_same(port, features):
     there = np.ones((2, 5), bool)
     there[1, 1] = there[1, 4] = False

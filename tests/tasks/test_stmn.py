@@ -91,15 +91,17 @@ def test_a_still_detector_without_the_neck_is_refused(stmn_settings, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("directions", ["both", "forward"])
+@pytest.mark.parametrize(
+    "changed", [{}, {"merge": "overlap", "pooled_boxes": 20}, {"directions": "forward"}], ids=str
+)
 def test_its_export_runs_on_a_folder_of_videos(
-    stmn_settings, still_run, stmn_run, video_examples, tmp_path, directions, capsys
+    stmn_settings, still_run, stmn_run, video_examples, tmp_path, changed, capsys
 ):
     """`context-rcnn videos` gives each frame what the trained model's stream gives it."""
     run_folder = stmn_run
-    if directions == "forward":
+    if changed:
         run_folder, temporal = tmp_path / "run", stmn_settings["task"]["temporal"]
-        temporal = {"type": "stmn", "stmn": temporal["stmn"] | {"directions": "forward"}}
+        temporal = {"type": "stmn", "stmn": temporal["stmn"] | changed}
         config = load(stmn_settings, temporal=temporal, init_checkpoint=still_run)
         eagerly.run(config, mode="train", model_dir=str(run_folder))
     export = ["export", f"--model_dir={run_folder}", f"--output_dir={tmp_path}/model"]

@@ -1,4 +1,4 @@
-r"""MatchTrans next to warping by optical flow, and how its memory grows with the resolution.
+r"""MatchTrans next to warping by optical flow, and how it grows with reach and resolution.
 
     python -m benchmarks.match_trans
     python -m benchmarks.match_trans --height=368 --width=608 --rounds=7
@@ -15,6 +15,7 @@ from benchmarks.record import Record, parser_of
 from context_rcnn.tasks.timing import medians
 
 STRIDE, CHANNELS = 16, 1024
+REACHES = (1, 2, 3, 4)
 # Channels, kernel and stride of FlowNetS's convolutions, and channels of its deconvolutions.
 CONTRACTING = ((64, 7, 2), (128, 5, 2), (256, 5, 2), (256, 3, 1), (512, 3, 2), (512, 3, 1))
 CONTRACTING += ((512, 3, 2), (512, 3, 1), (1024, 3, 2), (1024, 3, 1))
@@ -38,8 +39,8 @@ def main() -> None:
     network = flow_network(args.height // 2, args.width // 2)
 
     @tf.function
-    def match(now, before, memory):
-        return transform(memory, match_coefficients(now, before))
+    def match(now, before, memory, reach=2):
+        return transform(memory, match_coefficients(now, before, reach=reach))
 
     @tf.function
     def warp(now, before, memory):
@@ -60,6 +61,17 @@ def main() -> None:
     record.say(f"{'':26} {'ms':>8} {'+-':>7}")
     for name, (median, spread) in medians(functions, rounds=args.rounds).items():
         record.say(f"{name:26} {1000 * median:8.1f} {1000 * spread:7.1f}")
+    record.say("")
+    record.say("reach of MatchTrans: time next to reach 1, and cells looked at next to reach 1")
+    record.say(f"{'reach':>5} {'ms':>8} {'+-':>7} {'times':>6} {'cells':>6}")
+    reaches = {str(k): lambda k=k: match(*maps, reach=k).numpy() for k in REACHES}
+    times = medians(reaches, rounds=args.rounds)
+    for k in REACHES:
+        median, spread = times[str(k)]
+        share = median / times[str(REACHES[0])][0], (2 * k + 1) ** 2 / (2 * REACHES[0] + 1) ** 2
+        record.say(
+            f"{k:5} {1000 * median:8.1f} {1000 * spread:7.1f} {share[0]:6.2f} {share[1]:6.2f}"
+        )
     record.say("")
     record.say("largest tensor of MatchTrans and its gradients, MiB, besides maps of all channels")
     record.say(f"{'map':>12} {'cells':>7} {'25 a cell':>10} {'found':>8} {'cells x cells':>14}")

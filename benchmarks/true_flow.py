@@ -61,7 +61,8 @@ def main() -> None:
             for speed in ("slow", "medium", "fast")
             if (value := speeds[speed]["mAP@.5"]) is not None
         )
-        print(f"{name}: mAP@.5 {100 * metrics['mAP@.5']:.1f} ({by_speed})", flush=True)
+        means = ", ".join(f"{key} {100 * metrics[key]:.1f}" for key in ("mAP@.75", "mAP@.5"))
+        print(f"{name}: {means} ({by_speed})", flush=True)
 
 
 def evaluate(trained, archive: str, gap: int = 0, by: str = "features") -> dict:

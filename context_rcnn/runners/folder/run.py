@@ -62,7 +62,7 @@ from context_rcnn.runners.folder.clips import (
 from context_rcnn.runners.folder.detect import count_undone, detect, memory_of_cameras
 from context_rcnn.runners.folder.embeddings import Embeddings
 from context_rcnn.runners.folder.estimate import tell_work
-from context_rcnn.runners.folder.look import look
+from context_rcnn.runners.folder.look import Looked, look
 from context_rcnn.runners.folder.options import FolderOptions
 from context_rcnn.runners.folder.remember import remember
 from context_rcnn.runners.folder.table import TO_REMEMBER, ImageTable
@@ -139,30 +139,7 @@ def _run(
     say: Callable[[str], None],
 ) -> Summary | None:
     workers = options.workers or os.cpu_count() or 1
-    with stage("1/4 Look") as bar:
-        looked = look(
-            table,
-            options.root,
-            namer,
-            clocks,
-            sequence_gap=options.sequence_gap,
-            workers=workers,
-            bar=bar,
-            ours=[*files_of(options.outputs), *table.outputs(), options.repeats_table],
-            with_videos=options.videos,
-        )
-    say(words.on_cameras(table, options.root))
-    for line in clocks.in_words():
-        say(line)
-    taken = IMAGE_SUFFIXES + VIDEO_SUFFIXES * options.videos
-    for line in in_words(looked.passed, taken):
-        say(f"passed over: {line}")
-    if looked.gone:
-        say(f"{looked.gone:,} images of the last run are no longer there, and leave the results")
-    if locked := not_listed(looked.passed, looked.away, "images"):
-        say(locked)
-    if given and (unnamed := given.unnamed(image.file for image in table.in_name_order())):
-        say(unnamed)
+    looked, locked = _look(options, namer, clocks, table, given, workers, say)
     clips = None
     if looked.videos or options.videos and (Path(options.state_dir) / CLIPS).exists():
         created, state = table.header.created, Path(options.state_dir)
@@ -216,6 +193,44 @@ def _run(
     for line in on_package(summary):
         say(line)
     return dataclasses.replace(summary, unlisted=len(looked.passed.unlisted))
+
+
+def _look(
+    options: FolderOptions,
+    namer: CameraNamer,
+    clocks: CameraClocks,
+    table: ImageTable,
+    given: GivenBoxes | None,
+    workers: int,
+    say: Callable[[str], None],
+) -> tuple[Looked, str]:
+    """Looks at the folder, and says what is in it; also returns what could not be listed."""
+    with stage("1/4 Look") as bar:
+        looked = look(
+            table,
+            options.root,
+            namer,
+            clocks,
+            sequence_gap=options.sequence_gap,
+            workers=workers,
+            bar=bar,
+            ours=[*files_of(options.outputs), *table.outputs(), options.repeats_table],
+            with_videos=options.videos,
+        )
+    say(words.on_cameras(table, options.root))
+    for line in clocks.in_words():
+        say(line)
+    taken = IMAGE_SUFFIXES + VIDEO_SUFFIXES * options.videos
+    for line in in_words(looked.passed, taken):
+        say(f"passed over: {line}")
+    if looked.gone:
+        say(f"{looked.gone:,} images of the last run are no longer there, and leave the results")
+    locked = not_listed(looked.passed, looked.away, "images")
+    if locked:
+        say(locked)
+    if given and (unnamed := given.unnamed(image.file for image in table.in_name_order())):
+        say(unnamed)
+    return looked, locked
 
 
 @contextlib.contextmanager

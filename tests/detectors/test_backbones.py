@@ -1,5 +1,7 @@
 """ResNets whose conv5 is dilated: what a cell sees, and that checkpoints fit."""
 
+import os
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -84,6 +86,10 @@ def test_a_conv5_that_strides_on_crops_is_the_classification_networks(depth):
     np.testing.assert_array_equal(features, theirs)
 
 
+@pytest.mark.skipif(
+    os.environ.get("TF_ENABLE_ONEDNN_OPTS") != "0",
+    reason="oneDNN's gradient of the library's shortcuts writes behind its memory; see `make test`",
+)
 @pytest.mark.parametrize("depth, width", [(18, 0.125), (50, 0.03125)])
 def test_narrow_shortcuts_answer_as_the_librarys_and_leave_out_its_gradient(depth, width):
     settings = {"depth_multiplier": width, "bn_trainable": False}
